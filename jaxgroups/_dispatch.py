@@ -1,0 +1,54 @@
+"""Which lowering computes a problem: the one place where a problem becomes XLA operations.
+
+The choice is pure and made while tracing, from the problem and the platform alone, so that it can
+be printed, tested and cached; nothing is timed at run time.
+"""
+
+import jax
+
+from jaxgroups._problem import ConvProblem
+from jaxgroups.lowerings import LOWERINGS, Lowering
+
+Refusals = tuple[tuple[str, str], ...]
+
+
+def names() -> tuple[str, ...]:
+    """The names that ``implementation=`` takes, in order of preference."""
+    return tuple(lowering.name for lowering in LOWERINGS)
+
+
+def choose(
+    problem: ConvProblem, implementation: str | None = None, platform: str | None = None
+) -> tuple[Lowering, Refusals]:
+    """The lowering to use and, by name, why those before it were not.
+
+    Raises:
+      ValueError: an unknown `implementation`, or one that does not take this problem.
+    """
+    platform = platform or jax.default_backend()
+    if implementation is not None and implementation not in names():
+        raise ValueError(
+            f"implementation must be None or one of {', '.join(names())}, "
+            f"but got implementation={implementation!r}"
+        )
+    refusals = []
+    for lowering in LOWERINGS:
+        if implementation not in (None, lowering.name):
+            continue
+        reason = lowering.why_not(problem, platform)
+        if reason is None:
+            return lowering, tuple(refusals)
+        refusals.append((lowering.name, reason))
+    raise ValueError(
+        f"implementation={implementation!r} does not take this convolution: {refusals[-1][1]}; "
+        "leave implementation=None for the best that does"
+    )
+
+
+def compute(
+    problem: ConvProblem, lhs: jax.Array, rhs: jax.Array, implementation: str | None = None
+) -> jax.Array:
+    """The convolution, by the chosen lowering, under a scope that names it in the HLO."""
+    lowering, _ = choose(problem, implementation)
+    with jax.named_scope(f"jaxgroups.{lowering.name}"):
+        return lowering.apply(problem, lhs, rhs)

@@ -1,0 +1,153 @@
+"""Flax linen layers with torch's arguments, in_channels taken from the input.
+
+``Conv2d(out_channels, kernel_size, ...)`` is torch's ``LazyConv2d``; parameters are ``kernel`` and
+``bias``, the same arrays as in `jaxgroups.nnx`.
+"""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgroups import _layers as layers
+from jaxgroups._spec import ConvSpec
+
+IntOrInts = int | Iterable[int]
+_TORCH_FIELDS = ("stride", "padding", "output_padding", "dilation", "groups", "bias", "padding_mode")
+
+
+class _Layer(nn.Module):
+    """Parameters and call of every layer below; subclasses have the fields."""
+
+    op: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        layers.check_param_dtype(self.param_dtype)
+        spec = self.spec(self.groups if self.in_channels is None else self.in_channels)
+        # generators are read once, here
+        self.kernel_size, self.stride, self.dilation = spec.kernel_size, spec.stride, spec.dilation
+        self.padding = layers.canonical_padding(self.op, self.padding)
+        super().__post_init__()
+
+    @nn.nowrap
+    def spec(self, in_channels: int) -> ConvSpec:
+        """The layer's spec for an input of so many channels."""
+        fields = {f: getattr(self, f) for f in _TORCH_FIELDS if hasattr(self, f)}
+        return layers.layer_spec(
+            self.op, in_channels, self.out_channels, self.kernel_size, **fields
+        )
+
+    def _forward(self, x: Any, output_size: Iterable[int] | None = None) -> jax.Array:
+        x = layers.functional.array(self.op, "input", x, (x,))
+        in_channels = self.in_channels
+        if in_channels is None:
+            in_channels = x.shape[-1] if x.ndim else 0
+        spec = self.spec(in_channels)
+        default = layers.torch_uniform(layers.fan_in(spec))
+        kernel = self.param(
+            "kernel", self.kernel_init or default, spec.weight_shape, self.param_dtype
+        )
+        bias = None
+        if self.bias:
+            bias = self.param(
+                "bias", self.bias_init or default, (self.out_channels,), self.param_dtype
+            )
+        return layers.call(
+            spec,
+            x,
+            kernel,
+            bias,
+            dtype=self.dtype,
+            output_size=output_size,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            implementation=self.implementation,
+        )
+
+    def __repr__(self) -> str:
+        spec = self.spec(self.groups if self.in_channels is None else self.in_channels)
+        return layers.text(spec, self.padding, self.in_channels)
+
+
+class _Conv(_Layer):
+    out_channels: int
+    kernel_size: IntOrInts
+    stride: IntOrInts = 1
+    padding: IntOrInts | str = 0
+    dilation: IntOrInts = 1
+    groups: int = 1
+    bias: bool = True
+    padding_mode: str = "zeros"
+    in_channels: int | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    preferred_element_type: Any = None
+    implementation: str | None = None
+    kernel_init: Any = None
+    bias_init: Any = None
+
+    @nn.compact
+    def __call__(self, x: Any) -> jax.Array:
+        """``(*batch, *spatial, in_channels)`` -> ``(*batch, *spatial_out, out_channels)``."""
+        return self._forward(x)
+
+
+class _ConvTranspose(_Layer):
+    out_channels: int
+    kernel_size: IntOrInts
+    stride: IntOrInts = 1
+    padding: IntOrInts = 0
+    output_padding: IntOrInts = 0
+    groups: int = 1
+    bias: bool = True
+    dilation: IntOrInts = 1
+    padding_mode: str = "zeros"
+    in_channels: int | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    preferred_element_type: Any = None
+    implementation: str | None = None
+    kernel_init: Any = None
+    bias_init: Any = None
+
+    @nn.compact
+    def __call__(self, x: Any, output_size: Iterable[int] | None = None) -> jax.Array:
+        """``(*batch, *spatial, in_channels)`` -> ``(*batch, *spatial_out, out_channels)``.
+
+        `output_size` chooses the spatial output sizes that the stride leaves open.
+        """
+        return self._forward(x, output_size)
+
+
+class Conv1d(_Conv):
+    op = "conv1d"
+    __doc__ = layers.doc(op, "linen")
+
+
+class Conv2d(_Conv):
+    op = "conv2d"
+    __doc__ = layers.doc(op, "linen")
+
+
+class Conv3d(_Conv):
+    op = "conv3d"
+    __doc__ = layers.doc(op, "linen")
+
+
+class ConvTranspose1d(_ConvTranspose):
+    op = "conv_transpose1d"
+    __doc__ = layers.doc(op, "linen")
+
+
+class ConvTranspose2d(_ConvTranspose):
+    op = "conv_transpose2d"
+    __doc__ = layers.doc(op, "linen")
+
+
+class ConvTranspose3d(_ConvTranspose):
+    op = "conv_transpose3d"
+    __doc__ = layers.doc(op, "linen")

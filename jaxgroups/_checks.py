@@ -168,9 +168,7 @@ def kernel_positive(kernel_size: Ints) -> None:
 
 
 def output_padding_small(output_padding: Ints, stride: Ints, dilation: Ints) -> None:
-    if any(
-        o >= s and o >= d for o, s, d in zip(output_padding, stride, dilation, strict=True)
-    ):
+    if any(o >= s and o >= d for o, s, d in zip(output_padding, stride, dilation, strict=True)):
         values = zip(
             ("output_padding", "stride", "dilation"),
             (output_padding, stride, dilation),
@@ -198,7 +196,9 @@ def rank(ndim: int, shape: Ints, spatial: int, where: str, many: bool, mode: str
         f"but got input of size: {list(shape)}"
     )
     if mode != "zeros":
-        expected = f"Padding size {2 * spatial} is not supported for {ndim}D input tensor.\n" + expected
+        expected = (
+            f"Padding size {2 * spatial} is not supported for {ndim}D input tensor.\n" + expected
+        )
     raise ValueError(f"{expected}: one axis for channels and {spatial} spatial")
 
 

@@ -34,7 +34,9 @@ class Explanation:
             f"  parameters  {self.parameters:,} (with groups=1: {self.parameters_groups1:,})",
         ]
         if self.implementation is None:
-            return "\n".join([*lines, "  add size= (and batch=) to see the output and the lowering"])
+            return "\n".join(
+                [*lines, "  add size= (and batch=) to see the output and the lowering"]
+            )
         lines += [
             f"  output      {self.output_shape}",
             f"  FLOPs       {self.flops:,}",

@@ -19,6 +19,7 @@ Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 IntOrInts = int | Iterable[int]
 
+
 def padding_pairs(padding: Ints | str, rank: int, kernel_size: Ints, dilation: Ints) -> Pairs:
     """Checked torch padding as one ``(low, high)`` an axis."""
     if padding == "same":
@@ -197,7 +198,9 @@ class ConvSpec:
         batch = shape[: -self.rank - 1]
         return replace(self, batch=batch, size=shape[self.spatial], dtype=dtype or self.dtype)
 
-    def with_output_size(self, output_size: Iterable[int], input_shape: Iterable[int]) -> "ConvSpec":
+    def with_output_size(
+        self, output_size: Iterable[int], input_shape: Iterable[int]
+    ) -> "ConvSpec":
         """This transposed spec with the `output_padding` that gives the asked output.
 
         `output_size` holds the spatial sizes, or as many entries as `input_shape`, of which the

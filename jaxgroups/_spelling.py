@@ -68,13 +68,17 @@ def spell(spec: "ConvSpec") -> str:
         if spec.batch:
             words.append("batch=" + "x".join(map(str, spec.batch)))
         words.append(f"size={_spell_axes(spec.size)}")
-    words += [f"{n}={getattr(spec, n)}" for n, default in _TEXTS.items() if getattr(spec, n) != default]
+    words += [
+        f"{n}={getattr(spec, n)}" for n, default in _TEXTS.items() if getattr(spec, n) != default
+    ]
     return " ".join(words)
 
 
 def _read(word: str, text: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"{word}={text}: expected whole numbers such as 3, 3x5 or, for padding, 0:1")
+        raise ValueError(
+            f"{word}={text}: expected whole numbers such as 3, 3x5 or, for padding, 0:1"
+        )
     return int(text)
 
 

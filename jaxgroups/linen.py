@@ -15,10 +15,18 @@ from jaxgroups import _layers as layers
 from jaxgroups._spec import ConvSpec
 
 IntOrInts = int | Iterable[int]
-_TORCH_FIELDS = ("stride", "padding", "output_padding", "dilation", "groups", "bias", "padding_mode")
+_TORCH_FIELDS = (
+    "stride",
+    "padding",
+    "output_padding",
+    "dilation",
+    "groups",
+    "bias",
+    "padding_mode",
+)
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """Parameters and call of every layer below; subclasses have the fields."""
 
     op: ClassVar[str]
@@ -71,7 +79,7 @@ class _Layer(nn.Module):
         return layers.text(spec, self.padding, self.in_channels)
 
 
-class _Conv(_Layer):
+class _Conv(Layer):
     out_channels: int
     kernel_size: IntOrInts
     stride: IntOrInts = 1
@@ -95,7 +103,7 @@ class _Conv(_Layer):
         return self._forward(x)
 
 
-class _ConvTranspose(_Layer):
+class _ConvTranspose(Layer):
     out_channels: int
     kernel_size: IntOrInts
     stride: IntOrInts = 1

@@ -13,7 +13,7 @@ from jaxgroups._spec import ConvSpec
 IntOrInts = int | Iterable[int]
 
 
-class _Layer(nnx.Module):
+class Layer(nnx.Module):
     """Parameters and call of every layer below; subclasses say the operation."""
 
     op: ClassVar[str]
@@ -79,7 +79,7 @@ class _Layer(nnx.Module):
         yield nnx.reprlib.Object(type=text, start="", end="", empty_repr="")
 
 
-class _Conv(_Layer):
+class _Conv(Layer):
     def __init__(
         self,
         in_channels: int,
@@ -114,7 +114,7 @@ class _Conv(_Layer):
         return self._forward(x)
 
 
-class _ConvTranspose(_Layer):
+class _ConvTranspose(Layer):
     def __init__(
         self,
         in_channels: int,

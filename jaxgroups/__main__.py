@@ -1,0 +1,5 @@
+"""``python -m jaxgroups``."""
+
+from jaxgroups.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,171 @@
+"""The experiment that explains ``groups``: PyTorch's picture in numbers, run in JAX.
+
+`run` computes every number from real layers and arrays and pairs it with what the explanation
+says it must be; `jaxgroups.cli` prints the pairs. A number that differs is a failure.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx as flax_nnx
+
+from jaxgroups import _functional as functional
+from jaxgroups import convert, linen, nnx
+
+# in_channels, out_channels, kernel_size, groups, and what the picture is called
+PICTURES = (
+    (3, 4, 3, 1, "ordinary convolution: every filter reads every channel"),
+    (4, 4, 3, 2, "two groups: every filter reads half of the channels"),
+    (4, 8, 3, 4, "as many groups as channels: every filter reads one"),
+)
+ONES_TO_SUMS = [3.0, 7.0, 11.0, 15.0, 19.0, 23.0, 27.0, 31.0]  # 1+2, 3+4, ..., 15+16
+
+
+@dataclass(frozen=True)
+class Line:
+    """One computed value beside the expected one."""
+
+    text: str
+    value: Any
+    expected: Any
+    ok: bool
+
+
+@dataclass
+class Section:
+    title: str
+    lines: list[Line] = field(default_factory=list)
+
+    def check(self, text: str, value: Any, expected: Any) -> None:
+        self.lines.append(Line(text, value, expected, value == expected))
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def run() -> list[Section]:
+    """All sections, in the order of the explanation."""
+    sections = [_picture(i + 1, *picture) for i, picture in enumerate(PICTURES)]
+    return [*sections, _rules(), _formula(), _experiment()]
+
+
+def _layer(ci: int, co: int, k: int, groups: int) -> nnx.Conv2d:
+    return nnx.Conv2d(ci, co, k, groups=groups, bias=False, rngs=flax_nnx.Rngs(0))
+
+
+def _count(layer: nnx.Conv2d) -> int:
+    """Parameters that the layer really holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(flax_nnx.state(layer, flax_nnx.Param)))
+
+
+def _picture(number: int, ci: int, co: int, k: int, groups: int, title: str) -> Section:
+    layer = _layer(ci, co, k, groups)
+    weight = convert.kernel_to_torch(layer.kernel, layer)
+    section = Section(f"{number}. Conv2d({ci}, {co}, {k}, groups={groups}), {title}")
+    section.check("filters = out_channels", weight.shape[0], co)
+    section.check("kernels in each filter = in_channels / groups", weight.shape[1], ci // groups)
+    section.check(
+        f"parameters = {ci // groups} x {co} x {k}^2", _count(layer), ci // groups * co * k * k
+    )
+    if groups > 1:
+        ordinary = _count(_layer(ci, co, k, 1))
+        section.check(
+            f"share of the {ordinary} with groups=1", _count(layer) / ordinary, 1 / groups
+        )
+    section.check("channels that each filter reads", _reads(layer), _blocks(ci, co, groups))
+    return section
+
+
+def _reads(layer: nnx.Conv2d) -> list[list[int]]:
+    """Which input channels move each output channel: the layer's Jacobian, not its settings."""
+    x = jnp.zeros((*layer.kernel_size, layer.in_channels))
+    jacobian = jax.jacobian(lambda x: layer(x).reshape(-1))(x)
+    moved = np.abs(np.asarray(jacobian)).sum(axis=(1, 2)) > 0
+    return [np.flatnonzero(row).tolist() for row in moved]
+
+
+def _blocks(ci: int, co: int, groups: int) -> list[list[int]]:
+    read, made = ci // groups, co // groups
+    return [list(range(o // made * read, (o // made + 1) * read)) for o in range(co)]
+
+
+def _rules() -> Section:
+    section = Section("4. The rules: in_channels / groups and out_channels / groups are whole")
+    for ci, co, groups, sentence in (
+        (5, 8, 2, "in_channels must be divisible by groups"),
+        (4, 7, 2, "out_channels must be divisible by groups"),
+        (4, 8, 0, "groups must be a positive integer"),
+    ):
+        message = _message(lambda a=ci, b=co, g=groups: _layer(a, b, 3, g))
+        text = f"Conv2d({ci}, {co}, 3, groups={groups}) -> {message}"
+        section.check(text, message.split(":")[1].strip(), sentence)
+    return section
+
+
+def _message(build: Callable[[], Any]) -> str:
+    try:
+        build()
+    except ValueError as error:
+        return f"ValueError: {error}"
+    return "no error: it was built"
+
+
+def _formula() -> Section:
+    section = Section("5. The formula: parameters = in_channels / groups x out_channels x k^2")
+    for ci, co, k, groups in [picture[:4] for picture in PICTURES] + [(4, 8, 1, 2)]:
+        layer = _layer(ci, co, k, groups)
+        text = f"{ci} / {groups} x {co} x {k}^2, and {layer!r} holds"
+        section.check(text, _count(layer), ci // groups * co * k**2)
+    return section
+
+
+def _experiment() -> Section:
+    section = Section("6. The experiment: Conv2d(4, 8, 1, 1, groups=2, bias=False) holding 1..16")
+    layer = nnx.Conv2d(4, 8, 1, 1, groups=2, bias=False, rngs=flax_nnx.Rngs(0))
+    section.check("parameters in total", _count(layer), 16)
+    weight = np.arange(1, 17, dtype=np.float32).reshape(8, 2, 1, 1)
+    section.check("size of torch's weight", list(weight.shape), [8, 2, 1, 1])
+
+    kernel = convert.kernel_from_torch(weight, layer)
+    section.check("size of the Flax kernel", list(kernel.shape), [1, 1, 2, 8])
+    back = convert.kernel_to_torch(kernel, layer)
+    section.check("and back, bit for bit", back.tobytes(), weight.tobytes())
+
+    ones = np.ones((1, 4, 1, 1), np.float32)
+    last = ones.transpose(0, 2, 3, 1)
+    conv = jax.jit(lambda x, w: functional.conv2d(x, w, groups=2))
+    _output(section, "jaxgroups.conv2d, jitted", conv(ones, weight))
+
+    layer.kernel[...] = jnp.asarray(kernel)
+    _output(section, "jaxgroups.nnx.Conv2d", _first(layer(last)))
+
+    module = linen.Conv2d(8, 1, 1, groups=2, bias=False)
+    variables = {"params": {"kernel": kernel}}
+    _output(section, "jaxgroups.linen.Conv2d", _first(module.apply(variables, last)))
+
+    if find_spec("torch") is not None:
+        import torch  # optional, beside the others only where it is installed
+
+        theirs = torch.nn.Conv2d(4, 8, 1, 1, groups=2, bias=False)
+        theirs.load_state_dict({"weight": torch.from_numpy(back)})
+        section.check(
+            "parameters of torch's layer", sum(prod(p.shape) for p in theirs.parameters()), 16
+        )
+        _output(section, "torch.nn.Conv2d", theirs(torch.from_numpy(ones)).detach().numpy())
+    return section
+
+
+def _first(y: Any) -> np.ndarray:
+    return np.asarray(y).transpose(0, 3, 1, 2)
+
+
+def _output(section: Section, name: str, y: Any) -> None:
+    y = np.asarray(y)
+    section.check(f"{name}: output shape", list(y.shape), [1, 8, 1, 1])
+    section.check(f"{name}: ones become", y.ravel().tolist(), ONES_TO_SUMS)

@@ -1,0 +1,33 @@
+"""Strictest settings for every test: x64 on, no silent promotion or broadcasting of ranks."""
+
+import os
+from importlib.util import find_spec
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+SEED = int(os.environ.get("JAXGROUPS_SEED", "0"))
+TORCH = find_spec("torch") is not None
+
+
+def pytest_report_header() -> list[str]:
+    lines = [f"jax {jax.__version__} on {jax.default_backend()}, JAXGROUPS_SEED={SEED}"]
+    if not TORCH:
+        lines.append("torch is NOT installed: every comparison with it is skipped")
+    return lines
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("JAXGROUPS_REQUIRE_TORCH") == "1" and not TORCH:
+        raise pytest.UsageError("torch was meant to be here (JAXGROUPS_REQUIRE_TORCH=1)")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that JAXGROUPS_SEED repeats; the header prints the seed."""
+    return np.random.default_rng(SEED)

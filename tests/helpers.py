@@ -1,0 +1,86 @@
+"""Data, layouts and comparison shared by the tests. What compares is called assert_*."""
+
+from math import prod, sqrt
+
+import jax.numpy as jnp
+import numpy as np
+
+import jaxgroups as jg
+
+
+def whole(rng, shape, dtype="float64", bound=9):
+    """Random whole numbers in [-bound, bound], never 0: sums of their products stay exact."""
+    values = rng.integers(1, bound + 1, shape) * rng.choice([-1, 1], shape)
+    if np.dtype(dtype).kind == "c":
+        values = values + 1j * np.roll(values, 1)
+    return np.asarray(values).astype(dtype)
+
+
+def distinct(rng, shape, dtype="float64"):
+    """A shuffled 1..n: no two entries alike, so no permutation goes unseen."""
+    return rng.permutation(np.arange(1, prod(shape) + 1)).reshape(shape).astype(dtype)
+
+
+def arrays(rng, spec, dtype="float64", make=whole):
+    """x, weight, bias in torch's layout for a spec; bias None where it has none."""
+    x = make(rng, (*spec.batch, spec.in_channels, *spec.size), dtype)
+    weight = make(rng, spec.torch_weight_shape, dtype)
+    bias = make(rng, (spec.out_channels,), dtype) if spec.bias else None
+    return x, weight, bias
+
+
+def arguments(spec):
+    """Keyword arguments of the function that `spec` names; pairs as 'same' where they differ."""
+    uneven = any(lo != hi for lo, hi in spec.padding)
+    kw = {
+        "stride": spec.stride,
+        "padding": "same" if uneven else tuple(lo for lo, _ in spec.padding),
+        "dilation": spec.dilation,
+        "groups": spec.groups,
+    }
+    if spec.transposed:
+        return kw | {"output_padding": spec.output_padding}
+    return kw | {"padding_mode": spec.padding_mode}
+
+
+def from_same(spec):
+    """Whether torch's arguments can say the spec's padding (a causal one they cannot)."""
+    uneven = any(lo != hi for lo, hi in spec.padding)
+    return not uneven or all(hi - lo in (0, 1) for lo, hi in spec.padding)
+
+
+def run(spec, x, weight, bias=None, **how):
+    """`jg.<op>` on arrays of torch's layout."""
+    return getattr(jg, spec.op)(x, weight, bias, **arguments(spec), **how)
+
+
+def to_last(array, rank):
+    """(..., C, *spatial) -> (..., *spatial, C)."""
+    return jnp.moveaxis(jnp.asarray(array), -rank - 1, -1)
+
+
+def to_first(array, rank):
+    return jnp.moveaxis(jnp.asarray(array), -1, -rank - 1)
+
+
+def weight_to_last(weight):
+    """Torch's weight as channels_last keeps it: axes (2.., 1, 0)."""
+    return np.ascontiguousarray(np.transpose(weight, (*range(2, weight.ndim), 1, 0)))
+
+
+def tolerance(dtype, terms, scale=1.0):
+    """Bound on the error of a sum of `terms` products, each of size up to `scale`."""
+    return 4 * float(jnp.finfo(dtype).eps) * sqrt(max(terms, 1)) * scale
+
+
+def assert_same(actual, expected, atol=0.0):
+    """Shape, dtype and values; with atol 0 bit-equal values. Refuses to compare nothing."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    assert actual.dtype == expected.dtype, f"dtype {actual.dtype}, expected {expected.dtype}"
+    if expected.size > 3:
+        assert len(np.unique(expected)) > 1, "a constant cannot tell right from wrong"
+    if atol == 0.0:
+        np.testing.assert_array_equal(actual, expected)
+    else:
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)

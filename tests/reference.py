@@ -1,0 +1,59 @@
+"""The oracle: grouped convolutions as plain NumPy loops, from the definition.
+
+Nothing of jaxgroups and nothing of jax is used. Sums run in the dtype of the arrays, so integers
+and small whole floats come out exact. Layout is torch's: x (N, C, *spatial), padding in pairs.
+"""
+
+from itertools import product
+
+import numpy as np
+
+MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def conv(x, w, b, stride, padding, dilation, groups, mode="zeros"):
+    """out[n, o, p] = sum over c, t of w[o, c, t] * x[n, o // (O/g) * (C/g) + c, p s + t d]."""
+    x = np.pad(x, [(0, 0), (0, 0), *padding], mode=MODES[mode])
+    filters, per_group, *kernel = w.shape
+    size = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True)
+    ]
+    out = np.zeros((len(x), filters, *size), x.dtype)
+    for n, o, *p in product(range(len(x)), range(filters), *map(range, size)):
+        first = o // (filters // groups) * per_group
+        for c, *t in product(range(per_group), *map(range, kernel)):
+            at = [i * s + j * d for i, s, j, d in zip(p, stride, t, dilation, strict=True)]
+            out[n, o, *p] += w[o, c, *t] * x[n, first + c, *at]
+    return _add(out, b)
+
+
+def conv_transpose(x, w, b, stride, padding, output_padding, dilation, groups):
+    """Every input element scatters its kernel: out[p s + t d] += x[p] w[t], then crop."""
+    channels, per_group, *kernel = w.shape
+    full = [
+        (n - 1) * s + d * (k - 1) + 1 + o
+        for n, s, d, k, o in zip(x.shape[2:], stride, dilation, kernel, output_padding, strict=True)
+    ]
+    # the output padding may reach beyond what the kernel writes, never below the low crop
+    out = np.zeros((len(x), per_group * groups, *full), x.dtype)
+    for n, c, *p in product(range(len(x)), range(channels), *map(range, x.shape[2:])):
+        first = c // (channels // groups) * per_group
+        for o, *t in product(range(per_group), *map(range, kernel)):
+            at = [i * s + j * d for i, s, j, d in zip(p, stride, t, dilation, strict=True)]
+            out[n, first + o, *at] += w[c, o, *t] * x[n, c, *p]
+    crop = tuple(slice(lo, n - hi) for n, (lo, hi) in zip(full, padding, strict=True))
+    return _add(out[(slice(None), slice(None), *crop)], b)
+
+
+def _add(out, b):
+    return out if b is None else out + b.reshape(-1, *[1] * (out.ndim - 2))
+
+
+def of_spec(spec, x, w, b):
+    """The reference for a ConvSpec; arrays in torch's layout, one batch axis."""
+    if spec.transposed:
+        return conv_transpose(
+            x, w, b, spec.stride, spec.padding, spec.output_padding, spec.dilation, spec.groups
+        )
+    return conv(x, w, b, spec.stride, spec.padding, spec.dilation, spec.groups, spec.padding_mode)

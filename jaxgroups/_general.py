@@ -1,4 +1,4 @@
-"""``conv_general_dilated`` with lax's signature: the hook for Flax's own layers and direct calls."""
+"""``conv_general_dilated`` with lax's signature: for Flax's own layers and direct calls."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def conv_general_dilated(
 ) -> jax.Array:
     """``jax.lax.conv_general_dilated``: same signature, same results, same errors.
 
-    Pass it to a Flax layer as ``nnx.Conv(..., conv_general_dilated=jaxgroups.conv_general_dilated)``.
+    Flax's own layers take it: ``nnx.Conv(..., conv_general_dilated=jg.conv_general_dilated)``.
     """
     return lax.conv_general_dilated(
         lhs,

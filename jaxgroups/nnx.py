@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.nnx import reprlib
 
 from jaxgroups import _layers as layers
 from jaxgroups._spec import ConvSpec
@@ -76,7 +77,7 @@ class Layer(nnx.Module):
     def __nnx_repr__(self):
         # nnx prints a module through this hook, alone as well as inside another module
         text = layers.text(self.spec, self.padding, self.in_channels)
-        yield nnx.reprlib.Object(type=text, start="", end="", empty_repr="")
+        yield reprlib.Object(type=text, start="", end="", empty_repr="")
 
 
 class _Conv(Layer):

@@ -8,8 +8,8 @@ import pytest
 import reference
 from cases import CASES, TRANSPOSED_GRID
 from helpers import (
-    arrays,
     arguments,
+    arrays,
     assert_same,
     distinct,
     from_same,
@@ -99,7 +99,7 @@ def test_output_size_chooses_what_the_stride_leaves_open(rng, name):
 
 
 def test_wav2vec2_positional_convolution(rng):
-    """Conv1d(768, 768, 128, groups=16, padding=64): in the field a long grouped kernel went wrong."""
+    """Conv1d(768, 768, 128, groups=16, padding=64): long grouped kernels went wrong elsewhere."""
     spec = jg.ConvSpec.parse("conv1d in=768 out=768 kernel=128 padding=64 groups=16 batch=1 size=9")
     x, w, b = arrays(rng, spec, make=lambda r, s, d: r.integers(-4, 5, s).astype(d))
     padded = np.pad(x[0], [(0, 0), (64, 64)])

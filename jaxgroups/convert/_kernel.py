@@ -1,10 +1,9 @@
 """Kernel and bias of one layer, numpy in and out.
 
-| kind                    | torch weight          | Flax kernel           | how                   |
-|-------------------------|-----------------------|-----------------------|-----------------------|
-| ``conv``                | (out, in/g, \\*k)      | (\\*k, in/g, out)      | permute               |
-| ``conv_transpose``      | (in, out/g, \\*k)      | (\\*k, out/g, in)      | permute               |
-| ``flax_conv_transpose`` | (in, out, \\*k)        | (\\*k, in, out)        | permute, flip \\*k     |
+    kind                  torch weight        Flax kernel        how
+    conv                  (out, in/g, *k)     (*k, in/g, out)    permute
+    conv_transpose        (in, out/g, *k)     (*k, out/g, in)    permute
+    flax_conv_transpose   (in, out, *k)       (*k, in, out)      permute and flip k
 
 ``conv`` is jaxgroups' and Flax's Conv; ``conv_transpose`` is jaxgroups' ConvTranspose and Flax's
 with ``transpose_kernel=True``; ``flax_conv_transpose`` is Flax's default, which has no groups.
@@ -44,7 +43,7 @@ def kernel_from_torch(weight: Any, layer: Any) -> np.ndarray:
     weight = _spatial(_numpy(weight), "weight")
     if kind == "flax_conv_transpose":
         kernel = weight.transpose(*range(2, weight.ndim), 0, 1)
-        kernel = np.flip(kernel, range(kernel.ndim - 2))
+        kernel = np.flip(kernel, tuple(range(kernel.ndim - 2)))
     else:
         kernel = weight.transpose(layouts.torch_to_flax(weight.ndim))
     _check_shape(kernel.shape, layer)
@@ -66,7 +65,7 @@ def kernel_to_torch(kernel: Any, layer: Any) -> np.ndarray:
     kernel = _spatial(_numpy(kernel), "kernel")
     _check_shape(kernel.shape, layer)
     if kind == "flax_conv_transpose":
-        kernel = np.flip(kernel, range(kernel.ndim - 2))
+        kernel = np.flip(kernel, tuple(range(kernel.ndim - 2)))
         return _copy(kernel.transpose(-2, -1, *range(kernel.ndim - 2)))
     return _copy(kernel.transpose(layouts.flax_to_torch(kernel.ndim)))
 

@@ -144,7 +144,7 @@ _DOC = """{kind} over channels-last input: ``torch.nn.{name}``'s arguments and m
         the call, an input of the wrong rank or channel count or smaller than the kernel.
     """
 _EXTRA = {
-    "nnx": "      kernel_metadata, bias_metadata: metadata of the parameters, e.g. sharding names.\n"
+    "nnx": "      kernel_metadata, bias_metadata: metadata of the parameters, e.g. sharding.\n"
     "      rngs: the ``params`` stream draws the kernel, then the bias.\n",
     "linen": "      in_channels: checked at construction where given, else taken from the input.\n",
 }

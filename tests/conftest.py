@@ -6,10 +6,15 @@ from importlib.util import find_spec
 import jax
 import numpy as np
 import pytest
+from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# compile time is part of every first example, so no deadline
+settings.register_profile("jax", deadline=None, derandomize=True)
+settings.load_profile("jax")
 
 SEED = int(os.environ.get("JAXGROUPS_SEED", "0"))
 TORCH = find_spec("torch") is not None

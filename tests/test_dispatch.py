@@ -1,0 +1,48 @@
+"""The table of lowerings: total, named, and the one that was asked for really ran."""
+
+import jax
+import pytest
+from cases import CASES
+from helpers import arrays, run
+
+from jaxgroups import _dispatch as dispatch
+from jaxgroups._problem import problem_of
+from jaxgroups.lowerings import LOWERINGS
+
+PLATFORMS = ("cpu", "gpu", "tpu")
+
+
+def test_the_table_is_total():
+    """The last lowering takes every problem, so every problem is taken."""
+    assert LOWERINGS[-1].name == "xla"
+    for spec in CASES.values():
+        for platform in PLATFORMS:
+            assert LOWERINGS[-1].why_not(problem_of(spec), platform) is None
+
+
+def test_names_are_unique():
+    assert len(set(dispatch.names())) == len(dispatch.names())
+
+
+@pytest.mark.parametrize("name", dispatch.names())
+def test_the_asked_lowering_ran(rng, name):
+    """Its scope is in the lowered program."""
+    taken = 0
+    for spec in CASES.values():
+        if 0 in spec.batch or LOWERINGS[dispatch.names().index(name)].why_not(
+            problem_of(spec), jax.default_backend()
+        ):
+            continue
+        f = jax.jit(lambda x, w, s=spec: run(s, x, w, implementation=name))
+        if spec.padding_mode == "zeros" and all(lo == hi for lo, hi in spec.padding):
+            text = f.lower(*arrays(rng, spec)[:2]).as_text(debug_info=True)
+            assert f"jaxgroups.{name}" in text
+            taken += 1
+        if taken == 5:
+            break
+    assert taken
+
+
+def test_an_unknown_name_is_refused_before_anything_runs():
+    with pytest.raises(ValueError, match="implementation must be None or one of"):
+        dispatch.choose(problem_of(CASES["two-groups"]), "magic")

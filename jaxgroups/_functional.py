@@ -38,7 +38,8 @@ def apply(
     asked = preferred_element_type
     problem = problem_of(spec, precision, asked or _ACCUMULATE.get(spec.dtype))
     batch = spec.batch or ()
-    x = x.reshape(problem.lhs_shape[0], *x.shape[len(batch) :])
+    if len(batch) != 1:
+        x = x.reshape(problem.lhs_shape[0], *x.shape[len(batch) :])
     if spec.padding_mode != "zeros":
         pads = list(spec.padding)
         pads.insert(spec.rank if spec.channel_axis == -1 else 0, (0, 0))
@@ -52,7 +53,7 @@ def apply(
         y = y + bias.astype(y.dtype).reshape(shape)
     if asked is None:
         y = y.astype(spec.dtype)
-    return y.reshape(*batch, *y.shape[1:])
+    return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
 
 
 def transposed_kernel(spec: ConvSpec, weight: jax.Array) -> jax.Array:

@@ -13,17 +13,19 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups import _arguments as arguments
+from jaxgroups import _dispatch as dispatch
 from jaxgroups import _functional as functional
 from jaxgroups._spec import ConvSpec
 
 IntOrInts = int | Iterable[int]
 
 
-def canonical_padding(op: str, padding: IntOrInts | str) -> tuple[int, ...] | str:
-    """The padding as a layer keeps it for show: torch's form, one value an axis or the string."""
-    rank, transposed = arguments.op_rank(op)
-    value = arguments.padding(arguments.layer_name(op), padding, transposed=transposed)
-    return value if isinstance(value, str) else arguments.broadcast("padding", value, rank)
+def shown_padding(spec: ConvSpec, padding: IntOrInts | str) -> tuple[int, ...] | str:
+    """The padding as a layer keeps it for show: torch's form, one value an axis or the string.
+
+    Numbers come from the spec: `padding` may be an iterator, which the spec has read already.
+    """
+    return padding if isinstance(padding, str) else tuple(low for low, _ in spec.padding)
 
 
 def layer_spec(op: str, in_channels: int, out_channels: int, kernel_size: IntOrInts, **kw: Any):
@@ -33,8 +35,9 @@ def layer_spec(op: str, in_channels: int, out_channels: int, kernel_size: IntOrI
     )
 
 
-def check_param_dtype(dtype: Any) -> None:
-    """Parameters have gradients, so they are real or complex floats."""
+def check_settings(dtype: Any, implementation: str | None) -> None:
+    """Parameters have gradients, so they are real or complex floats; lowerings have names."""
+    dispatch.check_name(implementation)
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise ValueError(
             "Only Tensors of floating point and complex dtype can require gradients: "

@@ -32,11 +32,13 @@ class Layer(nn.Module):
     op: ClassVar[str]
 
     def __post_init__(self) -> None:
-        layers.check_param_dtype(self.param_dtype)
-        spec = self.spec(self.groups if self.in_channels is None else self.in_channels)
-        # generators are read once, here
+        layers.check_settings(self.param_dtype, self.implementation)
+        spec = self._known_spec()
+        # iterators are read once, and lists become hashable, here
         self.kernel_size, self.stride, self.dilation = spec.kernel_size, spec.stride, spec.dilation
-        self.padding = layers.canonical_padding(self.op, self.padding)
+        self.padding = layers.shown_padding(spec, self.padding)
+        if spec.transposed:
+            self.output_padding = spec.output_padding
         super().__post_init__()
 
     @nn.nowrap
@@ -46,6 +48,14 @@ class Layer(nn.Module):
         return layers.layer_spec(
             self.op, in_channels, self.out_channels, self.kernel_size, **fields
         )
+
+    @nn.nowrap
+    def _known_spec(self) -> ConvSpec:
+        """The spec as far as it is known: unknown in_channels are taken as one a group."""
+        if self.in_channels is not None:
+            return self.spec(self.in_channels)
+        layer = layers.arguments.layer_name(self.op)
+        return self.spec(layers.arguments.integer(layer, "groups", self.groups))
 
     def _forward(self, x: Any, output_size: Iterable[int] | None = None) -> jax.Array:
         x = layers.functional.array(self.op, "input", x, (x,))
@@ -75,8 +85,7 @@ class Layer(nn.Module):
         )
 
     def __repr__(self) -> str:
-        spec = self.spec(self.groups if self.in_channels is None else self.in_channels)
-        return layers.text(spec, self.padding, self.in_channels)
+        return layers.text(self._known_spec(), self.padding, self.in_channels)
 
 
 class _Conv(Layer):

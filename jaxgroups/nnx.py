@@ -36,9 +36,9 @@ class Layer(nnx.Module):
         kernel_metadata: Mapping[str, Any] | None = None,
         bias_metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        layers.check_param_dtype(param_dtype)
+        layers.check_settings(param_dtype, implementation)
         self.spec = spec
-        self.padding = layers.canonical_padding(self.op, padding)
+        self.padding = layers.shown_padding(spec, padding)
         self.dtype = dtype
         self.param_dtype = param_dtype
         self.precision = precision

@@ -1,7 +1,8 @@
 """From a functional call to its ConvSpec: shapes, dtypes and arguments in, every error raised here.
 
 The checks run in the order of torch 2.13's C++ (measured, not documented): argument types, bias
-dtype, input rank, groups, lengths, signs, then the weight, the channels, the bias, the window.
+dtype, input rank, groups, lengths, signs, then the weight, the channels, the bias, the window, and
+last the dtypes.
 No arrays come in, only shapes and dtype names, so the answer is cached: an eager loop pays once.
 """
 
@@ -35,25 +36,30 @@ def spec_of_call(
     (shape, dtype), (weight_shape, weight_dtype) = x, weight
     last = data_format == "channels_last"
 
-    if bias is not None:
+    # torch looks here at the bias of a plain convolution with its padding in numbers
+    if bias is not None and not transposed and not isinstance(padding, str):
         checks.same_bias_dtype(dtype, bias[1])
     checks.rank(len(shape), shape, rank, op, last, padding_mode)
-    checks.weight_rank(weight_shape, rank, shape)
-    checks.groups_positive_call(groups)
     if isinstance(padding, str):
         checks.padding_string_call(padding)
-    else:
-        padding = arguments.broadcast("padding", padding, rank)
-        checks.non_negative("padding", padding)
+    checks.weight_rank_least(weight_shape, rank)
+    checks.groups_positive_call(groups)
+    if padding == "same":
+        checks.weight_rank(weight_shape, rank, shape)
     stride = arguments.broadcast("stride", stride, rank)
-    dilation = arguments.broadcast("dilation", dilation, rank)
-    output_padding = arguments.broadcast("output_padding", output_padding, rank)
-    checks.non_negative("output_padding", output_padding)
-    checks.stride_positive(stride)
     if padding == "same":
         checks.same_needs_stride_one(stride)
+    if not isinstance(padding, str):
+        padding = arguments.broadcast("padding", padding, rank)
+    dilation = arguments.broadcast("dilation", dilation, rank)
+    output_padding = arguments.broadcast("output_padding", output_padding, rank)
+    if not isinstance(padding, str):
+        checks.non_negative("padding", padding)
+    checks.non_negative("output_padding", output_padding)
+    checks.stride_positive(stride)
     if min(dilation) < 0:
         checks.dilation_positive(dilation, transposed=transposed)
+    checks.weight_rank(weight_shape, rank, shape)
 
     # torch's dimensions 0 and 1 of the weight; channels_last stores (2.., 1, 0) of it
     if last:
@@ -67,29 +73,39 @@ def spec_of_call(
     remedy = f" ({data_format}, groups={groups})"
     given = f"{what}, weight of size {list(weight_shape)}"
     checks.input_channels(channels, in_channels, given, shape, remedy)
-    checks.zero_channels(channels, shape, rank, padding_mode)
-    checks.weight_not_empty(weight_shape, out_channels, rank)
     if bias is not None:
         checks.bias_shape(bias[0], out_channels, weight_shape, transposed=transposed)
+    size = shape[-rank - 1 : -1] if last else shape[-rank:]
+    pads = padding_pairs(padding, rank, tuple(kernel), dilation)
+    checks.pad_not_empty(padding_mode, (channels, *size), shape)
+    checks.zero_channels(channels, shape)
+    if not transposed:
+        checks.kernel_fits(size, pads, tuple(kernel), dilation)
+    checks.zero_spatial(size, shape)
     checks.kernel_positive(tuple(kernel))
     checks.dilation_positive(dilation, transposed=transposed)
-    checks.same_weight_dtype(dtype, weight_dtype)
+    if transposed and output_size is None:
+        checks.output_padding_small(output_padding, stride, dilation)
+    checks.weight_not_empty(weight_shape, out_channels, rank)
 
     spec = ConvSpec(
         in_channels=in_channels,
         out_channels=out_channels,
         kernel_size=tuple(kernel),
         stride=stride,
-        padding=padding_pairs(padding, rank, tuple(kernel), dilation),
+        padding=pads,
         dilation=dilation,
         output_padding=output_padding if output_size is None else (0,) * rank,
         groups=groups,
         transposed=transposed,
         padding_mode=padding_mode,
         bias=bias is not None,
-        dtype=dtype,
         data_format=data_format,
     )
     if output_size is not None:
         spec = spec.with_output_size(output_size, shape)
-    return spec.with_input(shape, dtype)
+    spec = spec.with_input(shape, dtype)
+    checks.same_weight_dtype(dtype, weight_dtype)
+    if bias is not None:
+        checks.same_bias_dtype(dtype, bias[1])
+    return spec

@@ -140,16 +140,21 @@ def stride_positive(stride: Ints) -> None:
         raise ValueError(f"non-positive stride is not supported: got stride={stride}, at least 1")
 
 
+def _flat(values: Ints) -> Ints:
+    """Torch computes and shows a 1-D problem as a 2-D one of height 1."""
+    return (1, *values) if len(values) == 1 else values
+
+
 def _named(name: str, values: Ints) -> str:
-    """``name_height: 1, name_width: 2``: torch shows a 1-D problem as 2-D."""
-    values = (1, *values) if len(values) == 1 else values
+    """``name_height: 1, name_width: 2``."""
+    values = _flat(values)
     axes = ("depth", "height", "width")[-len(values) :]
     return ", ".join(f"{name}_{axis}: {v}" for axis, v in zip(axes, values, strict=True))
 
 
 def dilation_positive(dilation: Ints, *, transposed: bool) -> None:
     if any(d <= 0 for d in dilation):
-        shown = _named("dilation", dilation) if transposed else list(dilation)
+        shown = _named("dilation", dilation) if transposed else list(_flat(dilation))
         raise ValueError(
             f"dilation should be greater than zero, but got {shown}: 1 is the dense kernel"
         )
@@ -202,12 +207,15 @@ def rank(ndim: int, shape: Ints, spatial: int, where: str, many: bool, mode: str
     raise ValueError(f"{expected}: one axis for channels and {spatial} spatial")
 
 
-def weight_rank(weight_shape: Ints, spatial: int, input_shape: Ints) -> None:
+def weight_rank_least(weight_shape: Ints, spatial: int) -> None:
     if len(weight_shape) < 3:
         raise ValueError(
             f"weight should have at least three dimensions: got weight of size "
             f"{list(weight_shape)}, expected {spatial + 2} of them"
         )
+
+
+def weight_rank(weight_shape: Ints, spatial: int, input_shape: Ints) -> None:
     if len(weight_shape) != spatial + 2:
         n = len(weight_shape)
         raise ValueError(
@@ -260,18 +268,12 @@ def weight_not_empty(weight_shape: Ints, out_channels: int, spatial: int) -> Non
         raise ValueError(f"{what}, but got: {list(weight_shape)}")
 
 
-def zero_channels(channels: int, input_shape: Ints, spatial: int, mode: str) -> None:
-    if channels:
-        return
-    if mode != "zeros":
+def zero_channels(channels: int, input_shape: Ints) -> None:
+    if channels == 0:
         raise ValueError(
-            f"Expected {spatial + 1}D or {spatial + 2}D (batch mode) tensor with possibly 0 batch "
-            f"size and other non-zero dimensions for input, but got: {list(input_shape)}"
+            f"zero channel inputs are not supported, but got input shape: {list(input_shape)}: "
+            "torch returns an output without channels here and drops the bias"
         )
-    raise ValueError(
-        f"zero channel inputs are not supported, but got input shape: {list(input_shape)}: torch "
-        "returns an output without channels here and drops the bias"
-    )
 
 
 def zero_spatial(size: Ints, input_shape: Ints) -> None:
@@ -301,8 +303,9 @@ def kernel_fits(size: Ints, pads: Pairs, kernel_size: Ints, dilation: Ints) -> N
 def output_positive(size: Ints, output_size: Ints) -> None:
     if any(n <= 0 for n in output_size):
         raise ValueError(
-            f"Given input size per channel: {_by(size)}. Calculated output size per channel: "
-            f"{_by(output_size)}. Output size is too small: the padding crops all of it away"
+            f"Given input size per channel: {_by(_flat(size))}. Calculated output size per "
+            f"channel: {_by(_flat(output_size))}. Output size is too small: "
+            "the padding crops all of it away"
         )
 
 
@@ -323,13 +326,23 @@ def output_size_range(sizes: Ints, smallest: Ints, stride: Ints, size: Ints) -> 
         )
 
 
+def pad_not_empty(mode: str, example: Ints, input_shape: Ints) -> None:
+    """`example`: channels and spatial sizes, of which reflect and replicate need an element."""
+    if mode in ("reflect", "replicate") and 0 in example:
+        raise ValueError(
+            f"Expected {len(example)}D or {len(example) + 1}D (batch mode) tensor with possibly 0 "
+            f"batch size and other non-zero dimensions for input, but got: {list(input_shape)}"
+        )
+
+
 def pad_amounts(mode: str, pads: Pairs, size: Ints, axes: Ints, input_shape: Ints) -> None:
     """Torch's limits of ``F.pad``: reflect below the length, circular at most the length."""
-    for axis, (lo, hi), n in reversed(list(zip(axes, pads, size, strict=True))):
+    backwards = reversed(list(zip(axes, pads, size, strict=True)))
+    for argument, (axis, (lo, hi), n) in zip((4, 6, 8), backwards, strict=False):
         if mode == "reflect" and max(lo, hi) >= n:
             raise ValueError(
-                "Argument #4: Padding size should be less than the corresponding input dimension, "
-                f"but got: padding ({lo}, {hi}) at dimension {axis} of input {list(input_shape)}: "
+                f"Argument #{argument}: Padding size should be less than the corresponding input "
+                f"dimension, but got: padding ({lo}, {hi}) at dimension {axis} of input {list(input_shape)}: "
                 f"reflection leaves out the border element, so at most {n - 1}"
             )
         if mode == "circular" and max(lo, hi) > n:
@@ -337,8 +350,6 @@ def pad_amounts(mode: str, pads: Pairs, size: Ints, axes: Ints, input_shape: Int
                 "Padding value causes wrapping around more than once.: got padding "
                 f"({lo}, {hi}) at dimension {axis} of input {list(input_shape)}, at most {n}"
             )
-        if mode == "replicate" and n == 0:
-            zero_spatial(size, input_shape)
 
 
 def same_bias_dtype(dtype: str, bias: str) -> None:

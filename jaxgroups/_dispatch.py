@@ -17,6 +17,15 @@ def names() -> tuple[str, ...]:
     return tuple(lowering.name for lowering in LOWERINGS)
 
 
+def check_name(implementation: str | None) -> None:
+    """Refuse an `implementation` that names no lowering."""
+    if implementation is not None and implementation not in names():
+        raise ValueError(
+            f"implementation must be None or one of {', '.join(names())}, "
+            f"but got implementation={implementation!r}"
+        )
+
+
 def choose(
     problem: ConvProblem, implementation: str | None = None, platform: str | None = None
 ) -> tuple[Lowering, Refusals]:
@@ -26,11 +35,7 @@ def choose(
       ValueError: an unknown `implementation`, or one that does not take this problem.
     """
     platform = platform or jax.default_backend()
-    if implementation is not None and implementation not in names():
-        raise ValueError(
-            f"implementation must be None or one of {', '.join(names())}, "
-            f"but got implementation={implementation!r}"
-        )
+    check_name(implementation)
     refusals = []
     for lowering in LOWERINGS:
         if implementation not in (None, lowering.name):

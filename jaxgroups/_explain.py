@@ -62,6 +62,7 @@ def explain(
     spec = ConvSpec.parse(spec) if isinstance(spec, str) else spec
     platform = platform or jax.default_backend()
     known = spec.size is not None
+    dispatch.check_name(implementation)
     chosen, refused = None, ()
     if known:
         chosen, refused = dispatch.choose(problem_of(spec), implementation, platform)

@@ -162,13 +162,13 @@ class ConvSpec:
                 f"output_padding belongs to transposed convolutions: got "
                 f"output_padding={self.output_padding} for {self.op}"
             )
-        checks.dtype_supported(self.dtype, self.op, transposed=self.transposed)
         if (self.batch is None) != (self.size is None):
             raise ValueError(
                 f"batch and size are known together: got batch={self.batch}, size={self.size}"
             )
         if self.size is not None:
             self._check_input(self.size)
+        checks.dtype_supported(self.dtype, self.op, transposed=self.transposed)
 
     def _check_input(self, size: Ints) -> None:
         if len(size) != self.rank:
@@ -177,11 +177,15 @@ class ConvSpec:
             checks.zero_spatial(size, self.input_shape)
             checks.output_positive(size, self.output_size)
             return
-        if self.padding_mode != "zeros":
-            axes = tuple(range(len(self.input_shape)))[self.spatial]
-            checks.pad_amounts(self.padding_mode, self.padding, size, axes, self.input_shape)
+        self._check_padding(self.input_shape)
         checks.kernel_fits(size, self.padding, self.kernel_size, self.dilation)
         checks.zero_spatial(size, self.input_shape)
+
+    def _check_padding(self, shape: Ints) -> None:
+        mode, size = self.padding_mode, shape[self.spatial]
+        checks.pad_not_empty(mode, (shape[self.channel_axis], *size), shape)
+        axes = tuple(range(len(shape)))[self.spatial]
+        checks.pad_amounts(mode, self.padding, size, axes, shape)
 
     def with_input(self, shape: Iterable[int], dtype: str | None = None) -> "ConvSpec":
         """This spec for an input of the given shape, laid out as `data_format` says.
@@ -193,7 +197,7 @@ class ConvSpec:
         last = self.data_format == "channels_last"
         checks.rank(len(shape), shape, self.rank, self.op, last, self.padding_mode)
         channels = shape[self.channel_axis]
-        checks.zero_channels(channels, shape, self.rank, self.padding_mode)
+        self._check_padding(shape)  # torch pads first, so its channels are counted after
         checks.input_channels(channels, self.in_channels, self.given, shape, f" ({self})")
         batch = shape[: -self.rank - 1]
         return replace(self, batch=batch, size=shape[self.spatial], dtype=dtype or self.dtype)

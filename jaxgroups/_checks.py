@@ -342,8 +342,8 @@ def pad_amounts(mode: str, pads: Pairs, size: Ints, axes: Ints, input_shape: Int
         if mode == "reflect" and max(lo, hi) >= n:
             raise ValueError(
                 f"Argument #{argument}: Padding size should be less than the corresponding input "
-                f"dimension, but got: padding ({lo}, {hi}) at dimension {axis} of input {list(input_shape)}: "
-                f"reflection leaves out the border element, so at most {n - 1}"
+                f"dimension, but got: padding ({lo}, {hi}) at dimension {axis} of input "
+                f"{list(input_shape)}: reflection leaves out the border element, so at most {n - 1}"
             )
         if mode == "circular" and max(lo, hi) > n:
             raise ValueError(

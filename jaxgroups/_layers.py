@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups import _arguments as arguments
+from jaxgroups import _checks as checks
 from jaxgroups import _dispatch as dispatch
 from jaxgroups import _functional as functional
 from jaxgroups._spec import ConvSpec
@@ -43,6 +44,12 @@ def check_settings(dtype: Any, implementation: str | None) -> None:
             "Only Tensors of floating point and complex dtype can require gradients: "
             f"got param_dtype={jnp.dtype(dtype).name}"
         )
+
+
+def channels(spec: ConvSpec, shape: tuple[int, ...]) -> int:
+    """How many channels an input has, where the layer is to learn it from its first one."""
+    checks.rank(len(shape), shape, spec.rank, spec.op, True, spec.padding_mode)
+    return shape[-1]
 
 
 def fan_in(spec: ConvSpec) -> int:

@@ -32,8 +32,8 @@ class Layer(nn.Module):
     op: ClassVar[str]
 
     def __post_init__(self) -> None:
-        layers.check_settings(self.param_dtype, self.implementation)
         spec = self._known_spec()
+        layers.check_settings(self.param_dtype, self.implementation)
         # iterators are read once, and lists become hashable, here
         self.kernel_size, self.stride, self.dilation = spec.kernel_size, spec.stride, spec.dilation
         self.padding = layers.shown_padding(spec, self.padding)
@@ -61,7 +61,7 @@ class Layer(nn.Module):
         x = layers.functional.array(self.op, "input", x, (x,))
         in_channels = self.in_channels
         if in_channels is None:
-            in_channels = x.shape[-1] if x.ndim else 0
+            in_channels = layers.channels(self._known_spec(), x.shape)
         spec = self.spec(in_channels)
         default = layers.torch_uniform(layers.fan_in(spec))
         kernel = self.param(

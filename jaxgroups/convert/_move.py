@@ -1,0 +1,82 @@
+"""Moving the data of a plan, one tensor at a time, either way. numpy in, numpy out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxgroups.convert import _ops as ops
+from jaxgroups.convert._plan import ConversionError, Entry, Plan
+
+Read = Callable[[str], np.ndarray]
+Tensor = tuple[str, tuple[int, ...], str, Callable[[], np.ndarray]]  # name, shape, dtype, data
+
+
+def flax_leaf(entry: Entry, read: Read) -> np.ndarray:
+    """The array of a Flax leaf, new and contiguous, from torch's tensors."""
+    if entry.status == "folded":
+        direction, magnitude = map(read, entry.torch)
+        x = fold_weight_norm(magnitude, direction)
+    else:
+        x = read(entry.torch[0])
+    return np.array(entry.op.forward(x), order="C", copy=True)
+
+
+def fold_weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """``g v / |v|``, the norm over the axes where g has length 1 (torch's ``dim`` is the other).
+
+    Computed in float64 and rounded once; the one operation here that cannot be undone.
+    """
+    axes = tuple(a for a in range(direction.ndim) if magnitude.shape[a] == 1)
+    wide = np.complex128 if np.iscomplexobj(direction) else np.float64
+    v, g = direction.astype(wide), magnitude.astype(wide)
+    norm = np.sqrt(np.sum(np.abs(v) ** 2, axis=axes, keepdims=True))
+    return (g * v / norm).astype(direction.dtype)
+
+
+def flax_tensors(plan: Plan, read: Read) -> Iterator[Tensor]:
+    """Every Flax leaf of a complete plan, lazily."""
+    plan.raise_if_incomplete()
+    for e in plan.leaves():
+        yield str(e.flax), e.flax_shape or (), str(e.dtype), lambda e=e: flax_leaf(e, read)
+
+
+def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Every torch tensor of a plan, lazily; `read` gives Flax leaves by name.
+
+    `extras` holds what only torch has (counters); a counter that is not there becomes 0.
+
+    Raises:
+      ConversionError: an incomplete plan. ValueError: a folded weight norm, which has no inverse.
+    """
+    if plan.problems:
+        raise ConversionError(plan.model, plan.entries, plan.hints)
+    folded = [e.torch[0] for e in plan.entries if e.status == "folded"]
+    if folded:
+        raise ValueError(
+            f"{', '.join(folded)}: a folded weight norm cannot be taken apart again; "
+            "export with a plan made from the model alone"
+        )
+    groups: dict[str, list[Entry]] = {}
+    for e in plan.leaves():
+        groups.setdefault(e.torch[0], []).append(e)
+    writers = {key: _writer(entries, read) for key, entries in groups.items()}
+    for key, entries in groups.items():
+        yield key, entries[0].torch_shape or (), str(entries[0].dtype), writers[key]
+    for e in plan.entries:
+        if e.status == "alias":
+            yield e.torch[0], e.torch_shape or (), str(e.dtype), writers[e.torch[1]]
+        elif e.status == "counter":
+            value = np.asarray(extras.get(e.torch[0], 0)).astype(e.dtype)
+            yield e.torch[0], value.shape, str(e.dtype), lambda v=value: v
+
+
+def _writer(entries: list[Entry], read: Read) -> Callable[[], np.ndarray]:
+    def write() -> np.ndarray:
+        blocks = {ops.part_of(e.op): e.op.backward(read(str(e.flax))) for e in entries}
+        if None in blocks:
+            return np.ascontiguousarray(blocks[None])
+        order = sorted(blocks, key=lambda part: part.index if part else 0)
+        return np.ascontiguousarray(ops.join([blocks[part] for part in order]))
+
+    return write

@@ -1,0 +1,184 @@
+"""Plan: one entry a tensor, both directions from the same entries; as table, as errors, as JSON.
+
+A plan is complete when every Flax leaf has its torch tensor and every torch tensor its use. All
+that is wrong is collected and reported together, in the words of torch's ``load_state_dict``.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxgroups.convert import _ops as ops
+
+Shape = tuple[int, ...]
+FORMAT = "jaxgroups.plan-v1"
+
+# what an entry may be; the first four carry data, the next two are fine, the rest are problems
+GOOD = ("ok", "folded", "counter", "alias", "ignored", "default")
+BAD = ("missing", "unexpected", "mismatched", "ambiguous", "unknown")
+
+
+class ConversionError(ValueError):
+    """Everything that keeps a checkpoint and a model apart, at once.
+
+    Attributes: missing_keys, unexpected_keys, mismatched, ambiguous, unknown: lists of texts.
+    """
+
+    def __init__(self, model: str, entries: "Iterable[Entry]", hints: Iterable[str] = ()) -> None:
+        by = {status: [e for e in entries if e.status == status] for status in BAD}
+        self.missing_keys = [e.torch[0] for e in by["missing"]]
+        self.unexpected_keys = [e.torch[0] for e in by["unexpected"]]
+        self.mismatched = [e.torch[0] for e in by["mismatched"]]
+        self.ambiguous = [e.note for e in by["ambiguous"]]
+        self.unknown = [e.note for e in by["unknown"]]
+        lines = [f"Error(s) in loading state_dict for {model}:"]
+        lines += _listed("Missing key(s) in state_dict", self.missing_keys)
+        lines += _listed("Unexpected key(s) in state_dict", self.unexpected_keys)
+        lines += [f"\t{e.note}" for e in by["mismatched"]]
+        lines += [f"\tambiguous: {note}" for note in self.ambiguous]
+        lines += [f"\tunknown layer: {note}" for note in self.unknown]
+        lines += [f"\thint: {hint}" for hint in hints]
+        super().__init__("\n".join(lines))
+
+
+def _listed(title: str, keys: list[str]) -> list[str]:
+    return [f"\t{title}: " + ", ".join(f'"{key}"' for key in keys) + "."] if keys else []
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One Flax leaf and its torch tensor (two for a weight norm), or one of them alone."""
+
+    status: str
+    torch: tuple[str, ...]
+    flax: str | None
+    op: ops.Op = field(default_factory=ops.Identity)
+    torch_shape: Shape | None = None
+    flax_shape: Shape | None = None
+    dtype: str | None = None
+    note: str = ""
+
+
+@dataclass
+class Plan:
+    """What goes where and how, derived once, used in both directions."""
+
+    model: str
+    entries: list[Entry]
+    warnings: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.status in BAD]
+
+    @property
+    def complete(self) -> bool:
+        return not self.problems
+
+    def raise_if_incomplete(self) -> None:
+        """Raises ConversionError with all problems."""
+        if self.problems:
+            raise ConversionError(self.model, self.entries, self.hints)
+
+    def leaves(self) -> list[Entry]:
+        """The entries that fill a Flax leaf."""
+        return [e for e in self.entries if e.status in ("ok", "folded")]
+
+    def report(self) -> str:
+        """A table: status, torch key and shape, operation, Flax path and shape; then the sums."""
+        rows = [("status", "torch", "shape", "operation", "flax", "shape")]
+        for e in self.entries:
+            rows.append(
+                (
+                    e.status,
+                    " + ".join(e.torch),
+                    _shape(e.torch_shape),
+                    _op_text(e.op) if e.flax else "",
+                    e.flax or "",
+                    _shape(e.flax_shape),
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
+        ]
+        counts = {s: sum(e.status == s for e in self.entries) for s in (*GOOD, *BAD)}
+        lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n) or "nothing to convert")
+        lines += [f"warning: {w}" for w in self.warnings]
+        lines += [f"hint: {h}" for h in self.hints]
+        return "\n".join(lines)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The plan as JSON; written to `path` where one is given."""
+        data = {
+            "format": FORMAT,
+            "model": self.model,
+            "entries": [_entry_json(e) for e in self.entries],
+            "warnings": self.warnings,
+            "hints": self.hints,
+        }
+        text = json.dumps(data, indent=1)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> "Plan":
+        """A plan from a file, or from the JSON text itself.
+
+        Raises:
+          ValueError: not a plan, or one with operations outside the closed set.
+        """
+        text = str(source)
+        if not text.lstrip().startswith("{"):
+            text = Path(source).read_text(encoding="utf-8")
+        data = json.loads(text)
+        if data.get("format") != FORMAT:
+            raise ValueError(f"not a plan: format is {data.get('format')!r}, expected {FORMAT!r}")
+        entries = [_entry_from_json(e) for e in data["entries"]]
+        return cls(data["model"], entries, data["warnings"], data["hints"])
+
+
+def _shape(shape: Shape | None) -> str:
+    return "" if shape is None else str(tuple(shape))
+
+
+def _op_text(op: ops.Op) -> str:
+    if isinstance(op, ops.Chain):
+        return " then ".join(map(_op_text, op.ops))
+    return "as is" if isinstance(op, ops.Identity) else str(op)
+
+
+def _entry_json(e: Entry) -> dict[str, Any]:
+    return {
+        "status": e.status,
+        "torch": list(e.torch),
+        "flax": e.flax,
+        "op": ops.to_json(e.op),
+        "torch_shape": e.torch_shape,
+        "flax_shape": e.flax_shape,
+        "dtype": e.dtype,
+        "note": e.note,
+    }
+
+
+def _entry_from_json(data: dict[str, Any]) -> Entry:
+    if data["status"] not in (*GOOD, *BAD):
+        raise ValueError(f"unknown status {data['status']!r} in a plan")
+
+    def shape(value: Any) -> Shape | None:
+        return None if value is None else tuple(value)
+
+    return Entry(
+        status=data["status"],
+        torch=tuple(data["torch"]),
+        flax=data["flax"],
+        op=ops.from_json(data["op"]),
+        torch_shape=shape(data["torch_shape"]),
+        flax_shape=shape(data["flax_shape"]),
+        dtype=data["dtype"],
+        note=data["note"],
+    )

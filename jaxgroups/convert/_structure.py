@@ -1,0 +1,91 @@
+"""The structure of a Flax model: its layers by path, its leaves by path. No checkpoint in here.
+
+nnx models are walked as objects, abstract ones (``nnx.eval_shape``) as well as real ones; linen
+modules are traced once with an example input, which gives every submodule with its settings.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from flax import linen as nn
+from flax import nnx
+
+Path = tuple[Any, ...]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One array of a Flax model."""
+
+    path: Path  # in the model; of linen without the collection
+    shape: Shape
+    dtype: str
+    collection: str = ""  # of linen: params, batch_stats, ...
+
+    @property
+    def name(self) -> str:
+        """Dotted, with the collection in front where there is one."""
+        parts = (self.collection, *self.path) if self.collection else self.path
+        return dotted(parts)
+
+
+@dataclass
+class Structure:
+    """Layers and leaves of one model."""
+
+    kind: str  # "nnx" or "linen"
+    name: str
+    layers: dict[Path, Any] = field(default_factory=dict)
+    slots: list[Slot] = field(default_factory=list)
+    aliases: dict[Path, list[Path]] = field(default_factory=dict)  # leaf -> its other paths
+
+
+def dotted(path: Path) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def of_nnx(model: nnx.Module) -> Structure:
+    """Structure of an nnx model; random streams are no part of a checkpoint and left out."""
+    found = Structure("nnx", type(model).__name__)
+    found.layers = {tuple(path): module for path, module in nnx.iter_modules(model)}
+    for path, variable in nnx.to_flat_state(nnx.state(model)):
+        if isinstance(variable, nnx.RngState):
+            continue
+        value = variable.get_value()
+        found.slots.append(Slot(tuple(path), tuple(value.shape), _dtype(value)))
+    # a shared object is reported once, under its first path: the others are its aliases
+    for group in nnx.find_duplicates(model):
+        first, *others = sorted(map(tuple, group), key=lambda path: [str(p) for p in path])
+        for slot in found.slots:
+            for shown in (first, *others):
+                if slot.path[: len(shown)] == shown:
+                    tail = slot.path[len(shown) :]
+                    same = [(*p, *tail) for p in (first, *others) if p != shown]
+                    found.aliases.setdefault(slot.path, []).extend(same)
+    return found
+
+
+def of_linen(module: nn.Module, example: Any, **kwargs: Any) -> Structure:
+    """Structure of a linen module, traced without computing on `example` (arrays or shapes)."""
+    found = Structure("linen", type(module).__name__)
+
+    def note(call: Any, args: Any, kw: Any, context: nn.module.InterceptorContext) -> Any:
+        found.layers[tuple(context.module.path)] = context.module
+        return call(*args, **kw)
+
+    examples = example if isinstance(example, tuple) else (example,)
+    with nn.intercept_methods(note):
+        variables = jax.eval_shape(
+            lambda *a: module.init(jax.random.key(0), *a, **kwargs), *examples
+        )
+    variables = nn.meta.unbox(variables)
+    for path, value in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        collection, *rest = (key.key for key in path)
+        found.slots.append(Slot(tuple(rest), tuple(value.shape), _dtype(value), collection))
+    return found
+
+
+def _dtype(value: Any) -> str:
+    return value.dtype.name

@@ -63,7 +63,7 @@ def padding_mode(value: object) -> None:
     if value not in PADDING_MODES:
         raise ValueError(
             "padding_mode must be one of {'circular', 'reflect', 'replicate', 'zeros'}, "
-            f"but got padding_mode={value!r}"
+            f"but got padding_mode='{value}'"
         )
 
 

@@ -1,0 +1,47 @@
+"""Checkpoints as files: what is in them, one tensor at a time, numpy in and out.
+
+    with open_checkpoint("model.pth", key="state_dict") as checkpoint:
+        checkpoint.infos             # {name: TensorInfo}, from the headers alone
+        checkpoint.read("fc.weight")  # one array, its own memory, bit for bit
+
+    write_safetensors("out.safetensors", [(name, info, lambda: array), ...])
+
+Formats, told by the first bytes (an index by its name):
+
+* ``safetensors``: 8 bytes of header length, a JSON header, the data. Read by the official library;
+  by the header alone where it cannot (float8, complex). ``safetensors.torch.save_model`` stores one
+  of several tensors that share memory and leaves ``{dropped: kept}`` in the metadata: the dropped
+  names are readable here and listed in `Checkpoint.aliases`. It does not say whether the dropped
+  tensor was the whole of the kept one, so whoever knows the expected shape has to check it.
+* ``safetensors-index``: ``*.safetensors.index.json``, which names the shard of every tensor.
+* ``torch-zip``: what ``torch.save`` writes since torch 1.6, a pickle and the storages in a zip.
+* ``torch-legacy``: what it wrote before, pickles and then the storages one after the other.
+* ``memory``: a dict, by `from_dict`.
+
+torch's files are read by ``torch.load(weights_only=True)`` where torch is installed, and by the own
+reader where it is not, or on demand (``reader="own"``).
+
+What a file must not do, whoever made it:
+
+* *Run code.* The own reader interprets the pickle's opcodes itself, over a closed list of names
+  that stand for plain data; no object named by the file is ever imported, called or built. Any
+  other name or opcode is an error that names it. `pickle` itself unpickles nothing.
+* *Read memory or files that are not its own.* Sizes, offsets and strides are checked against the
+  storage, storages against the file, before anything is read; shards lie beside their index.
+* *Exhaust memory.* Lengths are compared with what is left of the file before they are believed;
+  zip members must be stored uncompressed, as torch does; strides that repeat values may not make
+  more than 1 GiB out of a smaller storage; names are not hashed deeper than a flat tuple.
+* *Pass when damaged.* Truncated files, overlaps, holes, duplicates, storages of another size than
+  was announced and big-endian files are errors. Whether values were changed in place no format here
+  can tell: none carries checksums that hold.
+
+What is written is complete or not there: a temporary file in the same directory, read back and
+compared before it takes the name.
+"""
+
+from jaxgroups.convert._files._base import Checkpoint as Checkpoint
+from jaxgroups.convert._files._base import CheckpointError as CheckpointError
+from jaxgroups.convert._files._base import TensorInfo as TensorInfo
+from jaxgroups.convert._files._memory import from_dict as from_dict
+from jaxgroups.convert._files._open import open_checkpoint as open_checkpoint
+from jaxgroups.convert._files._write import write_safetensors as write_safetensors

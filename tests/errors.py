@@ -1609,13 +1609,20 @@ def call_breaks(op: str) -> list[Break]:
     return [b for b in breaks if b.name not in leave]
 
 
-# pairs in which torch's winner is not the earlier of `call_breaks`, and those that torch garbles
+# pairs in which torch's winner is the later of `call_breaks`
 LATER_WINS = {
     ("bias dtype", "padding string"),  # torch does not look at the bias where padding is a string
     ("bias dtype", "same"),
+    ("same", "weight rank"),
 }
-GARBLED = {
+# pairs that are no pairs
+LEFT_OUT = {
     ("same", "dilation length"): "torch says that dilation cannot broadcast",
+    ("kernel fits", "dilation 0"): "a kernel of dilation 0 spans one element and fits",
+    ("stride length", "weight rank"): "two values fit the two axes of that weight",
+    ("padding length", "weight rank"): "two values fit the two axes of that weight",
+    ("dilation length", "weight rank"): "two values fit the two axes of that weight",
+    ("output_padding length", "weight rank"): "two values fit the two axes of that weight",
 }
 
 

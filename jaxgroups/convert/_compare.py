@@ -61,14 +61,13 @@ def compare(
     import torch  # the caller has a torch module, so it is there
 
     theirs: dict[str, np.ndarray] = {}
+
+    def note(name: str, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            theirs.setdefault(name, output.detach().cpu().numpy().copy())
+
     hooks = [
-        module.register_forward_hook(
-            lambda _, __, out, name=name: (
-                theirs.setdefault(name, out.detach().cpu().numpy().copy())
-                if isinstance(out, torch.Tensor)
-                else None
-            )
-        )
+        module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
         for name, module in torch_module.named_modules()
     ]
     try:
@@ -103,7 +102,7 @@ def _difference(name: str, path: str, theirs: np.ndarray, ours: np.ndarray) -> D
     if expected.shape != ours.shape:
         return Difference(name, path, float("inf"), theirs.shape, ours.shape)
     scale = max(float(np.abs(expected).max(initial=0)), np.finfo(np.float32).tiny)
-    error = float(np.abs(expected - ours).max(initial=0)) / scale
+    error = float(np.abs(expected - ours).max(initial=0) / scale)
     return Difference(name, path, error, theirs.shape, ours.shape)
 
 
@@ -113,8 +112,8 @@ def _recorded(layers: dict[Any, Any]) -> Iterator[dict[Any, np.ndarray]]:
     outputs: dict[Any, np.ndarray] = {}
     paths = {id(layer): path for path, layer in layers.items()}
     wrapped = {}
-    for kind in {type(layer) for layer in layers.values()}:
-        call = vars(kind).get("__call__") or kind.__call__
+    for kind in {type(layer) for layer in layers.values() if callable(layer)}:
+        call = kind.__call__
 
         def note(self: Any, *args: Any, call: Any = call, **kwargs: Any) -> Any:
             out = call(self, *args, **kwargs)
@@ -123,9 +122,8 @@ def _recorded(layers: dict[Any, Any]) -> Iterator[dict[Any, np.ndarray]]:
                 outputs.setdefault(path, np.asarray(out))
             return out
 
-        if callable(getattr(kind, "__call__", None)):
-            wrapped[kind] = vars(kind).get("__call__")
-            kind.__call__ = note
+        wrapped[kind] = vars(kind).get("__call__")
+        kind.__call__ = note
     try:
         yield outputs
     finally:

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxgroups.convert import _move as move
 from jaxgroups.convert._files import Checkpoint, TensorInfo, open_checkpoint, write_safetensors
 from jaxgroups.convert._models import refuse_stamped
@@ -30,7 +28,7 @@ def convert_file(
     to: str = "flax",
     key: str | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Callable[[str, int, int], Any] | None = None,
 ) -> None:
     """Write `source` in the other layout to `target`.
 
@@ -38,7 +36,7 @@ def convert_file(
       to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is streamed
         with a peak memory near the largest tensor; any other name for Flax is an orbax directory.
       key: where in a nested torch checkpoint the state_dict is.
-      progress: called with (bytes done, bytes in all).
+      progress: called with (tensor, bytes done, bytes in all).
 
     Raises:
       ConversionError: an incomplete plan.
@@ -80,9 +78,8 @@ def verify_file(source: str | Path, converted: str | Path, plan: Plan, key: str 
         for name, _, _, data in move.torch_tensors(plan, flax.read, _extras(flax)):
             seen.add(name)
             back, there = data(), original.read(name)
-            if back.dtype != there.dtype or back.shape != there.shape:
-                wrong.append(name)
-            elif back.tobytes() != np.ascontiguousarray(there).tobytes():
+            same_kind = back.dtype == there.dtype and back.shape == there.shape
+            if not same_kind or back.tobytes() != there.tobytes():
                 wrong.append(name)
         ignored = {e.torch[0] for e in plan.entries if e.status == "ignored"}
         wrong += [name for name in original.infos if name not in seen | ignored]

@@ -4,9 +4,12 @@ from collections import defaultdict
 from math import isqrt
 from typing import Any
 
+import numpy as np
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups import linen as jg_linen
+from jaxgroups import nnx as jg_nnx
 from jaxgroups.convert import _ops as ops
 from jaxgroups.convert._plan import Plan
 from jaxgroups.convert._structure import Structure, dotted
@@ -18,6 +21,7 @@ _NORMS = {
     "BatchNorm": (nnx.BatchNorm, nn.BatchNorm),
 }
 _FLAX_CONVS = (nnx.Conv, nn.Conv, nnx.ConvTranspose, nn.ConvTranspose)
+_CONVS = (*_FLAX_CONVS, jg_nnx.Layer, jg_linen.Layer)
 
 
 def lint(structure: Structure, plan: Plan) -> list[str]:
@@ -48,8 +52,7 @@ def _layer(layer: Any) -> list[str]:
             "(matters for training only)"
         )
     if isinstance(layer, _FLAX_CONVS) and layer.padding in ("SAME", "SAME_LOWER"):
-        strides = layer.strides if isinstance(layer.strides, tuple | list) else (layer.strides,)
-        if any((s or 1) > 1 for s in strides):
+        if np.max(layer.strides or 1) > 1:
             warnings.append(
                 f"padding={layer.padding!r} with strides={layer.strides} pads by the input's size, "
                 "torch's padding=p on both sides alike: give explicit pairs"
@@ -57,9 +60,17 @@ def _layer(layer: Any) -> list[str]:
     return warnings
 
 
+def _out_channels(layer: Any) -> int | None:
+    if isinstance(layer, _CONVS):
+        for name in ("out_channels", "out_features", "features"):
+            if hasattr(layer, name):
+                return getattr(layer, name)
+    return None
+
+
 def _flattened(structure: Structure, plan: Plan) -> list[str]:
     """Linear layers that look fed by a flattened feature map, whose order differs."""
-    features = {int(s.shape[-1]) for s in structure.slots if len(s.shape) == 4}
+    features = {n for layer in structure.layers.values() if (n := _out_channels(layer))}
     warnings = []
     for entry in plan.leaves():
         if entry.op != ops.Permute((1, 0)) or entry.flax_shape is None:

@@ -13,7 +13,13 @@ from flax import nnx
 
 from jaxgroups.convert import _move as move
 from jaxgroups.convert._build import build
-from jaxgroups.convert._files import Checkpoint, TensorInfo, open_checkpoint, write_safetensors
+from jaxgroups.convert._files import (
+    Checkpoint,
+    TensorInfo,
+    from_dict,
+    open_checkpoint,
+    write_safetensors,
+)
 from jaxgroups.convert._names import Names
 from jaxgroups.convert._plan import Plan
 from jaxgroups.convert._structure import Structure, of_linen, of_nnx
@@ -212,6 +218,8 @@ def _at(tree: Any, path: tuple[Any, ...]) -> Any:
 def _opened(checkpoint: Source, key: str | None) -> Any:
     if isinstance(checkpoint, Checkpoint):
         return _Open(checkpoint)
+    if isinstance(checkpoint, Mapping):
+        return from_dict(dict(checkpoint))
     return open_checkpoint(checkpoint, key=key)
 
 

@@ -187,7 +187,9 @@ def _needs(ok: bool, op: Op, shape: Shape, expected: str) -> None:
 
 # --- JSON --------------------------------------------------------------------------------------
 
-_KINDS = {c.__name__: c for c in (Identity, Permute, Flip, Reshape, FlattenCHW, Part)}
+_KINDS: dict[str, Any] = {
+    c.__name__: c for c in (Identity, Permute, Flip, Reshape, FlattenCHW, Part)
+}
 
 
 def to_json(op: Op) -> Any:

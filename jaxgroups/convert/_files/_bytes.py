@@ -51,7 +51,8 @@ def read_array(
     flat = np.empty(extent(shape, stride), dtype)
     _fill(path, start, flat)
     steps = tuple(n * dtype.itemsize for n in stride)
-    view = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+    # not as_strided, which does not take all of ml_dtypes
+    view = np.ndarray(shape, dtype, flat, strides=steps)
     return np.array(view, order="C", copy=True)
 
 

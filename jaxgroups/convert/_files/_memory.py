@@ -92,6 +92,8 @@ def copied(value: Any) -> np.ndarray:
         return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
     uint8 = sys.modules["torch"].uint8
     dtype = dtypes.numpy_dtype(str(value.dtype).removeprefix("torch."))
+    if 0 in value.shape:  # whose strides may be such that torch refuses the view below
+        return np.zeros(value.shape, dtype)
     dense = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
     flat = dense.reshape(-1).view(uint8).numpy().view(dtype)
     return np.array(flat.reshape(value.shape), order="C", copy=True)

@@ -451,7 +451,15 @@ class TestAttacks:
             refused("truncated: .* bytes are announced", path, reader="own")
 
     def test_rubbish(self, tmp_path, format):
-        for body in (b"", b"\x80\x02.", b"\x80\x02R.", b"\x80\x02t.", b"\x80\x02h\x07.", b"\xff"):
+        for body in (
+            b"",
+            b"\x80\x02.",
+            b"\x80\x02R.",
+            b"\x80\x02t.",
+            b"\x80\x02h\x07.",
+            b"\xff",
+            b"cos\n\\x\n.",
+        ):
             path = write(tmp_path / "a.pt", format, body, {})
             refused("damaged|refused", path, reader="own")
 

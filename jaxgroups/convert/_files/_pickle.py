@@ -56,7 +56,10 @@ class _Bounded:
         self.tell = file.tell
 
     def readline(self) -> bytes:
-        return self._file.readline(_LINE)
+        line = self._file.readline(_LINE)
+        if b"\\" in line:  # an escape, which genops would resolve even in names
+            raise CheckpointError(f"damaged pickle, or not torch's: a backslash in {line!r:.80}")
+        return line
 
     def read(self, count: int) -> bytes:
         if count > 16 or count < 0:

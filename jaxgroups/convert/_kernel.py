@@ -83,7 +83,7 @@ def bias_to_torch(bias: Any) -> np.ndarray:
 def _numpy(value: Any) -> np.ndarray:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
+        value = value.detach().cpu().resolve_conj().resolve_neg()
         if value.dtype == torch.bfloat16:
             bfloat16 = sys.modules["ml_dtypes"].bfloat16  # a dependency of jax, so always loaded
             return value.view(torch.int16).numpy().view(bfloat16)

@@ -199,7 +199,7 @@ KERNELS = {
 @pytest.mark.parametrize("bias", [True, False])
 def test_parameters_and_their_shapes(framework, name, bias):
     spec = RICH[name]
-    params = framework.start(name, ones(spec), **said(spec, bias=bias))
+    params = framework.start(name, ones(spec), **said(spec, bias=bias, **QUICK))
     expected = {"kernel": KERNELS[name]} | ({"bias": (spec.out_channels,)} if bias else {})
     assert {k: v.shape for k, v in params.items()} == expected
     assert all(v.dtype == np.float32 for v in params.values())
@@ -219,7 +219,7 @@ def test_nnx_parameters_are_params(name):
 def test_an_int_kernel_size_fills_the_rank(framework, name):
     rank = int(name[-2])
     assert framework.build(name, 4, 6, 3, groups=2, **QUICK).kernel_size == (3,) * rank
-    params = framework.start(name, np.ones((*(5,) * rank, 4), np.float32), 6, 3, groups=2)
+    params = framework.start(name, np.ones((*(5,) * rank, 4), np.float32), 6, 3, groups=2, **QUICK)
     assert params["kernel"].shape[:-2] == (3,) * rank
 
 
@@ -538,7 +538,7 @@ def test_compute_dtype(rng, framework, name, half):
     x, params, y = data(rng, spec)
     layer = build(framework, spec, dtype=jnp.dtype(half))
     assert_same(framework.run(layer, params, x), y.astype(jnp.dtype(half)))
-    held = framework.start(name, x, **said(spec, dtype=jnp.dtype(half)))
+    held = framework.start(name, x, **said(spec, dtype=jnp.dtype(half), **QUICK))
     assert {v.dtype for v in held.values()} == {np.dtype("float32")}
 
 
@@ -552,7 +552,7 @@ def test_param_dtype(rng, framework, name, dtype):
     narrow = {k: v.astype(dtype) for k, v in params.items()}
     layer = build(framework, spec, param_dtype=dtype)
     assert_same(framework.run(layer, narrow, x.astype(dtype)), y.astype(dtype))
-    held = framework.start(name, x.astype(dtype), **said(spec, param_dtype=dtype))
+    held = framework.start(name, x.astype(dtype), **said(spec, param_dtype=dtype, **QUICK))
     assert {v.dtype for v in held.values()} == {dtype}
 
 
@@ -699,7 +699,7 @@ def test_nnx_sharding_metadata(name, axis_type):
 def test_linen_partitioning_metadata(rng, name):
     spec = RICH[name]
     axes = (*(None,) * (spec.rank + 1), "model")
-    init = nn.with_partitioning(nn.initializers.lecun_normal(), axes)
+    init = nn.with_partitioning(zeros, axes)
     layer = build(Linen, spec, kernel_init=init)
     x, params, y = data(rng, spec)
     variables = layer.init(jax.random.key(0), x)

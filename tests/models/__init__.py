@@ -1,0 +1,1 @@
+"""Plain nnx models whose attributes are named as in the torch models they are compared with."""

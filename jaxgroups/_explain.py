@@ -25,6 +25,7 @@ class Explanation:
     refused: dict[str, str]
 
     def as_dict(self) -> dict:
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:

@@ -27,17 +27,22 @@ class Op:
     """An invertible move. ``shape`` gives the Flax shape of a torch shape, or says why not."""
 
     def shape(self, torch: Shape) -> Shape:
+        """The Flax shape of a torch shape; ValueError where it has none."""
         raise NotImplementedError
 
     def forward(self, x: np.ndarray) -> np.ndarray:
+        """Torch's array as Flax holds it."""
         raise NotImplementedError
 
     def backward(self, y: np.ndarray) -> np.ndarray:
+        """Flax's array as torch holds it."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Identity(Op):
+    """The same array on both sides."""
+
     def shape(self, torch: Shape) -> Shape:
         return torch
 
@@ -50,6 +55,8 @@ class Identity(Op):
 
 @dataclass(frozen=True)
 class Permute(Op):
+    """Flax's axis i is torch's axis ``axes[i]``."""
+
     axes: Shape
 
     def shape(self, torch: Shape) -> Shape:
@@ -65,6 +72,8 @@ class Permute(Op):
 
 @dataclass(frozen=True)
 class Flip(Op):
+    """The same axes, those of `axes` run backwards."""
+
     axes: Shape
 
     def shape(self, torch: Shape) -> Shape:
@@ -80,6 +89,8 @@ class Flip(Op):
 
 @dataclass(frozen=True)
 class Reshape(Op):
+    """The same values in the same order, in another shape."""
+
     torch: Shape
     flax: Shape
 
@@ -140,6 +151,8 @@ class Part(Op):
 
 @dataclass(frozen=True)
 class Chain(Op):
+    """One operation after the other, from torch to Flax."""
+
     ops: tuple[Op, ...]
 
     def shape(self, torch: Shape) -> Shape:

@@ -51,12 +51,12 @@ def _layer(layer: Any) -> list[str]:
             "BatchNorm has momentum=0.99, its default in Flax; torch's default 0.1 is 0.9 here "
             "(matters for training only)"
         )
-    if isinstance(layer, _FLAX_CONVS) and layer.padding in ("SAME", "SAME_LOWER"):
-        if np.max(layer.strides or 1) > 1:
-            warnings.append(
-                f"padding={layer.padding!r} with strides={layer.strides} pads by the input's size, "
-                "torch's padding=p on both sides alike: give explicit pairs"
-            )
+    by_size = isinstance(layer, _FLAX_CONVS) and layer.padding in ("SAME", "SAME_LOWER")
+    if by_size and np.max(layer.strides or 1) > 1:
+        warnings.append(
+            f"padding={layer.padding!r} with strides={layer.strides} pads by the input's size, "
+            "torch's padding=p on both sides alike: give explicit pairs"
+        )
     return warnings
 
 

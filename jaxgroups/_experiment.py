@@ -6,7 +6,6 @@ says it must be; `jaxgroups.cli` prints the pairs. A number that differs is a fa
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from math import prod
 from typing import Any
 
@@ -41,6 +40,7 @@ class Line:
 class Section:
     title: str
     lines: list[Line] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def check(self, text: str, value: Any, expected: Any) -> None:
         self.lines.append(Line(text, value, expected, value == expected))
@@ -128,37 +128,41 @@ def _formula() -> Section:
 def _experiment() -> Section:
     section = Section("6. The experiment: Conv2d(4, 8, 1, 1, groups=2, bias=False) holding 1..16")
     layer = nnx.Conv2d(4, 8, 1, 1, groups=2, bias=False, rngs=flax_nnx.Rngs(0))
-    section.check("parameters in total", _count(layer), 16)
     weight = np.arange(1, 17, dtype=np.float32).reshape(8, 2, 1, 1)
-    section.check("size of torch's weight", list(weight.shape), [8, 2, 1, 1])
-
     kernel = convert.kernel_from_torch(weight, layer)
+    layer.kernel[...] = jnp.asarray(kernel)
+    back = convert.kernel_to_torch(layer.kernel, layer)
+    section.check("parameters in total", _count(layer), 16)
     section.check("size of the Flax kernel", list(kernel.shape), [1, 1, 2, 8])
-    back = convert.kernel_to_torch(kernel, layer)
-    section.check("and back, bit for bit", back.tobytes(), weight.tobytes())
+    section.check("size of torch's weight", list(back.shape), [8, 2, 1, 1])
+    section.check("the weight holds", back.ravel().tolist(), [float(n) for n in range(1, 17)])
+    section.check("there and back, bit for bit", back.tobytes(), weight.tobytes())
 
     ones = np.ones((1, 4, 1, 1), np.float32)
     last = ones.transpose(0, 2, 3, 1)
+    section.check("size of the input of ones", list(ones.shape), [1, layer.in_channels, 1, 1])
     conv = jax.jit(lambda x, w: functional.conv2d(x, w, groups=2))
     _output(section, "jaxgroups.conv2d, jitted", conv(ones, weight))
-
-    layer.kernel[...] = jnp.asarray(kernel)
     _output(section, "jaxgroups.nnx.Conv2d", _first(layer(last)))
 
     module = linen.Conv2d(8, 1, 1, groups=2, bias=False)
     variables = {"params": {"kernel": kernel}}
     _output(section, "jaxgroups.linen.Conv2d", _first(module.apply(variables, last)))
-
-    if find_spec("torch") is not None:
-        import torch  # optional, beside the others only where it is installed
-
-        theirs = torch.nn.Conv2d(4, 8, 1, 1, groups=2, bias=False)
-        theirs.load_state_dict({"weight": torch.from_numpy(back)})
-        section.check(
-            "parameters of torch's layer", sum(prod(p.shape) for p in theirs.parameters()), 16
-        )
-        _output(section, "torch.nn.Conv2d", theirs(torch.from_numpy(ones)).detach().numpy())
+    _beside_torch(section, ones, back)
     return section
+
+
+def _beside_torch(section: Section, ones: np.ndarray, weight: np.ndarray) -> None:
+    try:
+        import torch  # optional, beside the others only where it is installed
+    except (ImportError, OSError) as error:  # OSError: installed, but its libraries do not load
+        section.notes.append(f"without torch beside it, which cannot be imported: {error}")
+        return
+    theirs = torch.nn.Conv2d(4, 8, 1, 1, groups=2, bias=False)
+    theirs.load_state_dict({"weight": torch.from_numpy(weight)})
+    parameters = sum(prod(p.shape) for p in theirs.parameters())
+    section.check("parameters of torch's layer", parameters, 16)
+    _output(section, "torch.nn.Conv2d", theirs(torch.from_numpy(ones)).detach().numpy())
 
 
 def _first(y: Any) -> np.ndarray:

@@ -139,7 +139,7 @@ class Builder:
 
     def exported(self, slot: Slot, key: str, shared: list[str], op: ops.Op) -> None:
         """No checkpoint: the leaf says what torch's tensor will be."""
-        shape = ops.torch_shape(op, slot.shape)
+        shape = op.torch_shape(slot.shape)
         self.add(Entry("ok", (key,), slot.name, op, shape, slot.shape, slot.dtype))
         for other in dict.fromkeys(shared):
             note = f"shares its data with {key}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxgroups.convert import _ops as ops
+from jaxgroups.convert import _ops_json as ops_json
 
 Shape = tuple[int, ...]
 FORMAT = "jaxgroups.plan-v1"
@@ -157,7 +158,7 @@ def _entry_json(e: Entry) -> dict[str, Any]:
         "status": e.status,
         "torch": list(e.torch),
         "flax": e.flax,
-        "op": ops.to_json(e.op),
+        "op": ops_json.to_json(e.op),
         "torch_shape": e.torch_shape,
         "flax_shape": e.flax_shape,
         "dtype": e.dtype,
@@ -176,7 +177,7 @@ def _entry_from_json(data: dict[str, Any]) -> Entry:
         status=data["status"],
         torch=tuple(data["torch"]),
         flax=data["flax"],
-        op=ops.from_json(data["op"]),
+        op=ops_json.from_json(data["op"]),
         torch_shape=shape(data["torch_shape"]),
         flax_shape=shape(data["flax_shape"]),
         dtype=data["dtype"],

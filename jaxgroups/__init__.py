@@ -1,5 +1,6 @@
 """Convolutions with groups for JAX that mean what PyTorch's mean and carry its weights."""
 
+from jaxgroups import diagrams as diagrams
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
 from jaxgroups._functional import conv1d as conv1d

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import jaxgroups
-from jaxgroups import _cli_convert
+from jaxgroups import _cli_convert, _cli_diagram
 from jaxgroups import _dispatch as dispatch
 from jaxgroups import _experiment as groups_experiment
 
@@ -45,8 +45,9 @@ def _run(argv: Sequence[str] | None) -> int:
     explain.add_argument("--implementation", choices=dispatch.names())
     explain.set_defaults(run=_explain)
 
+    diagram = _cli_diagram.add_to(commands)
     _cli_convert.add_to(commands)
-    for command in (experiment, explain):
+    for command in (experiment, explain, diagram):
         command.add_argument("--json", action="store_true", help="print data instead of text")
     arguments = parser.parse_args(argv)
     return arguments.run(arguments)

@@ -32,6 +32,7 @@ ORDER = [
     "_checks",
     "_spelling",
     "_spec",
+    "diagrams",
     "_call",
     "_problem",
     "lowerings",
@@ -47,6 +48,7 @@ ORDER = [
     "convert",
     "_experiment",
     "_cli_convert",
+    "_cli_diagram",
     "cli",
     "__main__",
 ]
@@ -57,6 +59,7 @@ WITHOUT_JAX = {
     "_checks",
     "_spelling",
     "_spec",
+    "diagrams",
     "_call",
     "_problem",
     "convert/_files",
@@ -64,6 +67,7 @@ WITHOUT_JAX = {
 WITH_FLAX = {"nnx", "linen", "convert", "_experiment", "_cli_convert"}
 # inside a function, and only to meet what the caller has in torch already or has installed
 WITH_TORCH = {"_experiment", "convert._compare", "convert._files._torch_load"}
+ON_DEMAND = {"matplotlib", "rich"}  # loaded by the functions that draw and print
 
 
 def module_name(file):
@@ -206,6 +210,10 @@ def importers_of(library):
     }
 
 
+def every_import():
+    return [found for file in FILES for found in imports(file.read_text())]
+
+
 def test_torch_is_imported_in_few_functions():
     assert importers_of("torch") <= WITH_TORCH
     for module in WITH_TORCH:
@@ -217,7 +225,8 @@ def test_jax_and_flax_stay_where_they_belong():
     assert {place(m) for m in importers_of("jax")} & WITHOUT_JAX == set()
     assert {place(m) for m in importers_of("flax")} <= WITH_FLAX
     assert {place(m) for m in importers_of("jax")} >= {"_functional", "_dispatch", "lowerings"}
-    assert importers_of("matplotlib") == set()
+    assert importers_of("matplotlib") == {"diagrams._matplotlib"}
+    assert all(not at_top for name, at_top in every_import() if top(name) in ON_DEMAND)
 
 
 def test_source_files_are_short():
@@ -243,7 +252,7 @@ def loaded(statement, *libraries):
     return done.stdout.split()
 
 
-HEAVY = ("flax", "torch", "matplotlib", "orbax")
+HEAVY = ("flax", "torch", "matplotlib", "rich", "orbax")
 
 
 def test_import_jaxgroups_is_light():

@@ -100,7 +100,7 @@ def _picture(ci: int, co: int, k: int, groups: int, section: Section) -> None:
 
 def _reads(layer: nnx.Conv2d) -> list[list[int]]:
     """Which input channels move each output channel: the layer's Jacobian, not its settings."""
-    x = jnp.zeros((*layer.kernel_size, layer.in_channels))
+    x = jnp.zeros((*layer.kernel_size, layer.in_channels), layer.kernel.dtype)
     jacobian = jax.jacobian(lambda x: layer(x).reshape(-1))(x)
     moved = np.abs(np.asarray(jacobian)).sum(axis=(1, 2)) > 0
     return [np.flatnonzero(row).tolist() for row in moved]

@@ -197,8 +197,7 @@ def _model(spelled: str, kwargs: dict[str, Any]) -> Any:
     except (ImportError, AttributeError) as error:
         raise _Usage(f"--model {spelled}: {error}") from error
     if isinstance(factory, type) and issubclass(factory, nnx.Module):
-        kwargs = {"rngs": nnx.Rngs(0)} | kwargs
-        return nnx.eval_shape(lambda: factory(**kwargs))
+        return nnx.eval_shape(lambda: factory(**({"rngs": nnx.Rngs(0)} | kwargs)))
     return factory(**kwargs)
 
 

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import jaxgroups
-from jaxgroups import _cli_convert, _cli_diagram
-from jaxgroups import _dispatch as dispatch
+from jaxgroups import _cli_convert, _cli_diagram, _cli_explain
 from jaxgroups import _experiment as groups_experiment
 
 
@@ -37,14 +36,7 @@ def _run(argv: Sequence[str] | None) -> int:
     )
     experiment.set_defaults(run=_experiment)
 
-    explain = commands.add_parser("explain", help="cost of one convolution, and who computes it")
-    explain.add_argument(
-        "spec", help='such as "conv2d in=128 out=128 kernel=3 padding=1 groups=32 batch=1 size=56"'
-    )
-    explain.add_argument("--platform", choices=("cpu", "gpu", "tpu"))
-    explain.add_argument("--implementation", choices=dispatch.names())
-    explain.set_defaults(run=_explain)
-
+    explain = _cli_explain.add_to(commands)
     diagram = _cli_diagram.add_to(commands)
     _cli_convert.add_to(commands)
     for command in (experiment, explain, diagram):
@@ -79,17 +71,3 @@ def _value(line: groups_experiment.Line) -> str:
     if isinstance(line.value, list) and all(isinstance(v, float) for v in line.value):
         return ": " + ", ".join(f"{v:g}" for v in line.value)
     return f": {line.value}"
-
-
-def _explain(arguments: argparse.Namespace) -> int:
-    try:
-        answer = jaxgroups.explain(
-            arguments.spec,
-            platform=arguments.platform,
-            implementation=arguments.implementation,
-        )
-    except (ValueError, TypeError) as error:
-        print(f"jaxgroups explain: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(answer.as_dict(), indent=2) if arguments.json else answer)
-    return 0

@@ -39,16 +39,17 @@ ORDER = [
     "_dispatch",
     "_functional",
     "_general",
+    "convert/_files",
     "_explain",
     "__init__",
     "_layers",
     "nnx",
     "linen",
-    "convert/_files",
     "convert",
     "_experiment",
     "_cli_convert",
     "_cli_diagram",
+    "_cli_explain",
     "cli",
     "__main__",
 ]
@@ -64,7 +65,7 @@ WITHOUT_JAX = {
     "_problem",
     "convert/_files",
 }
-WITH_FLAX = {"nnx", "linen", "convert", "_experiment", "_cli_convert"}
+WITH_FLAX = {"_explain", "nnx", "linen", "convert", "_experiment", "_cli_convert"}
 # inside a function, and only to meet what the caller has in torch already or has installed
 WITH_TORCH = {"_experiment", "convert._compare", "convert._files._torch_load"}
 ON_DEMAND = {"matplotlib", "rich"}  # loaded by the functions that draw and print

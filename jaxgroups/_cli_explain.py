@@ -20,6 +20,7 @@ from jaxgroups.convert._files import CheckpointError
 
 _SUFFIXES = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".ckpt")
 _MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+WIDTH = 140
 _ORDERS = ("cost", "parameters", "bytes", "order")
 
 
@@ -60,10 +61,8 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
-        console = Console()
-        # a pipe has no width: there a table is as wide as it likes
-        wide = None if console.is_terminal else 160
-        console.print(answer.rendered(arguments.sort), width=wide)
+        # a row too long for the terminal is better than columns cut off
+        Console(width=max(Console().width, WIDTH)).print(answer.rendered(arguments.sort))
     return 0
 
 

@@ -18,6 +18,8 @@ _STYLE: Any = {
     "font.style": "normal",
     "font.stretch": "normal",
     "font.variant": "normal",
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     "hatch.linewidth": 0.8,
     "path.sketch": None,
     "path.effects": [],
@@ -25,12 +27,13 @@ _STYLE: Any = {
     "patch.antialiased": True,
     "lines.antialiased": True,
     "pdf.fonttype": 42,
+    "savefig.bbox": None,
+    "savefig.facecolor": "auto",
+    "savefig.transparent": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "jaxgroups",
     "text.parse_math": False,
     "text.usetex": False,
-    "text.hinting": "none",
-    "text.hinting_factor": 1,
 }
 _METADATA = {
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
@@ -63,7 +66,8 @@ def figure(scene: Scene) -> Any:
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        drawn = Figure(figsize=(scene.width / DPI, scene.height / DPI), dpi=DPI)
+        size = (scene.width / DPI, scene.height / DPI)
+        drawn = Figure(size, DPI, facecolor="white", edgecolor="white", linewidth=0)
         axes = drawn.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set(xlim=(0, scene.width), ylim=(scene.height, 0))

@@ -182,7 +182,7 @@ class Panel:
 
     def _channel(self, x: float, y: float, item: int | Gap, style: Style) -> None:
         if isinstance(item, Gap):
-            self.add(centred(x, y, f"… {item.count} more", 10, palette.MUTED))
+            self.add(centred(x, y, f"+{item.count}", 10, palette.INK))
             return
         side = self.m.box
         self._tile(x - side / 2, y - side / 2, side, side, style)
@@ -198,7 +198,8 @@ class Panel:
 
     def _filter(self, y: float, item: int | Gap, style: Style) -> None:
         if isinstance(item, Gap):
-            self.add(centred(self.x_middle, y, f"… {item.count} more", 10, palette.MUTED))
+            text = f"+{words.plural(item.count, 'filter')}"
+            self.add(centred(self.x_middle, y, text, 10, palette.INK))
             return
         m = self.m
         x, top = self.x_stack, y - m.card[1] / 2

@@ -27,9 +27,14 @@ def check_name(implementation: str | None) -> None:
 
 
 def choose(
-    problem: ConvProblem, implementation: str | None = None, platform: str | None = None
+    problem: ConvProblem,
+    implementation: str | None = None,
+    platform: str | None = None,
+    partitioned: bool = False,
 ) -> tuple[Lowering, Refusals]:
     """The lowering to use and, by name, why those before it were not.
+
+    `partitioned`: XLA will split the program over several devices.
 
     Raises:
       ValueError: an unknown `implementation`, or one that does not take this problem.
@@ -48,12 +53,3 @@ def choose(
         f"implementation={implementation!r} does not take this convolution: {refusals[-1][1]}; "
         "leave implementation=None for the best that does"
     )
-
-
-def compute(
-    problem: ConvProblem, lhs: jax.Array, rhs: jax.Array, implementation: str | None = None
-) -> jax.Array:
-    """The convolution, by the chosen lowering, under a scope that names it in the HLO."""
-    lowering, _ = choose(problem, implementation)
-    with jax.named_scope(f"jaxgroups.{lowering.name}"):
-        return lowering.apply(problem, lhs, rhs)

@@ -91,7 +91,10 @@ def view_of(problem: ConvProblem) -> View | None:
         for u, length, k, s, pad, d in axes
     )
     size, window = tuple(size), tuple(window)
-    common = {"dtype": problem.dtype, "result": str(problem.preferred_element_type or problem.dtype)}
+    common = {
+        "dtype": problem.dtype,
+        "result": str(problem.preferred_element_type or problem.dtype),
+    }
     g = problem.batch_group_count
     if g == 1 and (problem.feature_group_count > 1 or prod(window) <= prod(out)):
         g = problem.feature_group_count
@@ -172,7 +175,9 @@ def restore(problem: ConvProblem, view: View, result: jax.Array) -> jax.Array:
     else:
         canonical = (rank, rank + 1, *range(rank))
         if view.exchanged:
-            result = jnp.flip(result, range(rank)).reshape(*view.kernel, view.c, view.groups, view.o)
+            result = jnp.flip(result, range(rank)).reshape(
+                *view.kernel, view.c, view.groups, view.o
+            )
             result = jnp.transpose(result, (*range(rank), rank + 2, rank + 1, rank))
             result = result.reshape(*view.kernel, view.o, view.groups * view.c)
     inverse = [0] * (rank + 2)

@@ -117,11 +117,8 @@ def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> 
         return mlir.lower_fun(partial(plain_conv_p.bind, **params), multiple_results=False)(
             ctx, lhs, rhs
         )
-    lowering, _ = dispatch.choose(
-        problem,
-        implementation,
-        platform or private.platform(ctx),
-        partitioned=private.partitioned(ctx),
+    lowering = dispatch.prefer(
+        problem, implementation, platform or private.platform(ctx), private.partitioned(ctx)
     )
 
     def scoped(lhs: Any, rhs: Any) -> Any:

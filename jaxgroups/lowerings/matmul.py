@@ -4,15 +4,19 @@ Where a kernel has one tap (1x1) the patches are x itself. The weight gradient i
 the patches with y, summed over the pixels.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgroups._arithmetic import divisors
 from jaxgroups.lowerings._base import accumulator, on_views
 from jaxgroups.lowerings._taps import OutputPhase, interleave, output_phases, slicer
 from jaxgroups.lowerings._views import Forward, View, WeightGradient
 
 MOST_TAPS = 64
+FEW_CHANNELS, MERGED_CHANNELS = 8, 32
 
 
 def why_not(view: View) -> str | None:
@@ -39,6 +43,18 @@ def _patches(view: View, phase: OutputPhase, of_tap) -> jax.Array:
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, -1)
 
 
+def _merged(view: View) -> int:
+    """How many groups share a product, of which the diagonal blocks are kept.
+
+    Rows of a few channels cost more to copy and to multiply than the products thrown away.
+    """
+    if max(view.c, view.o) >= FEW_CHANNELS:
+        return 1
+    return max(
+        m for m in divisors(view.groups) if m == 1 or m * max(view.c, view.o) <= MERGED_CHANNELS
+    )
+
+
 def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
     dtype = accumulator(view)
     phases = output_phases(view)
@@ -49,8 +65,12 @@ def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
         return lax.dot_general(a, b, numbers, view.precision, preferred_element_type=dtype)
 
     if isinstance(view, WeightGradient):
-        w = product(_patches(view, phases[0], of_tap), _grouped(other, view.groups), (1, 1))
-        w = jnp.moveaxis(w, 0, 1)  # (taps c, g, o)
+        m = _merged(view)
+        blocks = replace(view, groups=view.groups // m, c=view.c * m, o=view.o * m)
+        w = product(_patches(blocks, phases[0], of_tap), _grouped(other, blocks.groups), (1, 1))
+        w = w.reshape(blocks.groups, view.taps, m, view.c, m, view.o)
+        w = jnp.diagonal(w, axis1=2, axis2=4)  # (blocks, taps, c, o, m)
+        w = jnp.transpose(w, (1, 2, 0, 4, 3))
         return w.reshape(*view.kernel, view.c, view.groups * view.o)
     w = other.reshape(*view.kernel, view.c, view.groups, view.o)
     parts = []

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups.lowerings._base import accumulator, on_views
-from jaxgroups.lowerings._taps import interleave, output_phases, slicer
+from jaxgroups.lowerings._taps import Tap, interleave, output_phases, slicer
 from jaxgroups.lowerings._views import Forward, View, WeightGradient
 
 # The sum is unrolled: its length bounds what XLA has to compile.
@@ -44,6 +44,10 @@ def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
     if isinstance(view, WeightGradient):
         return _weight_gradient(view, x, _lanes(other, view.groups, view.o), dtype)
     w = _lanes(other, view.groups, view.o).astype(dtype)  # (*k, c, o, g)
+
+    def entry(tap: Tap, c: int) -> jax.Array:
+        return jnp.expand_dims(w[(*tap.kernel, c)], range(view.rank + 1))
+
     phases = output_phases(view)
     of_tap = slicer(view, phases, x)
     parts = []
@@ -52,7 +56,7 @@ def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
         for tap in phase.taps:
             part = of_tap(tap, phase.out).astype(dtype)
             for c in range(view.c):
-                y = y + part[..., c : c + 1, :] * w[(*tap.kernel, c)]
+                y = y + part[..., c : c + 1, :] * entry(tap, c)
         parts.append(y)
     y = interleave(view, parts)
     return jnp.swapaxes(y, -1, -2).reshape(view.batch, *view.out, view.groups * view.o)
@@ -66,8 +70,7 @@ def _weight_gradient(view: WeightGradient, x: jax.Array, y: jax.Array, dtype: st
     rows = []
     for tap in phases[0].taps:
         part = of_tap(tap, view.out).astype(dtype)
-        for c in range(view.c):
-            rows += [jnp.sum(part[..., c, :] * y[..., o, :], pixels) for o in range(view.o)]
+        rows.append(jnp.sum(part[..., :, None, :] * y[..., None, :, :], pixels))
     w = jnp.stack(rows).reshape(*view.kernel, view.c, view.o, view.groups)
     return jnp.swapaxes(w, -1, -2).reshape(*view.kernel, view.c, view.groups * view.o)
 

@@ -34,8 +34,12 @@ ORDER = [
     "_spec",
     "_call",
     "_problem",
+    "_jax_private",
+    "_plain",
     "lowerings",
     "_dispatch",
+    "_primitive",
+    "_accelerate",
     "_functional",
     "_general",
     "_explain",
@@ -58,7 +62,6 @@ WITHOUT_JAX = {
     "_spelling",
     "_spec",
     "_call",
-    "_problem",
     "convert/_files",
 }
 WITH_FLAX = {"nnx", "linen", "convert", "_experiment", "_cli_convert"}
@@ -471,5 +474,5 @@ def test_flax_layers_take_conv_general_dilated(rng, library):
             layer = nn.Conv(6, (3, 2), **kw)
             outputs.append(layer.init_with_output(jax.random.key(0), x)[0])
     assert calls == [2]
-    assert_same(outputs[1], outputs[0])
-    assert_same(outputs[2], outputs[0])
+    assert_same(outputs[1], outputs[0], atol=1e-5)
+    assert_same(outputs[2], outputs[1])

@@ -1,6 +1,8 @@
 """Convolutions with groups for JAX that mean what PyTorch's mean and carry its weights."""
 
 from jaxgroups import diagrams as diagrams
+from jaxgroups._accelerate import Acceleration as Acceleration
+from jaxgroups._accelerate import accelerate as accelerate
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
 from jaxgroups._functional import conv1d as conv1d

@@ -8,6 +8,7 @@ import jax
 
 from jaxgroups._problem import ConvProblem
 from jaxgroups.lowerings import LOWERINGS, Lowering
+from jaxgroups.lowerings import _rules as rules
 
 Refusals = tuple[tuple[str, str], ...]
 
@@ -27,9 +28,14 @@ def check_name(implementation: str | None) -> None:
 
 
 def choose(
-    problem: ConvProblem, implementation: str | None = None, platform: str | None = None
+    problem: ConvProblem,
+    implementation: str | None = None,
+    platform: str | None = None,
+    partitioned: bool = False,
 ) -> tuple[Lowering, Refusals]:
     """The lowering to use and, by name, why those before it were not.
+
+    `partitioned`: XLA will split the program over several devices.
 
     Raises:
       ValueError: an unknown `implementation`, or one that does not take this problem.
@@ -40,7 +46,9 @@ def choose(
     for lowering in LOWERINGS:
         if implementation not in (None, lowering.name):
             continue
-        reason = lowering.why_not(problem, platform)
+        reason = _why_not(lowering, problem, platform, partitioned)
+        if reason is None and implementation is None:
+            reason = rules.why_slower(problem, lowering.name, platform)
         if reason is None:
             return lowering, tuple(refusals)
         refusals.append((lowering.name, reason))
@@ -50,10 +58,23 @@ def choose(
     )
 
 
-def compute(
-    problem: ConvProblem, lhs: jax.Array, rhs: jax.Array, implementation: str | None = None
-) -> jax.Array:
-    """The convolution, by the chosen lowering, under a scope that names it in the HLO."""
-    lowering, _ = choose(problem, implementation)
-    with jax.named_scope(f"jaxgroups.{lowering.name}"):
-        return lowering.apply(problem, lhs, rhs)
+def prefer(
+    problem: ConvProblem, implementation: str | None, platform: str, partitioned: bool
+) -> Lowering:
+    """The named lowering where it takes the problem, else the best.
+
+    For what derives from a call that named one: its gradients, its lowering on other platforms.
+    """
+    for lowering in LOWERINGS:
+        named = lowering.name == implementation
+        if named and _why_not(lowering, problem, platform, partitioned) is None:
+            return lowering
+    return choose(problem, None, platform, partitioned)[0]
+
+
+def _why_not(
+    lowering: Lowering, problem: ConvProblem, platform: str, partitioned: bool
+) -> str | None:
+    if partitioned and not lowering.partitionable:
+        return "a program for several devices, which XLA must split"
+    return lowering.why_not(problem, platform)

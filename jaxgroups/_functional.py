@@ -1,6 +1,7 @@
 """conv1d ... conv_transpose3d: the only place where arrays meet a spec.
 
-arguments -> `_call.spec_of_call` (all errors) -> `apply` (pad, regroup, `_dispatch.compute`, bias).
+arguments -> `_call.spec_of_call` (all errors) -> `apply` (pad, regroup, `_primitive.compute`,
+bias).
 The six functions are one: ranks differ by a number, transposed ones by the arguments they take.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from jaxgroups import _arguments as arguments
 from jaxgroups import _checks as checks
-from jaxgroups import _dispatch as dispatch
+from jaxgroups import _primitive as primitive
 from jaxgroups._call import spec_of_call
 from jaxgroups._problem import problem_of
 from jaxgroups._spec import ConvSpec
@@ -46,7 +47,7 @@ def apply(
         x = jnp.pad(x, [(0, 0), *pads], mode=_PAD_MODES[spec.padding_mode])
     if spec.transposed:
         weight = transposed_kernel(spec, weight)
-    y = dispatch.compute(problem, x, weight, implementation)
+    y = primitive.compute(problem, x, weight, implementation)
     if bias is not None:
         shape = [1] * y.ndim
         shape[spec.channel_axis] = spec.out_channels

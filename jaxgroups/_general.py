@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax import lax
+import numpy as np
+
+from jaxgroups import _primitive as primitive
 
 
 def conv_general_dilated(
@@ -25,17 +27,23 @@ def conv_general_dilated(
 
     Flax's own layers take it: ``nnx.Conv(..., conv_general_dilated=jg.conv_general_dilated)``.
     """
-    return lax.conv_general_dilated(
-        lhs,
-        rhs,
-        window_strides,
-        padding,
-        lhs_dilation,
-        rhs_dilation,
-        dimension_numbers,
-        feature_group_count,
-        batch_group_count,
-        precision,
-        preferred_element_type,
-        out_sharding,
-    )
+    params = {
+        "window_strides": window_strides,
+        "padding": padding,
+        "lhs_dilation": lhs_dilation,
+        "rhs_dilation": rhs_dilation,
+        "dimension_numbers": dimension_numbers,
+        "feature_group_count": feature_group_count,
+        "batch_group_count": batch_group_count,
+        "precision": precision,
+        "preferred_element_type": preferred_element_type,
+        "out_sharding": out_sharding,
+    }
+    return primitive.bind(lhs, rhs, **{name: _hashable(value) for name, value in params.items()})
+
+
+def _hashable(value: Any) -> Any:
+    """Sequences as tuples, at any depth; named ones and texts as they are."""
+    if isinstance(value, (list, np.ndarray)) or type(value) is tuple:
+        return tuple(_hashable(item) for item in value)
+    return value

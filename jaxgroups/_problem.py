@@ -11,6 +11,10 @@ together on both sides, which is why a plain reshape would mix groups.
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
 from jaxgroups import _arithmetic as arithmetic
 from jaxgroups._spec import ConvSpec
 
@@ -38,6 +42,47 @@ class ConvProblem:
     batch_group_count: int = 1
     precision: Any = None
     preferred_element_type: Any = None
+
+    @classmethod
+    def of(cls, lhs: Any, rhs: Any, params: dict[str, Any]) -> "ConvProblem | None":
+        """The problem of lax's operands and parameters; None where a size is symbolic."""
+        padding = tuple((lo, hi) for lo, hi in params["padding"])
+        if not all(isinstance(n, int) for n in (*lhs.shape, *rhs.shape, *sum(padding, ()))):
+            return None
+        preferred = params["preferred_element_type"]
+        return cls(
+            lhs_shape=lhs.shape,
+            rhs_shape=rhs.shape,
+            dtype=lhs.dtype.name,
+            **{name: params[name] for name in _PARAMETERS}
+            | {
+                "padding": padding,
+                "dimension_numbers": tuple(params["dimension_numbers"]),
+                "preferred_element_type": None if preferred is None else np.dtype(preferred).name,
+            },
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Keyword arguments of lax's primitive, but for ``out_sharding``."""
+        preferred = self.preferred_element_type
+        return {name: getattr(self, name) for name in _PARAMETERS} | {
+            "dimension_numbers": lax.ConvDimensionNumbers(*self.dimension_numbers),
+            "preferred_element_type": None if preferred is None else jnp.dtype(preferred),
+        }
+
+
+_PARAMETERS = (
+    "window_strides",
+    "padding",
+    "lhs_dilation",
+    "rhs_dilation",
+    "dimension_numbers",
+    "feature_group_count",
+    "batch_group_count",
+    "precision",
+    "preferred_element_type",
+)
 
 
 def dimension_numbers(rank: int, data_format: str) -> tuple[Ints, Ints, Ints]:
@@ -68,6 +113,8 @@ def problem_of(
     batch = 1
     for n in spec.batch or ():
         batch *= n
+    if preferred_element_type is not None:
+        preferred_element_type = jnp.dtype(preferred_element_type).name
     channels = (spec.out_channels, spec.in_channels // spec.groups)
     last = spec.data_format == "channels_last"
     return ConvProblem(

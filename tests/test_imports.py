@@ -35,8 +35,12 @@ ORDER = [
     "diagrams",
     "_call",
     "_problem",
+    "_jax_private",
+    "_plain",
     "lowerings",
     "_dispatch",
+    "_primitive",
+    "_accelerate",
     "_functional",
     "_general",
     "convert/_files",
@@ -62,7 +66,6 @@ WITHOUT_JAX = {
     "_spec",
     "diagrams",
     "_call",
-    "_problem",
     "convert/_files",
 }
 WITH_FLAX = {"_explain", "nnx", "linen", "convert", "_experiment", "_cli_convert"}
@@ -481,5 +484,5 @@ def test_flax_layers_take_conv_general_dilated(rng, library):
             layer = nn.Conv(6, (3, 2), **kw)
             outputs.append(layer.init_with_output(jax.random.key(0), x)[0])
     assert calls == [2]
-    assert_same(outputs[1], outputs[0])
-    assert_same(outputs[2], outputs[0])
+    assert_same(outputs[1], outputs[0], atol=1e-5)
+    assert_same(outputs[2], outputs[1])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax
 
 from jaxgroups._problem import ConvProblem
+from jaxgroups.lowerings._views import View, arrange, restore, view_of
 
 
 @dataclass(frozen=True)
@@ -14,9 +15,53 @@ class Lowering:
 
     ``why_not(problem, platform)`` answers None where it takes the problem, else the reason, in
     words for a person. ``apply(problem, lhs, rhs)`` gets arrays of exactly the problem's shapes.
+    `partitionable`: XLA can split what it emits over several devices.
     """
 
     name: str
     summary: str
     why_not: Callable[[ConvProblem, str], str | None]
     apply: Callable[[ConvProblem, jax.Array, jax.Array], jax.Array]
+    partitionable: bool = True
+
+
+def accumulator(view: View) -> str:
+    """The dtype that sums are kept in: float32 for the 16-bit floats, else that of the result."""
+    return "float32" if view.result in ("float16", "bfloat16") else view.result
+
+
+def on_views(
+    name: str,
+    summary: str,
+    why_not: Callable[[View], str | None],
+    apply: Callable[[View, jax.Array, jax.Array], jax.Array],
+    platforms: tuple[str, ...] | None = None,
+    partitionable: bool = True,
+) -> Lowering:
+    """A lowering that is written on the channels-last views of `_views`.
+
+    `apply` gets (x, w) of a `Forward` view and (x, y) of a `WeightGradient` view, and returns the
+    third array, of dtype ``view.result``.
+    """
+
+    def refuse(problem: ConvProblem, platform: str) -> str | None:
+        if platforms is not None and platform not in platforms:
+            return f"runs on {' and '.join(platforms)} only"
+        if not problem.window_strides:
+            return "no spatial axes"
+        if 0 in problem.lhs_shape or 0 in problem.rhs_shape:
+            return "an operand is empty"
+        view = view_of(problem)
+        if view is None:
+            return "both operands are dilated"
+        if 0 in (*view.out, *view.kernel):
+            return "the result is empty"
+        return why_not(view)
+
+    def compute(problem: ConvProblem, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        view = view_of(problem)
+        assert view is not None  # noqa: S101  why_not has spoken
+        result = apply(view, *arrange(problem, view, lhs, rhs))
+        return restore(problem, view, result.astype(view.result))
+
+    return Lowering(name, summary, refuse, compute, partitionable)

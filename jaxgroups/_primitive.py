@@ -1,0 +1,139 @@
+"""The primitive: lax's convolution in all its rules, lowered on CPU by our chooser.
+
+``lax.conv_general_dilated`` is closed under its own transformations: its jvp, both transposes and
+its vmap are convolutions again. So no rule is written here. Each is lax's, re-bound: a function
+that calls lax is traced to a jaxpr, and the jaxpr is evaluated with `conv_p` in the place of lax's
+primitive. Shapes, dtypes, shardings and the errors about them are lax's in the same way.
+
+One parameter is added, ``implementation``: the name of a lowering, or None for the best.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+from jax.extend import core
+from jax.interpreters import ad, batching, mlir
+
+from jaxgroups import _dispatch as dispatch
+from jaxgroups import _jax_private as private
+from jaxgroups._plain import LAX_P, plain_conv_p
+from jaxgroups._problem import ConvProblem
+
+conv_p = core.Primitive("jaxgroups_conv")
+conv_p.def_effectful_abstract_eval(
+    lambda lhs, rhs, *, implementation, **params: LAX_P.abstract_eval(lhs, rhs, **params)
+)
+
+
+class _Lax(NamedTuple):
+    """A function that calls lax, by value, so that what is traced from it is cached."""
+
+    function: Callable
+    params: tuple[tuple[str, Any], ...]
+    aval: Any = None
+
+    def __call__(self, *operands: Any) -> Any:
+        extra = () if self.aval is None else (self.aval,)
+        return self.function(*operands, *extra, **dict(self.params))
+
+
+# an eager call runs the jitted function again; inside another jit it leaves no trace of itself
+@partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _rebind(called: _Lax, implementation: str | None, *operands: Any) -> Any:
+    """``called(*operands)`` with every convolution of lax's bound as ours."""
+    closed = jax.make_jaxpr(called)(*operands)
+    known: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    known.update(zip(closed.jaxpr.invars, operands, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, core.Literal) else known[atom]
+
+    for eqn in closed.jaxpr.eqns:
+        values = [read(atom) for atom in eqn.invars]
+        if eqn.primitive is LAX_P:
+            outs = conv_p.bind(*values, implementation=implementation, **eqn.params)
+        else:
+            params = eqn.primitive.get_bind_params(eqn.params)
+            outs = eqn.primitive.bind(*values, **params)
+        outs = outs if eqn.primitive.multiple_results else [outs]
+        known.update(zip(eqn.outvars, outs, strict=True))
+    return read(closed.jaxpr.outvars[0])
+
+
+def _by_value(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(params.items()))
+
+
+def bind(lhs: Any, rhs: Any, implementation: str | None = None, **params: Any) -> jax.Array:
+    """``lax.conv_general_dilated(lhs, rhs, **params)`` as `conv_p`; params must be hashable."""
+    return _rebind(_Lax(lax.conv_general_dilated, _by_value(params)), implementation, lhs, rhs)
+
+
+def compute(problem: ConvProblem, lhs: Any, rhs: Any, implementation: str | None) -> jax.Array:
+    """A problem as `conv_p`. A forced `implementation` that refuses raises here, at the call."""
+    if implementation is not None:
+        dispatch.choose(problem, implementation)
+    return bind(lhs, rhs, implementation, **problem.parameters)
+
+
+def _linear_lhs(ct: Any, rhs: Any, aval: Any, **params: Any) -> Any:
+    return jax.linear_transpose(lambda lhs: LAX_P.bind(lhs, rhs, **params), aval)(ct)[0]
+
+
+def _linear_rhs(ct: Any, lhs: Any, aval: Any, **params: Any) -> Any:
+    return jax.linear_transpose(lambda rhs: LAX_P.bind(lhs, rhs, **params), aval)(ct)[0]
+
+
+def _transpose_lhs(ct: Any, lhs: Any, rhs: Any, *, implementation: str | None, **params: Any):
+    return _rebind(_Lax(_linear_lhs, _by_value(params), lhs.aval), implementation, ct, rhs)
+
+
+def _transpose_rhs(ct: Any, lhs: Any, rhs: Any, *, implementation: str | None, **params: Any):
+    return _rebind(_Lax(_linear_rhs, _by_value(params), rhs.aval), implementation, ct, lhs)
+
+
+def _mapped(lhs: Any, rhs: Any, axes: Any, **params: Any) -> Any:
+    return jax.vmap(lambda lhs, rhs: LAX_P.bind(lhs, rhs, **params), axes)(lhs, rhs)
+
+
+def _batched(operands: Any, axes: Any, *, implementation: str | None, **params: Any):
+    called = _Lax(_mapped, _by_value(params), tuple(axes))
+    return _rebind(called, implementation, *operands), 0
+
+
+def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
+    """Lowering rule for `conv_p` and, by `accelerate`, for lax's primitive.
+
+    The best lowering on CPU, XLA's own elsewhere (`platform` None) unless another is asked for.
+    The operations of a lowering stand under a scope of its name in the HLO.
+    """
+    implementation = params.pop("implementation", None)
+    problem = ConvProblem.of(*ctx.avals_in, params)
+    explicit = private.sharded_by_type((*ctx.avals_in, *ctx.avals_out))
+    if problem is None or explicit or (platform is None and implementation is None):
+        return mlir.lower_fun(partial(plain_conv_p.bind, **params), multiple_results=False)(
+            ctx, lhs, rhs
+        )
+    lowering = dispatch.prefer(
+        problem, implementation, platform or private.platform(ctx), private.partitioned(ctx)
+    )
+
+    def scoped(lhs: Any, rhs: Any) -> Any:
+        with jax.named_scope(f"jaxgroups.{lowering.name}"):
+            return lowering.apply(problem, lhs, rhs)
+
+    return mlir.lower_fun(scoped, multiple_results=False)(ctx, lhs, rhs)
+
+
+conv_p.def_impl(
+    lambda lhs, rhs, *, implementation, **params: _rebind(
+        _Lax(LAX_P.bind, _by_value(params)), implementation, lhs, rhs
+    )
+)
+ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
+batching.primitive_batchers[conv_p] = _batched
+mlir.register_lowering(conv_p, partial(lower, None))
+mlir.register_lowering(conv_p, partial(lower, "cpu"), platform="cpu")

@@ -86,7 +86,7 @@ def _axes(axis: Any) -> list[str]:
     if np.size(axis) < 2:
         return []
     return [
-        f"it reads the axes {tuple(axis)} together, in this order; torch flattens a feature map "
+        f"it reads the axes {tuple(axis)} together; torch flattens a feature map "
         "as (C, H, W), which is another order"
     ]
 

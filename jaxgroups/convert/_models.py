@@ -103,14 +103,17 @@ def load_torch(
         made = plan(structure, source, **how)
         values, report = read(made, source, structure, strict, dtype)
     by_path = {slot.path: values[slot.name] for slot in structure.slots if slot.name in values}
-    state = nnx.state(model)
-    streams = 0
-    for path, variable in nnx.to_flat_state(state):
-        if tuple(path) in by_path:
-            variable.set_value(by_path[tuple(path)])
-        elif isinstance(variable, nnx.RngState):
-            streams += _seeded(variable, streams)
-    nnx.update(model, state)
+    leaves, streams = [], 0
+    for path, leaf in nnx.to_flat_state(nnx.state(model)):
+        value = by_path.get(tuple(path))
+        if isinstance(leaf, nnx.RngState):
+            streams += _seeded(leaf, streams)
+        elif value is not None and isinstance(leaf, nnx.Variable):
+            leaf.set_value(value)
+        elif value is not None:
+            leaf = value
+        leaves.append((path, leaf))
+    nnx.update(model, nnx.from_flat_state(leaves))
     return model, report
 
 

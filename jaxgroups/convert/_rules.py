@@ -4,7 +4,7 @@ A rule takes a layer and the shapes of its leaves and answers, leaf by leaf, wit
 torch tensor and the operation between the two. `register` adds rules for other layers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -135,33 +135,24 @@ def flatten_linear(c: int, h: int, w: int) -> RuleFunction:
     return rule
 
 
-def _general(kernel: Shape, features: int, order: Sequence[int] = ()) -> Op:
-    """(prod out, prod in) -> (*in, *out); `features` axes at the end are out.
-
-    `order` lists the layer's input axes as the kernel has them; torch flattens them as they stand.
-    """
+def _general(kernel: Shape, features: int) -> Op:
+    """(prod out, prod in) -> (*in, *out); `features` axes at the end are out."""
     split = len(kernel) - features
-    rank = [sorted(order).index(axis) for axis in order] or list(range(split))
-    standing = tuple(kernel[rank.index(i)] for i in range(split))
     rows, columns = prod(kernel[split:]), prod(kernel[:split])
-    ops: list[Op] = [Permute((1, 0)), Reshape((columns, rows), (*standing, *kernel[split:]))]
-    if rank != sorted(rank):
-        ops.append(Permute((*rank, *range(split, len(kernel)))))
-    return Chain(tuple(ops))
+    return Chain((Permute((1, 0)), Reshape((columns, rows), kernel)))
 
 
 @register(nnx.LinearGeneral, nn.DenseGeneral)
 def _linear_general(layer: Any, shapes: Shapes):
+    """Whatever order `axis` is given in, Flax sorts it: the kernel has the axes as they stand."""
     features = layer.out_features if isinstance(layer, nnx.LinearGeneral) else layer.features
     count = len(features) if isinstance(features, tuple | list) else 1
-    axis = layer.axis if isinstance(layer.axis, tuple | list) else (layer.axis,)
+    axes = len(layer.axis) if isinstance(layer.axis, tuple | list) else 1
     batch = layer.batch_axis if isinstance(layer, nnx.LinearGeneral) else layer.batch_dims
     if batch:
         raise ValueError("a general linear layer with batch axes has no counterpart in torch")
-    if len({a < 0 for a in axis}) > 1:
-        raise ValueError(f"which of the axes {tuple(axis)} comes first depends on the input")
-    _axes(shapes, len(axis) + count)
-    leaves = {"kernel": Leaf("weight", _general(shapes["kernel"], count, axis))}
+    _axes(shapes, axes + count)
+    leaves = {"kernel": Leaf("weight", _general(shapes["kernel"], count))}
     if "bias" in shapes:
         bias = shapes["bias"]
         leaves["bias"] = Leaf("bias", Reshape((prod(bias),), bias))

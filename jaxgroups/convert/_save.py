@@ -16,7 +16,7 @@ from jaxgroups.convert._files import TensorInfo, write_safetensors
 from jaxgroups.convert._models import structure_of
 from jaxgroups.convert._names import Names
 from jaxgroups.convert._plan import Plan
-from jaxgroups.convert._structure import Structure
+from jaxgroups.convert._structure import Structure, held
 
 
 def save_torch(
@@ -79,7 +79,7 @@ def check_suffix(path: str | Path) -> None:
 
 def _arrays(model: Any, structure: Structure, variables: Mapping[str, Any] | None) -> dict:
     if structure.kind == "nnx":
-        flat = {tuple(p): v.get_value() for p, v in nnx.to_flat_state(nnx.state(model))}
+        flat = {tuple(p): held(leaf) for p, leaf in nnx.to_flat_state(nnx.state(model))}
         found = {slot.name: flat[slot.path] for slot in structure.slots}
     elif variables is None:
         raise ValueError("a linen module holds no values: pass its variables={'params': ...}")

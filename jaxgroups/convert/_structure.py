@@ -57,7 +57,7 @@ def of_nnx(model: nnx.Module) -> Structure:
     for path, variable in nnx.to_flat_state(nnx.state(model)):
         if isinstance(variable, _STATE):
             continue
-        value = variable.get_value()
+        value = held(variable)
         found.slots.append(Slot(tuple(path), tuple(value.shape), _dtype(value)))
     # a shared object is reported once, under its first path: the others are its aliases
     for group in nnx.find_duplicates(model):
@@ -103,6 +103,11 @@ def of_linen(module: nn.Module, example: Any, **kwargs: Any) -> Structure:
         if collection not in ("cache", "intermediates", "perturbations"):
             found.slots.append(Slot(tuple(rest), tuple(value.shape), _dtype(value), collection))
     return found
+
+
+def held(leaf: Any) -> Any:
+    """The array of a leaf of nnx's state: a variable's, or (``nnx.data``) the leaf itself."""
+    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
 
 
 def _dtype(value: Any) -> str:

@@ -14,10 +14,12 @@ from jaxgroups._explain import _costs as costs
 from jaxgroups._explain._record import SCOPE
 from jaxgroups._problem import ConvProblem
 
+CONVOLUTION, PRODUCT = "convolution", "matrix product"
+
 
 @dataclass
 class Outside:
-    """Multiply-adds by the name of the operation: all, and those that meet no padding."""
+    """Multiply-adds by the kind of operation: all, and those that meet no padding."""
 
     counts: Counter[str] = field(default_factory=Counter)
     macs: Counter[str] = field(default_factory=Counter)
@@ -43,16 +45,18 @@ def _walk(jaxpr: Any, times: int, found: Outside) -> None:
             found.runs[call] = max(found.runs[call], times)
             continue
         name, params = equation.primitive.name, equation.params
-        if "feature_group_count" in params:
+        if "feature_group_count" in params:  # lax's or jaxgroups': both have lax's parameters
             problem = _problem(equation)
             outputs = prod(equation.outvars[0].aval.shape)
             _, reads, *kernel = (problem.rhs_shape[i] for i in problem.dimension_numbers[1])
-            _count(found, name, times, outputs * reads * prod(kernel), costs.products(problem))
+            _count(
+                found, CONVOLUTION, times, outputs * reads * prod(kernel), costs.products(problem)
+            )
         elif name == "dot_general":
             (contracted, _), _ = params["dimension_numbers"]
             shape = equation.invars[0].aval.shape
             macs = prod(equation.outvars[0].aval.shape) * prod(shape[i] for i in contracted)
-            _count(found, name, times, macs, macs)
+            _count(found, PRODUCT, times, macs, macs)
         elif name == "cond":
             branches = [Outside() for _ in params["branches"]]
             for branch, sums in zip(params["branches"], branches, strict=True):

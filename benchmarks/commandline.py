@@ -86,12 +86,16 @@ def run(args: argparse.Namespace, jobs: Sequence[Callable[[], dict]], found: dic
     Interrupted from the keyboard, what was measured until then is reported.
     """
     rows: list[dict] = []
+    mode = None
     try:
         for turn in range(args.repeat):
             if turn:
                 print(f"once more, {turn + 1} of {args.repeat}")
             for i, job in enumerate(jobs):
                 row = job()
+                if row["mode"] != mode:
+                    mode = row["mode"]
+                    print(f"-- {mode}")
                 for line in text.row_lines(row, found["limits"]):
                     print(line, flush=True)
                 if turn:

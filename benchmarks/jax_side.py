@@ -99,7 +99,7 @@ def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: s
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
     notes = {"compile_seconds": time.perf_counter() - start} | memory_of(compiled)
-    notes["lowerings"] = sorted(set(re.findall(r"jaxgroups\.(\w+)", compiled.as_text() or "")))
+    notes["lowerings"] = lowerings_in(compiled)
 
     def call() -> object:
         return jax.block_until_ready(compiled(*arguments))
@@ -113,6 +113,11 @@ def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: s
         return [first, plain_weight(gradient, spec.groups) if turned else gradient]
 
     return Contestant(name, call, results, notes)
+
+
+def lowerings_in(compiled: Any) -> list[str]:
+    """The lowerings of jaxgroups that a program was made of: each names itself in its scope."""
+    return sorted(set(re.findall(r"jaxgroups\.(\w+)", compiled.as_text() or "")))
 
 
 def memory_of(compiled: Any) -> dict[str, int]:

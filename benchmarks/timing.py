@@ -56,8 +56,8 @@ def interleave(
 ) -> dict[str, Timed]:
     """Every contestant once a round, each round beginning with another one.
 
-    A call returns when its work is done. One whose rounds would exceed the budget takes part in
-    fewer rounds, but in one at least.
+    A call returns when its work is done, and has run once before. One whose rounds would exceed
+    the budget takes part in fewer of them; one whose single call does is not called again.
     """
 
     def lasting(call: Callable[[], object], repetitions: int) -> float:
@@ -72,6 +72,9 @@ def interleave(
         estimate = lasting(call, 1)
         if estimate < SLOW:  # the first may have been cold
             estimate = min(estimate, lasting(call, 2))
+        if estimate > how.budget:
+            timed[name], shares[name] = Timed(1, [estimate]), 0
+            continue
         repetitions = min(1000, max(1, ceil(how.least / max(estimate, 1e-9))))
         cost = estimate * (repetitions + (estimate < SLOW))
         shares[name] = max(1, min(how.rounds, int(how.budget / max(cost, 1e-9))))

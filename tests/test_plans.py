@@ -483,10 +483,12 @@ def test_a_norm_over_several_axes_is_told_and_can_be_told_otherwise():
 
 
 class Stack(nn.Module):
-    @nn.compact
+    def setup(self):
+        self.stem = nn.Sequential([nn.Dense(4), nn.relu, nn.remat(nn.Dense)(5)])
+        self.own = nn.remat(Own)()
+
     def __call__(self, x):
-        stem = nn.Sequential([nn.Dense(4), nn.relu, nn.remat(nn.Dense)(5)], name="stem")
-        return nn.remat(Own)(name="own")(stem(x))
+        return self.own(self.stem(x))
 
 
 class Own(nn.Module):

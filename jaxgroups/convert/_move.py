@@ -41,10 +41,11 @@ def not_finite(name: str, array: np.ndarray) -> str | None:
     """A sentence on the NaN and infinities among the values, which are kept; None without them."""
     if array.dtype.kind in "biu":
         return None
-    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-    if not bad:
-        return None
-    nan = int(np.count_nonzero(np.isnan(array)))
+    with np.errstate(invalid="ignore"):  # a signalling NaN may complain
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if not bad:
+            return None
+        nan = int(np.count_nonzero(np.isnan(array)))
     return f"{name} holds {nan} NaN and {bad - nan} infinite of {array.size} values: kept as is"
 
 

@@ -128,7 +128,7 @@ def flatten_linear(c: int, h: int, w: int) -> RuleFunction:
     op = FlattenCHW(c, h, w)
 
     def rule(layer: Any, shapes: Shapes):
-        if rule_of(layer) is not _linear:
+        if not isinstance(layer, (nnx.Linear, nn.Dense)):
             raise ValueError("FlattenLinear is for a Linear or Dense layer")
         return _kernel(shapes, op)
 

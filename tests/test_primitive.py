@@ -92,6 +92,14 @@ def test_transformations_give_what_lax_gives(rng, how, form):
         assert_same(a, b)
 
 
+def test_a_result_dtype_is_not_mistaken_for_none():
+    """np.dtype("float64") == None is True, so a cache keyed by it would return another call."""
+    x, w = jnp.ones((1, 4, 5), "float32"), jnp.ones((2, 2, 3), "float32")
+    for preferred in (None, jnp.float64, "float64", np.dtype("float64"), None):
+        y = jg.conv1d(x, w, groups=2, preferred_element_type=preferred)
+        assert y.dtype == ("float32" if preferred is None else "float64")
+
+
 def test_our_primitive_is_what_was_traced(rng):
     _, ours = both("grouped")
     text = str(jax.make_jaxpr(jax.grad(square(ours), (0, 1)))(*operands(rng)))

@@ -13,7 +13,7 @@ from command import python, run
 
 import jaxgroups.linen
 import jaxgroups.nnx
-from jaxgroups import _checks, _dispatch, _functional, convert
+from jaxgroups import _checks, _functional, convert
 
 TORCH = find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not TORCH, reason="torch is NOT installed, nothing to put beside")
@@ -216,15 +216,15 @@ def plus_one_after(home, name):
 
 
 def swap_outputs(patch):
-    """The two groups' outputs change places, below the functions and below the layers."""
-    compute = _dispatch.compute
+    """The two halves of the filters change places, where functions and layers come together."""
+    apply = _functional.apply
 
-    def swapped(problem, *args, **kw):
-        y = compute(problem, *args, **kw)
-        axis = problem.dimension_numbers[2][1]
-        return y if problem.feature_group_count == 1 else jnp.roll(y, y.shape[axis] // 2, axis)
+    def swapped(spec, *args, **kw):
+        y = apply(spec, *args, **kw)
+        axis = spec.channel_axis
+        return y if spec.groups == 1 else jnp.roll(y, y.shape[axis] // 2, axis)
 
-    patch.setattr(_dispatch, "compute", swapped)
+    patch.setattr(_functional, "apply", swapped)
 
 
 def forget_groups(patch):
@@ -314,7 +314,7 @@ def test_what_is_broken_is_named(capsys, monkeypatch, name):
         assert ": got " in line
         assert ", expected " in line
     wrong = [line.removeprefix("  WRONG ") for line in out.splitlines() if "WRONG" in line]
-    assert [line.startswith(text) for line, text in zip(wrong, spoiled, strict=True)]
+    assert all(line.startswith(text) for line, text in zip(wrong, spoiled, strict=True))
     status, out, _ = run(capsys, "experiment", "--json")
     data = json.loads(out)
     assert (status, data["ok"]) == (1, False)

@@ -23,12 +23,13 @@ _network = cache(networks.torch_network)
 def network_row(name: str, batch: int, mode: str, names: Sequence[str], how: Rounds) -> dict:
     """One network in one mode, as `measure.layer_row` tells of a layer."""
     model = _network(name)
-    plain = sides.by_torch(model, batch, mode, "contiguous")
     with FlopCounterMode(display=False) as counter:
-        plain.call()
-    plain = sides.by_torch(model, batch, mode, "contiguous")  # a training step has changed it
+        sides.by_torch(model, batch, "inference", "contiguous").call()
+    forwards = 3 if mode == "training" else 1  # torch counts grouped gradients as if ungrouped
+    plain = sides.by_torch(model, batch, mode, "contiguous")
     contestants = sides.all_of(name, model, batch, mode, tuple(names))
-    row = {"model": name, "batch": batch, "mode": mode, "flops": counter.get_total_flops()}
+    flops = counter.get_total_flops() * forwards
+    row = {"model": name, "batch": batch, "mode": mode, "flops": flops}
     where = f"{name}, {mode}, batch {batch}"
     return row | measure.contest(contestants, plain.results(), TOLERANCE[mode], how, where)
 

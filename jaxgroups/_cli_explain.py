@@ -20,7 +20,6 @@ from jaxgroups.convert._files import CheckpointError
 
 _SUFFIXES = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".ckpt")
 _MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-WIDTH = 140
 _ORDERS = ("cost", "parameters", "bytes", "order")
 
 
@@ -61,8 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
-        # a row too long for the terminal is better than columns cut off
-        Console(width=max(Console().width, WIDTH)).print(answer.rendered(arguments.sort))
+        Console().print(answer.rendered(arguments.sort), crop=False)
     return 0
 
 

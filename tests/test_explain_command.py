@@ -190,7 +190,7 @@ BAD = {
     ),
     "no model": (
         ["explain", "explained_models:jnp", "--example", "1"],
-        "'module' object is not callable",
+        "explained_models:jnp",
     ),
     "channels": (
         ["explain", MODEL, "--example", "2,33,35,4"],

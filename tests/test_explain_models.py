@@ -371,6 +371,20 @@ def test_lowerings_and_reasons():
         jg.explain(model, (1, 5, 5, 8), implementation="magic")
 
 
+def test_flaxs_own_layers_while_lax_is_accelerated():
+    model = nnx.Conv(32, 32, (3, 3), feature_group_count=32, rngs=nnx.Rngs(0))
+    [before] = jg.explain(model, (1, 9, 9, 32), platform="cpu").layers
+    with jg.accelerate():
+        [during] = jg.explain(model, (1, 9, 9, 32), platform="cpu").layers
+        [elsewhere] = jg.explain(model, (1, 9, 9, 32), platform="gpu").layers
+    [after] = jg.explain(model, (1, 9, 9, 32), platform="cpu").layers
+    assert before == after
+    assert (before.implementation, elsewhere.implementation) == ("xla", "xla")
+    assert before.note == f"Flax's own layer; as a layer of jaxgroups: {during.implementation}"
+    assert during.implementation != "xla"
+    assert during.note == ""
+
+
 # --- tracing leaves no trace ----------------------------------------------------------------------
 
 

@@ -58,7 +58,7 @@ class CheckpointExplanation:
         data = {"kind": "checkpoint"} | asdict(self) | {"sorted_by": by}
         return data | {"tensors": [asdict(row) for row in self.sorted(by)]}
 
-    def rendered(self, by: str = "cost") -> Any:
+    def rendered(self, by: str = "cost") -> table.Report:
         """The table sorted, for rich to print."""
         return table.checkpoint(self, by)
 
@@ -68,6 +68,9 @@ class CheckpointExplanation:
 
     def __str__(self) -> str:
         return self.text()
+
+    def __rich__(self) -> table.Report:
+        return self.rendered()
 
 
 def checkpoint(path: str | Path, key: str | None = None) -> CheckpointExplanation:

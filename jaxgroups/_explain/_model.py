@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxgroups import _accelerate as accelerate
 from jaxgroups import _dispatch as dispatch
 from jaxgroups._explain import _costs as costs
 from jaxgroups._explain import _table as table
@@ -110,7 +111,7 @@ class ModelExplanation:
             "totals": asdict(self.totals),
         }
 
-    def rendered(self, by: str = "cost") -> Any:
+    def rendered(self, by: str = "cost") -> table.Report:
         """The table sorted, for rich to print."""
         return table.model(self, by)
 
@@ -120,6 +121,9 @@ class ModelExplanation:
 
     def __str__(self) -> str:
         return self.text()
+
+    def __rich__(self) -> table.Report:
+        return self.rendered()
 
 
 def model(
@@ -193,13 +197,17 @@ def _row(one: Call, runs: int, platform: str, implementation: str | None) -> Lay
 def _lowering(
     layer: Any, spec: ConvSpec, platform: str, implementation: str | None
 ) -> tuple[str, dict[str, str], str]:
-    """Who computes the layer here, why not the others; for Flax's own layer who would."""
+    """Who computes the layer here, why not the others; for Flax's own layer who would.
+
+    Flax's layers call lax, which is ours on CPU while `accelerate` is on.
+    """
     ours = kind(layer) == "ours"
     names = ("precision", "preferred_element_type")
     how = {name: getattr(layer, name, None) for name in names}
     asked = implementation or (layer.implementation if ours else None)
     chosen, refused = dispatch.choose(problem_of(spec, **how), asked, platform)
-    if ours or getattr(layer, "conv_general_dilated", None) is conv_general_dilated:
+    given = getattr(layer, "conv_general_dilated", None) is conv_general_dilated
+    if ours or given or (platform == "cpu" and accelerate._active):
         return chosen.name, dict(refused), ""
     return "xla", {}, f"Flax's own layer; as a layer of jaxgroups: {chosen.name}"
 

@@ -1,6 +1,8 @@
 """Explanations as tables, drawn with rich; every table ends with its sums and its reasons."""
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +21,30 @@ def short(number: float) -> str:
     return f"{number:g}"
 
 
-def plain(rendered: Any, width: int) -> str:
+@dataclass(frozen=True)
+class Report:
+    """A table and the lines below it, for rich to print: the table as wide as it must be."""
+
+    table: Any
+    lines: tuple[str, ...]
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        free = options.update(max_width=1000)
+        yield from console.render(self.table, free)
+        yield Text()
+        for line in self.lines:
+            yield Text(line)
+
+
+def plain(report: Report, width: int) -> str:
     """What rich prints, without colours."""
     from rich.console import Console
 
     out = StringIO()
     console = Console(file=out, width=width, color_system=None, legacy_windows=False)
-    console.print(rendered)
+    console.print(report, crop=False)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -34,16 +53,12 @@ def _grid(*columns: tuple[str, str]) -> Any:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name, justify in columns:
-        right = justify == "right"
-        table.add_column(name, justify=justify, no_wrap=right, overflow="fold")  # type: ignore
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore
     return table
 
 
-def model(answer: "ModelExplanation", by: str) -> Any:
-    """The table of a model, for rich to print."""
-    from rich.console import Group
-    from rich.text import Text
-
+def model(answer: "ModelExplanation", by: str) -> Report:
+    """A model: a row a layer, the sums, and why which lowering was not taken."""
     table = _grid(
         ("layer", "left"),
         ("type", "left"),
@@ -64,7 +79,7 @@ def model(answer: "ModelExplanation", by: str) -> Any:
     for other in answer.others:
         share = f"{100 * other.macs / whole:.1f}%"
         texts = (f"({other.operation})", "outside of layers", "", "", "", str(other.calls), "")
-        table.add_row(*texts, short(other.macs), share, "", "", "xla")
+        table.add_row(*texts, short(other.macs), share)
     t = answer.totals
     saved = f"{short(t.macs_groups1)} ({t.macs_groups1 / whole:.3g}x)"
     sums = (f"{t.parameters:,}", short(t.macs), "100%", saved, short(t.bytes_moved), "")
@@ -76,7 +91,7 @@ def model(answer: "ModelExplanation", by: str) -> Any:
         f"{t.parameters_listed:,} of them in the listed layers",
         *_reasons(answer.layers),
     ]
-    return Group(table, Text(), *(Text(line) for line in lines))
+    return Report(table, tuple(lines))
 
 
 def _cells(row: "LayerCost", whole: int) -> list[str]:
@@ -110,11 +125,8 @@ def _reasons(layers: "tuple[LayerCost, ...]") -> list[str]:
     return lines + [f"{of(n)}: {note}" for note, n in notes.most_common()]
 
 
-def checkpoint(answer: "CheckpointExplanation", by: str) -> Any:
-    """The table of a checkpoint, for rich to print."""
-    from rich.console import Group
-    from rich.text import Text
-
+def checkpoint(answer: "CheckpointExplanation", by: str) -> Report:
+    """A checkpoint: a row a tensor, and the sums."""
     table = _grid(
         ("tensor", "left"),
         ("shape", "left"),
@@ -138,4 +150,4 @@ def checkpoint(answer: "CheckpointExplanation", by: str) -> Any:
         )
     sums = (f"{answer.elements:,}", short(answer.bytes))
     table.add_row("total", answer.format, "", "", "", "", *sums, style="bold")
-    return Group(table, Text(), Text(answer.note))
+    return Report(table, (answer.note,))

@@ -44,6 +44,11 @@ class ConversionError(ValueError):
         lines += [f"\thint: {hint}" for hint in hints]
         super().__init__("\n".join(lines))
 
+    def as_dict(self) -> dict[str, list[str]]:
+        """The problems by kind."""
+        names = ("missing_keys", "unexpected_keys", "mismatched", "ambiguous", "unknown")
+        return {name: getattr(self, name) for name in names}
+
 
 def _listed(title: str, keys: list[str]) -> list[str]:
     return [f"\t{title}: " + ", ".join(f'"{key}"' for key in keys) + "."] if keys else []
@@ -115,14 +120,11 @@ class Plan:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The plan as JSON; written to `path` where one is given."""
-        data = {
-            "format": FORMAT,
-            "model": self.model,
-            "entries": [_entry_json(e) for e in self.entries],
-            "warnings": self.warnings,
-            "hints": self.hints,
-        }
-        text = json.dumps(data, indent=1)
+        head = json.dumps({"format": FORMAT, "model": self.model})[1:-1]
+        entries = ",\n".join("  " + json.dumps(_entry_json(e)) for e in self.entries)
+        tail = json.dumps({"warnings": self.warnings, "hints": self.hints})[1:-1]
+        # one line an entry
+        text = f'{{{head}, "entries": [\n{entries}\n], {tail}}}\n'
         if path is not None:
             write_text(Path(path), text)
         return text

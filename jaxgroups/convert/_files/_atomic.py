@@ -24,6 +24,17 @@ def new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
 
     An exception in the block, or a file that is there without `overwrite`, leaves no trace.
     """
+    try:
+        with _new_file(path, overwrite) as opened:
+            yield opened
+    except OSError as error:  # a full disk says no name
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def _new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
     check_free(path, overwrite)
     descriptor = _unnamed(path.parent)
     if descriptor is None:

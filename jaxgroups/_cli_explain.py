@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 
-from jaxgroups import _cli_convert as cli_convert
 from jaxgroups import _dispatch as dispatch
 from jaxgroups import convert
 from jaxgroups._explain import Explanation, explain
+from jaxgroups.convert._factory import model_of
 from jaxgroups.convert._files import CheckpointError
 
 _SUFFIXES = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".ckpt")
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except convert.ConversionError as error:
         print(error, file=sys.stderr)
         return 1
-    except (ValueError, TypeError, OSError, CheckpointError, cli_convert._Usage) as error:
+    except (ValueError, TypeError, OSError, CheckpointError) as error:
         print(f"jaxgroups explain: {error}", file=sys.stderr)
         return 2
     single = isinstance(answer, Explanation)
@@ -83,7 +83,7 @@ def _model(arguments: argparse.Namespace, spelled: str, file: str | None, **how:
     if not re.fullmatch(r"\d+(,\d+)*", arguments.example):
         raise ValueError(f"--example is a shape such as 1,224,224,3, but got {arguments.example}")
     shape = tuple(map(int, arguments.example.split(",")))
-    model = cli_convert._model(spelled, _json(arguments, "kwargs"))
+    model = model_of(spelled, _json(arguments, "kwargs"))
     if file is not None:
         example = jax.ShapeDtypeStruct(shape, "float32")
         convert.plan(model, file, key=arguments.key, example=example).raise_if_incomplete()

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from math import prod
 
+import command
 import jax
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from flax import nnx
 import jaxgroups as jg
 import jaxgroups.linen as jln
 import jaxgroups.nnx as jnn
-from jaxgroups import ConvSpec, cli
+from jaxgroups import ConvSpec
 from jaxgroups.diagrams import draw, structure
 from jaxgroups.diagrams._view import LIMIT, Gap, items, view
 from jaxgroups.diagrams._weights import counting
@@ -211,6 +212,27 @@ def test_weights_of_layers_and_arrays():
     assert counting(own.spec).ravel().tolist() == list(range(1, 17))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "written"),
+    [("bfloat16", ["1", "0.5", "1.5"]), ("complex64", ["1", "0.5", "1.5"]), ("int8", None)],
+)
+def test_weights_of_every_dtype(dtype, written):
+    if written is None:
+        spec = ConvSpec.of("conv2d", 2, 1, 1)
+        assert draw(spec, weights=np.array([[[[100]], [[100]]]], dtype)).text().count("200") == 1
+        return
+    layer = jnn.Conv2d(2, 1, 1, param_dtype=dtype, rngs=nnx.Rngs(0))
+    layer.kernel[...] = jax.numpy.array([1, 0.5], dtype).reshape(1, 1, 2, 1)
+    assert set(written) <= set(texts(draw(layer, weights=True)))
+
+
+def test_an_abstract_layer_has_no_weights_to_write():
+    layer = nnx.eval_shape(lambda: jnn.Conv2d(4, 8, 1, groups=2, rngs=nnx.Rngs(0)))
+    assert draw(layer).spec.groups == 2
+    with pytest.raises(ValueError, match="this layer is abstract and holds no weights"):
+        draw(layer, weights=True)
+
+
 def test_transposed_weights_stand_in_their_filters():
     spec = ConvSpec.of("conv_transpose1d", 2, 4, 3, groups=2, bias=False)
     picture = draw(spec, weights=True, compare=False)
@@ -318,11 +340,7 @@ def test_colours_in_a_terminal():
 
 
 def run(capsys, *argv):
-    try:
-        status = cli.main(["diagram", *argv])
-    except SystemExit as stop:
-        status = stop.code
-    return status, *capsys.readouterr()
+    return command.run(capsys, "diagram", *argv)
 
 
 def test_command_prints_text(capsys):

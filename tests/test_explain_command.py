@@ -5,10 +5,10 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from command import run
 from safetensors.numpy import save_file
 
 import jaxgroups as jg
-from jaxgroups import cli
 
 CONV = "conv2d in=4 out=8 kernel=3 groups=2 batch=1 size=5"
 MODEL = "explained_models:Convolutions"
@@ -20,14 +20,6 @@ TENSORS = {
     "fc.weight": np.zeros((10, 32), "float32"),
     "steps": np.zeros((), "int64"),
 }
-
-
-def run(capsys, *argv):
-    try:
-        status = cli.main([*argv])
-    except SystemExit as stop:
-        status = stop.code
-    return status, *capsys.readouterr()
 
 
 def validated(text, schema):

@@ -103,8 +103,15 @@ def draw(what: Any, *, weights: Any = None, compare: bool = True) -> Picture:
     if counted:
         values_of.check_room(spec)
         return Picture(spec, values_of.counting(spec), compare, True)
-    given = kernel[...] if weights is True and kernel is not None else weights
+    given = _held(kernel) if weights is True else weights
     return Picture(spec, values_of.checked(spec, given), compare)
+
+
+def _held(kernel: Any) -> np.ndarray:
+    try:
+        return np.asarray(kernel[...])
+    except TypeError as error:  # of nnx.eval_shape
+        raise ValueError("this layer is abstract and holds no weights: give an array") from error
 
 
 def spec_of(what: Any) -> ConvSpec:

@@ -71,4 +71,5 @@ def number(value: Any) -> str:
 
 def sums(values: np.ndarray) -> list[str]:
     """What each filter of a plain convolution makes of ones, where it lies whole on the input."""
-    return [number(v) for v in values.reshape(len(values), -1).sum(axis=1)]
+    wide = values.astype(np.result_type(values.dtype, np.float64))
+    return [number(v) for v in wide.reshape(len(wide), -1).sum(axis=1)]

@@ -1,0 +1,170 @@
+// Rows of a forward convolution: cuts them into tiles and picks the kernel of each.
+#pragma once
+
+#include "forward.h"
+#include "kernels.h"
+
+namespace jaxgroups {
+namespace JG_ISA {
+
+constexpr int kWidest = 8;        // outputs of the widest tile
+constexpr int64_t kWeights = 16384;  // bytes of weights that stay in the first cache
+
+template <class T>
+using TileKernel = void (*)(const Tile<T>&);
+
+// The widths there are: 8, 7, 6, 4, 2, 1. Even shares of a row waste the least of its last tile.
+inline int tile_width(int64_t count) {
+  const int64_t tiles = (count + kWidest - 1) / kWidest;
+  const int even = (int)((count + tiles - 1) / tiles);
+  const int up = even == 3 ? 4 : even == 5 ? 6 : even;
+  return up <= count ? up : even - 1;
+}
+
+template <class T, Spread S, int Vectors, int Taps, int Stride>
+TileKernel<T> kernel_of_width(int width) {
+  switch (width) {
+    case 8: return Fixed<T, S, 8, Vectors, Taps, Stride>::run;
+    case 7: return Fixed<T, S, 7, Vectors, Taps, Stride>::run;
+    case 6: return Fixed<T, S, 6, Vectors, Taps, Stride>::run;
+    case 4: return Fixed<T, S, 4, Vectors, Taps, Stride>::run;
+    case 2: return Fixed<T, S, 2, Vectors, Taps, Stride>::run;
+    default: return Fixed<T, S, 1, Vectors, Taps, Stride>::run;
+  }
+}
+
+// Taps and stride of the kernel made for a phase; 0 and 0 where only the general one fits.
+struct Shape {
+  int taps, stride;
+};
+
+inline Shape shape_of(const Phase& w) {
+  if (w.taps == 1) return {1, 1};
+  if (w.dilation != 1 || w.stride > 2 || w.taps > 7) return {0, 0};
+  return {(int)w.taps, (int)w.stride};
+}
+
+// Which kernels are made at all: compiling each costs time, and the baseline and double precision
+// are seldom run.
+template <class T>
+constexpr bool kSpecial = JG_VECTOR_BYTES > 16 && sizeof(T) == 4;
+
+template <class T, Spread S, int Vectors>
+TileKernel<T> kernel_of_shape(Shape& s, int width) {
+  const int code = s.taps * 10 + s.stride;
+  if (code == 11) return kernel_of_width<T, S, Vectors, 1, 1>(width);
+  if (code == 31) return kernel_of_width<T, S, Vectors, 3, 1>(width);
+  if constexpr (kSpecial<T>) {
+    if (code == 21) return kernel_of_width<T, S, Vectors, 2, 1>(width);
+    if (code == 32) return kernel_of_width<T, S, Vectors, 3, 2>(width);
+    if constexpr (S == Spread::lanes) {
+      if (code == 51) return kernel_of_width<T, S, Vectors, 5, 1>(width);
+      if (code == 52) return kernel_of_width<T, S, Vectors, 5, 2>(width);
+      if (code == 71) return kernel_of_width<T, S, Vectors, 7, 1>(width);
+    }
+  }
+  s = {0, 0};
+  return kernel_of_width<T, S, Vectors, 0, 0>(width);
+}
+
+template <class T>
+TileKernel<T> kernel_of(const Blocks& b, Shape& s, int width) {
+  if (b.spread == Spread::lanes) return kernel_of_shape<T, Spread::lanes, 1>(s, width);
+  if (b.spread == Spread::near) return kernel_of_shape<T, Spread::near, 1>(s, width);
+  if (b.vectors == 2) return kernel_of_shape<T, Spread::broadcast, 2>(s, width);
+  return kernel_of_shape<T, Spread::broadcast, 1>(s, width);
+}
+
+// One phase of one row: all tiles, and for each the blocks from `block` to `block_end`.
+template <class T>
+void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, const Phase& w,
+                 int64_t row, int64_t block, int64_t block_end) {
+  const Problem& p = *task.problem;
+  const Blocks& b = *task.blocks;
+  const Axis* const axis = p.axis;
+  const int64_t channels = p.groups * p.c, outputs = p.groups * p.o;
+  const int64_t lanes = int64_t{b.lanes} * b.vectors;
+  const int64_t oh = row % axis[1].out, od = row / axis[1].out % axis[0].out;
+  const int64_t image = row / axis[1].out / axis[0].out;
+
+  const int64_t in_d = d.base + od / axis[0].phases * d.stride;
+  const int64_t in_h = h.base + oh / axis[1].phases * h.stride;
+  const Taps td = taps_inside(in_d, d.dilation, d.taps, axis[0].size);
+  const Taps th = taps_inside(in_h, h.dilation, h.taps, axis[1].size);
+
+  Tile<T> a;
+  const int64_t x_row = axis[2].size * channels, x_depth = axis[1].size * x_row;
+  a.x = task.x + image * axis[0].size * x_depth;
+  a.c = p.c;
+  a.taps = w.taps;
+  a.w_row = w.taps * p.c * lanes;
+  a.w_depth = h.taps * a.w_row;
+  a.depths = td.to - td.from;
+  a.rows = w.taps ? th.to - th.from : 0;
+  a.x_depth = a.depths > 1 ? d.dilation * x_depth : 0;  // unused steps might overflow
+  a.x_row = a.rows > 1 ? h.dilation * x_row : 0;
+  a.size = axis[2].size;
+  a.stride = w.stride;
+  a.dilation = w.dilation;
+  a.x_pixel = w.stride * channels;
+  a.y_pixel = w.step * outputs;
+  a.near = b.near;
+  Shape shape = shape_of(w);
+  const int width = tile_width(w.count);
+  const TileKernel<T> kernel = kernel_of<T>(b, shape, width);
+  const bool single = shape.taps == 1;  // its pixels are the outputs', so any stride will do
+  a.x_tap = single ? a.x_pixel : w.dilation * channels;
+  const int64_t pixel = single ? w.stride : 1;
+  const int pixels = shape.taps ? (width - 1) * shape.stride + shape.taps : 0;
+
+  int64_t in_rows = 0;
+  if (a.depths > 0 && a.rows > 0) {
+    in_rows = (in_d + td.from * d.dilation) * x_depth + (in_h + th.from * h.dilation) * x_row;
+  }
+  const T* const weights = task.w + taps_before(p, d, h, w) * p.c * lanes * b.count +
+                           td.from * a.w_depth + th.from * a.w_row;
+  T* const y = task.y + row * axis[2].out * outputs;
+  const int64_t per_block = d.taps * a.w_depth;
+
+  for (int64_t from = 0; from < w.count; from += width) {
+    const int64_t t = smaller(from, w.count - width);  // the last tile overlaps the one before
+    a.first = w.base + t * w.stride;
+    a.inside = 0;
+    for (int q = 0; q < pixels; ++q) {
+      const int64_t column = a.first + q * pixel;
+      if (column >= 0 && column < a.size) a.inside |= uint64_t{1} << q;
+    }
+    for (int64_t i = block; i < block_end; ++i) {
+      const Block part = block_of(p, b, i);
+      a.origin = in_rows + a.first * channels + part.x;
+      a.nx = part.nx;
+      a.ny = part.ny;
+      a.w = weights + i * per_block;
+      a.y = y + (w.first + t * w.step) * outputs + part.y;
+      kernel(a);
+    }
+  }
+}
+
+template <class T>
+void forward(const ForwardTask<T>& task) {
+  const Problem& p = *task.problem;
+  const Blocks& b = *task.blocks;
+  const Axis* const axis = p.axis;
+  const int64_t taps = axis[0].kernel * axis[1].kernel * axis[2].kernel;
+  const int64_t bytes = taps * p.c * b.lanes * b.vectors * (int64_t)sizeof(T);
+  const int64_t together = bytes < kWeights ? kWeights / bytes : 1;
+  for (int64_t block = task.block; block < task.block_end; block += together) {
+    const int64_t block_end = smaller(block + together, task.block_end);
+    for (int64_t row = task.row; row < task.row_end; ++row) {
+      const Phase& h = axis[1].phase[row % axis[1].out % axis[1].phases];
+      const Phase& d = axis[0].phase[row / axis[1].out % axis[0].out % axis[0].phases];
+      for (int64_t i = 0; i < axis[2].phases; ++i) {
+        forward_row(task, d, h, axis[2].phase[i], row, block, block_end);
+      }
+    }
+  }
+}
+
+}  // namespace JG_ISA
+}  // namespace jaxgroups

@@ -1,0 +1,130 @@
+// The weight gradient of one block over some output rows.
+//
+// For a row of taps the sums of `Taps` taps times `Rows` tap rows times `Channels` input channels
+// stay in registers over all pixels of the rows. Pixels are taken four at a time: their gradients
+// y are loaded once, and each input pixel q once (or once per channel), to meet every y it belongs
+// to, t = (q - k) / Stride. Pixels outside the image are skipped, as in forward.h.
+#pragma once
+
+#include "geometry.h"
+#include "vec.h"
+
+namespace jaxgroups {
+namespace JG_ISA {
+
+template <class T>
+struct Strip {
+  const T* x;
+  const T* y;
+  int64_t row, row_end;    // output rows, over all images
+  int64_t tap_d, tap_h;    // input offset of the first tap row: taps times dilations, minus low
+  int64_t row_step;        // input rows from a tap row to the next
+  int64_t column, stride;  // input column of output 0 for the first tap; input columns per output
+  int64_t x_row, x_depth, x_image, x_pixel, x_step;  // x_step: from a tap pixel to the next
+  int64_t y_row, y_pixel;
+  const Problem* problem;
+  int64_t channel;  // first of the `Channels` input channels, within the group
+  const int32_t* near;
+  int nx, ny;
+  T* sums;          // added to: [row][channel][tap][vector][lane], steps below
+  int64_t sums_row, sums_channel, sums_tap;
+};
+
+template <Spread S, class T>
+JG_INLINE V<T> spread_channel(const Strip<T>& a, const T* x, int64_t channel) {
+  if constexpr (S == Spread::lanes) return load_first(x, a.nx);
+  if constexpr (S == Spread::near) {
+    return gather_near(x, a.near + channel * Vec<T>::lanes, a.nx);
+  }
+  return broadcast(x[channel]);
+}
+
+template <class T, Spread S, int Taps, int Stride, int Rows, int Channels, int Vectors>
+struct Gradient {
+  static constexpr int L = Vec<T>::lanes;
+  typedef V<T> Sums[Rows][Channels][Taps][Vectors];
+
+  // Pixels [p, p + Outputs); `rows`: input offsets of the tap rows, `there`: bit r: row r is inside
+  template <int Outputs>
+  static JG_INLINE void pixels(const Strip<T>& a, Sums& sum, const T* y, int64_t p,
+                               const int64_t* rows, uint32_t there) {
+    constexpr int Pixels = (Outputs - 1) * Stride + Taps;
+    V<T> grad[Outputs][Vectors];
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      unroll<Vectors>([&](auto v) JG_LAMBDA {
+        grad[t][v] = load_first(y + (p + t) * a.y_pixel + v * L, a.ny - v * L);
+      });
+    });
+    const int64_t column = a.column + p * a.stride;
+    const int64_t step = Taps == 1 ? a.stride : 1, size = a.problem->axis[2].size;
+    unroll<Rows>([&](auto r) JG_LAMBDA {
+      if (there >> r & 1) {
+        int64_t at = rows[r] + column * a.x_pixel;
+        int64_t now = column;
+        unroll<Pixels>([&](auto q) JG_LAMBDA {
+          if (now >= 0 && now < size) {
+            unroll<Channels>([&](auto i) JG_LAMBDA {
+              const V<T> x = spread_channel<S>(a, a.x + at, a.channel + i);
+              unroll<Taps>([&](auto k) JG_LAMBDA {
+                constexpr int offset = decltype(q)::value - decltype(k)::value;
+                if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
+                  unroll<Vectors>([&](auto v) JG_LAMBDA {
+                    sum[r][i][k][v] += x * grad[offset / Stride][v];
+                  });
+                }
+              });
+            });
+          }
+          now += step;
+          at += a.x_step;
+        });
+      }
+    });
+  }
+
+  static void run(const Strip<T>& a) {
+    const Axis* const axis = a.problem->axis;
+    Sums sum;
+    unroll<Rows>([&](auto r) JG_LAMBDA {
+      unroll<Channels>([&](auto i) JG_LAMBDA {
+        unroll<Taps>([&](auto k) JG_LAMBDA {
+          unroll<Vectors>([&](auto v) JG_LAMBDA { sum[r][i][k][v] = V<T>{}; });
+        });
+      });
+    });
+    for (int64_t row = a.row; row < a.row_end; ++row) {
+      const int64_t oh = row % axis[1].out, od = row / axis[1].out % axis[0].out;
+      const int64_t image = row / axis[1].out / axis[0].out;
+      const int64_t in_d = od * axis[0].stride + a.tap_d;
+      if (in_d < 0 || in_d >= axis[0].size) continue;
+      int64_t rows[Rows] = {};
+      uint32_t there = 0;
+      for (int r = 0; r < Rows; ++r) {
+        const int64_t in_h = oh * axis[1].stride + a.tap_h + r * a.row_step;
+        if (in_h < 0 || in_h >= axis[1].size) continue;
+        rows[r] = image * a.x_image + in_d * a.x_depth + in_h * a.x_row;
+        there |= 1u << r;
+      }
+      if (!there) continue;
+      const T* const y = a.y + row * a.y_row;
+      const int64_t out = axis[2].out;
+      int64_t p = 0;
+      for (; p + 4 <= out; p += 4) pixels<4>(a, sum, y, p, rows, there);
+      if (p + 2 <= out) pixels<2>(a, sum, y, p, rows, there), p += 2;
+      if (p < out) pixels<1>(a, sum, y, p, rows, there);
+    }
+    unroll<Rows>([&](auto r) JG_LAMBDA {
+      unroll<Channels>([&](auto i) JG_LAMBDA {
+        unroll<Taps>([&](auto k) JG_LAMBDA {
+          T* const to = a.sums + r * a.sums_row + i * a.sums_channel + k * a.sums_tap;
+          unroll<Vectors>([&](auto v) JG_LAMBDA {
+            store(to + v * L, load(to + v * L) + sum[r][i][k][v]);
+          });
+        });
+      });
+    });
+  }
+};
+
+}  // namespace JG_ISA
+}  // namespace jaxgroups

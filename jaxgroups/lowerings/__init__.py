@@ -1,6 +1,6 @@
 """The ordered table of lowerings: the first that takes a problem wins, the last takes all."""
 
-from jaxgroups.lowerings import xla
+from jaxgroups.lowerings import native, xla
 from jaxgroups.lowerings._base import Lowering as Lowering
 
-LOWERINGS: tuple[Lowering, ...] = (xla.LOWERING,)
+LOWERINGS: tuple[Lowering, ...] = (native.LOWERING, xla.LOWERING)

@@ -86,8 +86,12 @@ auto binding() {
 }  // namespace
 }  // namespace jaxgroups
 
+#define JG_EXPORT extern "C" __attribute__((visibility("default")))
+JG_EXPORT XLA_FFI_Error* jaxgroups_forward(XLA_FFI_CallFrame*);
+JG_EXPORT XLA_FFI_Error* jaxgroups_weight_gradient(XLA_FFI_CallFrame*);
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_forward, jaxgroups::convolve<true>, jaxgroups::binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_weight_gradient, jaxgroups::convolve<false>, jaxgroups::binding());
 
 // The hash of the sources this library was made of.
-extern "C" __attribute__((visibility("default"))) const char* jaxgroups_sources() { return JG_SOURCES; }
+JG_EXPORT const char* jaxgroups_sources() { return JG_SOURCES; }

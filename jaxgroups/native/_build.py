@@ -66,9 +66,10 @@ def _commands(compiler: list[str], headers: Path, to: Path, flags: str) -> Itera
     common += ["-ffp-contract=fast", "-pthread", "-w", *shlex.split(flags)]
     sets = SETS.get(platform.machine().lower().replace("amd64", "x86_64"), {})
     for name, options in {**sets, "baseline": ""}.items():
-        source = str(SOURCES / "instruction_set.cc")
-        output = str(to / f"{name}.o")
-        yield [*common, *options.split(), f"-DJG_ISA={name}", "-c", source, "-o", output]
+        for size in (32, 64):
+            defines = [f"-DJG_ISA={name}", f"-DJG_TYPE={size}"]
+            source, output = str(SOURCES / "instruction_set.cc"), str(to / f"{name}{size}.o")
+            yield [*common, *options.split(), *defines, "-c", source, "-o", output]
     for name in ("handlers", "plan", "sets"):
         source, output = str(SOURCES / f"{name}.cc"), str(to / f"{name}.o")
         defines = [f'-DJG_SOURCES="{source_hash()}"', "-isystem", str(headers)]

@@ -24,7 +24,7 @@ struct Tile {
   int64_t depths, rows, taps, c;
   int64_t first, size;  // input column of output 0 and tap 0; columns of the image
   int64_t stride, dilation;
-  uint64_t inside;      // bit q: input pixel q of the tile is in the image (fixed taps)
+  int64_t inside;       // bit q: input pixel q of the tile is in the image (fixed taps)
   T* y;
   int64_t y_pixel;
   const int32_t* near;
@@ -46,6 +46,8 @@ struct Fixed {
   static void run(const Tile<T>& a) {
     constexpr int L = Vec<T>::lanes;
     constexpr int Pixels = (Outputs - 1) * Stride + Taps;
+    const T* const base = a.x;
+    const int64_t step = a.x_tap;
     V<T> sum[Outputs][Vectors];
     unroll<Outputs>([&](auto t) JG_LAMBDA { unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; }); });
     for (int64_t d = 0; d < a.depths; ++d) {
@@ -57,10 +59,11 @@ struct Fixed {
           unroll<Taps>([&](auto k) JG_LAMBDA {
             unroll<Vectors>([&](auto v) JG_LAMBDA { weight[k][v] = load(w + (k * Vectors + v) * L); });
           });
-          int64_t at = row;
+          int64_t at = row, inside = a.inside;
+          opaque(inside);
           unroll<Pixels>([&](auto q) JG_LAMBDA {
-            if (a.inside >> q & 1) {
-              const V<T> x = spread<S>(a, a.x + at, i);
+            if (inside >> q & 1) {
+              const V<T> x = spread<S>(a, base + at, i);
               unroll<Taps>([&](auto k) JG_LAMBDA {
                 constexpr int offset = decltype(q)::value - decltype(k)::value;
                 if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
@@ -68,7 +71,8 @@ struct Fixed {
                 }
               });
             }
-            at += a.x_tap;
+            at += step;
+            opaque(at);
           });
         }
       }
@@ -103,6 +107,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
               }
               column += a.stride;
               at += a.x_pixel;
+              opaque(at);
             });
           }
         }

@@ -132,7 +132,7 @@ void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, con
     a.inside = 0;
     for (int q = 0; q < pixels; ++q) {
       const int64_t column = a.first + q * pixel;
-      if (column >= 0 && column < a.size) a.inside |= uint64_t{1} << q;
+      if (column >= 0 && column < a.size) a.inside |= int64_t{1} << q;
     }
     for (int64_t i = block; i < block_end; ++i) {
       const Block part = block_of(p, b, i);

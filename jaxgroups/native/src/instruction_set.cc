@@ -1,19 +1,21 @@
-// Compiled once for each instruction set, with JG_ISA naming it: its table of kernels.
+// Compiled for each instruction set and dtype, with JG_ISA naming the set and JG_TYPE the dtype.
 #include "forward_rows.h"
 #include "weight_rows.h"
-
-#define JG_STRING(x) JG_STRING_(x)
-#define JG_STRING_(x) #x
 
 namespace jaxgroups {
 namespace JG_ISA {
 
-extern const Kernels kernels;
-const Kernels kernels = {
-    JG_STRING(JG_ISA),
-    {Vec<float>::lanes, JG_VECTOR_BYTES == 64, forward<float>, weight<float>},
-    {Vec<double>::lanes, JG_VECTOR_BYTES == 64, forward<double>, weight<double>},
-};
+#if JG_TYPE == 32
+typedef float Number;
+#define JG_TABLE f32
+#else
+typedef double Number;
+#define JG_TABLE f64
+#endif
+
+extern const KernelsOf<Number> JG_TABLE;
+const KernelsOf<Number> JG_TABLE = {Vec<Number>::lanes, JG_VECTOR_BYTES == 64, forward<Number>,
+                                    weight<Number>};
 
 }  // namespace JG_ISA
 }  // namespace jaxgroups

@@ -38,15 +38,15 @@ struct KernelsOf {
 
 struct Kernels {
   const char* name;
-  KernelsOf<float> f32;
-  KernelsOf<double> f64;
+  const KernelsOf<float>* f32;
+  const KernelsOf<double>* f64;
 
   template <class T>
   const KernelsOf<T>& of() const {
     if constexpr (sizeof(T) == 4) {
-      return f32;
+      return *f32;
     } else {
-      return f64;
+      return *f64;
     }
   }
 };

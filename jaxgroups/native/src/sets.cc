@@ -4,17 +4,18 @@
 
 namespace jaxgroups {
 
+#define JG_SET(name)                                \
+  namespace name {                                  \
+  extern const KernelsOf<float> f32;                \
+  extern const KernelsOf<double> f64;               \
+  const Kernels kernels = {#name, &f32, &f64};      \
+  }
+
 #if defined(__x86_64__)
-namespace avx512 {
-extern const Kernels kernels;
-}
-namespace avx2 {
-extern const Kernels kernels;
-}
+JG_SET(avx512)
+JG_SET(avx2)
 #endif
-namespace baseline {
-extern const Kernels kernels;
-}
+JG_SET(baseline)
 
 namespace {
 

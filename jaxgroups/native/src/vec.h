@@ -47,8 +47,12 @@ JG_INLINE void store(T* p, V<T> v) {
 
 template <class T>
 JG_INLINE V<T> broadcast(T x) {
-  return V<T>{} + x;
+  return x - V<T>{};  // not x + 0, which turns -0 to 0 and so costs an addition
 }
+
+// Makes the compiler take `n` as it is here. Without it, addresses and conditions of an unrolled
+// loop are computed before the loop, all at once, and then live on the stack.
+JG_INLINE void opaque(int64_t& n) { asm volatile("" : "+r"(n)); }
 
 // The first `n` lanes, zeros in the others; memory behind them is not touched.
 template <class T>

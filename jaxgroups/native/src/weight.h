@@ -57,14 +57,25 @@ struct Gradient {
     });
     const int64_t column = a.column + p * a.stride;
     const int64_t step = Taps == 1 ? a.stride : 1, size = a.problem->axis[2].size;
+    int64_t inside = 0;  // bit q: input pixel q is in the image
+    if (column >= 0 && column + (Pixels - 1) * step < size) {
+      inside = -1;
+    } else {
+      for (int q = 0; q < Pixels; ++q) {
+        const int64_t now = column + q * step;
+        if (now >= 0 && now < size) inside |= int64_t{1} << q;
+      }
+    }
+    const T* const base = a.x;
+    const int64_t x_step = a.x_step;
     unroll<Rows>([&](auto r) JG_LAMBDA {
       if (there >> r & 1) {
         int64_t at = rows[r] + column * a.x_pixel;
-        int64_t now = column;
+        opaque(inside);
         unroll<Pixels>([&](auto q) JG_LAMBDA {
-          if (now >= 0 && now < size) {
+          if (inside >> q & 1) {
             unroll<Channels>([&](auto i) JG_LAMBDA {
-              const V<T> x = spread_channel<S>(a, a.x + at, a.channel + i);
+              const V<T> x = spread_channel<S>(a, base + at, a.channel + i);
               unroll<Taps>([&](auto k) JG_LAMBDA {
                 constexpr int offset = decltype(q)::value - decltype(k)::value;
                 if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
@@ -75,8 +86,8 @@ struct Gradient {
               });
             });
           }
-          now += step;
-          at += a.x_step;
+          at += x_step;
+          opaque(at);
         });
       }
     });

@@ -8,6 +8,7 @@ namespace jaxgroups {
 namespace JG_ISA {
 
 constexpr int kWidest = 8;        // outputs of the widest tile
+constexpr int64_t kLarge = 1 << 19;   // bytes of an image that is not in a near cache
 constexpr int64_t kWeights = 16384;  // bytes of weights that stay in the first cache
 
 template <class T>
@@ -126,6 +127,13 @@ void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, con
   T* const y = task.y + row * axis[2].out * outputs;
   const int64_t per_block = d.taps * a.w_depth;
 
+  // Blocks inside tiles read short pieces of many lines, which no processor foresees: where the
+  // arrays are large, the lines that the next tile adds are asked for while this one is computed.
+  const int64_t image_bytes = axis[0].size * x_depth * (int64_t)sizeof(T);
+  const bool ahead = b.spread != Spread::broadcast && image_bytes > kLarge && a.rows > 0 && a.depths > 0;
+  const int64_t next_x = (a.depths - 1) * a.x_depth + (a.rows - 1) * a.x_row +
+                         smaller(w.taps - 1, width * w.stride) * w.dilation * channels;
+
   for (int64_t from = 0; from < w.count; from += width) {
     const int64_t t = smaller(from, w.count - width);  // the last tile overlaps the one before
     a.first = w.base + t * w.stride;
@@ -141,6 +149,12 @@ void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, con
       a.ny = part.ny;
       a.w = weights + i * per_block;
       a.y = y + (w.first + t * w.step) * outputs + part.y;
+      if (ahead) {
+        for (int64_t q = 0; q < width * w.stride; ++q) {
+          prefetch<false>(a.x, a.origin + next_x + (width * w.stride + q) * channels);
+        }
+        for (int64_t q = 0; q < width; ++q) prefetch<true>(a.y, (width + q) * a.y_pixel);
+      }
       kernel(a);
     }
   }

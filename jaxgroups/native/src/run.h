@@ -1,8 +1,8 @@
 // A checked problem over a pool: weights packed, work split, partial sums added.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <new>
 
@@ -90,20 +90,25 @@ void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& 
 template <class T>
 void run_weight(const Kernels* const* sets, int count, const Pool& pool, Plan& plan, const T* x,
                 const T* y, T* w) {
+  if (plan.problem.batch == 0) {
+    std::fill_n(w, plan.taps() * plan.problem.c * plan.problem.o * plan.problem.groups, T{0});
+    return;
+  }
   const KernelsOf<T>& kernels = choose_kernels<T>(sets, count, plan);
   const int64_t blocks = plan.blocks.count, size = plan.packed();
   // sums depend on the split, so the split depends on the problem alone, not on the threads
   const int64_t wanted = tasks_wanted(plan, 64);
   Split split{plan.rows(), blocks, 1, 1};
   split.block_parts = at_most(blocks, at_least(1, at_most(wanted, 16)));
-  split.row_parts = at_least(1, at_most(split.rows, divide_up(wanted, split.block_parts)));
+  split.row_parts = at_least(1, at_most(split.rows, wanted / split.block_parts));
+  // every part has sums of its own, to be added at the end: worth it for many pixels
+  const int64_t pixels = split.rows * plan.problem.axis[2].out;
+  split.row_parts = at_least(1, at_most(split.row_parts, pixels / 256));
   Scratch<T> sums(split.row_parts * size);
-  const int64_t per_block = size / blocks;
   parallel(pool, split.count(), [&](int64_t i) {
     WeightTask<T> task{&plan.problem, &plan.blocks, x, y, nullptr, 0, 0, 0, 0};
     split.fill(i, task);
     task.w = sums.data + i / split.block_parts * size;
-    std::memset(task.w + task.block * per_block, 0, (size_t)((task.block_end - task.block) * per_block) * sizeof(T));
     kernels.weight(task);
   });
   const int64_t adders = size * split.row_parts < 32768 ? 1 : at_most(blocks, 2 * pool.threads);

@@ -54,6 +54,12 @@ JG_INLINE V<T> broadcast(T x) {
 // loop are computed before the loop, all at once, and then live on the stack.
 JG_INLINE void opaque(int64_t& n) { asm volatile("" : "+r"(n)); }
 
+// Asks for the cache line `offset` elements from `p`, which may be outside the array.
+template <bool Write, class T>
+JG_INLINE void prefetch(const T* p, int64_t offset) {
+  __builtin_prefetch((const void*)((uintptr_t)p + (uintptr_t)offset * sizeof(T)), Write ? 1 : 0);
+}
+
 // The first `n` lanes, zeros in the others; memory behind them is not touched.
 template <class T>
 JG_INLINE V<T> load_first(const T* p, int n) {

@@ -12,21 +12,30 @@
 namespace jaxgroups {
 namespace JG_ISA {
 
+// One output row: where its image begins in x, and the input row of tap 0 on both axes.
+struct OutputRow {
+  int64_t image, depth, height;
+  int64_t y;  // offset of its first pixel
+};
+
 template <class T>
 struct Strip {
   const T* x;
   const T* y;
-  int64_t row, row_end;    // output rows, over all images
-  int64_t tap_d, tap_h;    // input offset of the first tap row: taps times dilations, minus low
+  const OutputRow* rows;
+  int64_t count;           // of rows
+  int64_t tap_d, tap_h;    // input rows from tap 0 to the first tap row of this kernel
   int64_t row_step;        // input rows from a tap row to the next
   int64_t column, stride;  // input column of output 0 for the first tap; input columns per output
-  int64_t x_row, x_depth, x_image, x_pixel, x_step;  // x_step: from a tap pixel to the next
-  int64_t y_row, y_pixel;
+  int64_t x_row, x_depth, x_pixel, x_step;  // x_step: from a tap pixel to the next
+  int64_t y_pixel;
+  int64_t first, last;     // output columns [first, last) that meet any pixel of the image
   const Problem* problem;
   int64_t channel;  // first of the `Channels` input channels, within the group
   const int32_t* near;
   int nx, ny;
-  T* sums;          // added to: [row][channel][tap][vector][lane], steps below
+  bool more;        // the sums are added to what is there
+  T* sums;          // [row][channel][tap][vector][lane], steps below
   int64_t sums_row, sums_channel, sums_tap;
 };
 
@@ -56,15 +65,11 @@ struct Gradient {
       });
     });
     const int64_t column = a.column + p * a.stride;
-    const int64_t step = Taps == 1 ? a.stride : 1, size = a.problem->axis[2].size;
-    int64_t inside = 0;  // bit q: input pixel q is in the image
-    if (column >= 0 && column + (Pixels - 1) * step < size) {
-      inside = -1;
-    } else {
-      for (int q = 0; q < Pixels; ++q) {
-        const int64_t now = column + q * step;
-        if (now >= 0 && now < size) inside |= int64_t{1} << q;
-      }
+    int64_t inside = -1;  // bit q: input pixel q is in the image
+    if constexpr (Taps > 1) {
+      const int64_t before = -column, there_to = a.problem->axis[2].size - column;
+      if (before > 0) inside &= before < Pixels ? -(int64_t{1} << before) : 0;
+      if (there_to < Pixels) inside &= there_to > 0 ? (int64_t{1} << there_to) - 1 : 0;
     }
     const T* const base = a.x;
     const int64_t x_step = a.x_step;
@@ -103,33 +108,32 @@ struct Gradient {
         });
       });
     });
-    for (int64_t row = a.row; row < a.row_end; ++row) {
-      const int64_t oh = row % axis[1].out, od = row / axis[1].out % axis[0].out;
-      const int64_t image = row / axis[1].out / axis[0].out;
-      const int64_t in_d = od * axis[0].stride + a.tap_d;
+    for (int64_t i = 0; i < a.count; ++i) {
+      const OutputRow& row = a.rows[i];
+      const int64_t in_d = row.depth + a.tap_d;
       if (in_d < 0 || in_d >= axis[0].size) continue;
       int64_t rows[Rows] = {};
       uint32_t there = 0;
       for (int r = 0; r < Rows; ++r) {
-        const int64_t in_h = oh * axis[1].stride + a.tap_h + r * a.row_step;
+        const int64_t in_h = row.height + a.tap_h + r * a.row_step;
         if (in_h < 0 || in_h >= axis[1].size) continue;
-        rows[r] = image * a.x_image + in_d * a.x_depth + in_h * a.x_row;
+        rows[r] = row.image + in_d * a.x_depth + in_h * a.x_row;
         there |= 1u << r;
       }
       if (!there) continue;
-      const T* const y = a.y + row * a.y_row;
-      const int64_t out = axis[2].out;
-      int64_t p = 0;
-      for (; p + 4 <= out; p += 4) pixels<4>(a, sum, y, p, rows, there);
-      if (p + 2 <= out) pixels<2>(a, sum, y, p, rows, there), p += 2;
-      if (p < out) pixels<1>(a, sum, y, p, rows, there);
+      const T* const y = a.y + row.y;
+      int64_t p = a.first;
+      for (; p + 4 <= a.last; p += 4) pixels<4>(a, sum, y, p, rows, there);
+      if (p + 3 == a.last) pixels<3>(a, sum, y, p, rows, there);
+      if (p + 2 == a.last) pixels<2>(a, sum, y, p, rows, there);
+      if (p + 1 == a.last) pixels<1>(a, sum, y, p, rows, there);
     }
     unroll<Rows>([&](auto r) JG_LAMBDA {
       unroll<Channels>([&](auto i) JG_LAMBDA {
         unroll<Taps>([&](auto k) JG_LAMBDA {
           T* const to = a.sums + r * a.sums_row + i * a.sums_channel + k * a.sums_tap;
           unroll<Vectors>([&](auto v) JG_LAMBDA {
-            store(to + v * L, load(to + v * L) + sum[r][i][k][v]);
+            store(to + v * L, a.more ? load(to + v * L) + sum[r][i][k][v] : sum[r][i][k][v]);
           });
         });
       });

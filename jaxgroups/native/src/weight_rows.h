@@ -9,7 +9,7 @@
 namespace jaxgroups {
 namespace JG_ISA {
 
-constexpr int64_t kStrip = 192;  // pixels of a strip, about: a vector of x and of y for each
+constexpr int64_t kStrip = 128;  // pixels of a strip, about: a vector of x and of y for each
 
 // Taps, tap rows and channels of a kernel; it covers `count` of each, what is left is done singly.
 struct Cover {
@@ -94,15 +94,22 @@ void weight_block(const WeightTask<T>& task, Strip<T> a, int64_t index) {
   const Shape whole = shape_of(axis[2].phase[0]);
 
   for (int64_t d = 0; d < axis[0].kernel; ++d) {
-    a.tap_d = d * axis[0].dilation - axis[0].low;
+    a.tap_d = d * axis[0].dilation;
     Cover c{1, 1, 1};
     for (int64_t h = 0; h < kh; h += c.rows) {
-      a.tap_h = h * axis[1].dilation - axis[1].low;
+      a.tap_h = h * axis[1].dilation;
       for (int64_t i = 0; i < p.c; i += c.channels) {
         a.channel = i;
         for (int64_t w = 0; w < kw; w += c.taps) {
           StripKernel<T> kernel = pick<T>(b, whole, kh - h, p.c - i, c);
           a.column = w * axis[2].dilation - axis[2].low;
+          a.first = 0;
+          a.last = axis[2].out;
+          if (c.taps == 1) {  // outputs whose input, column + p stride, is in the image
+            const Taps there = taps_inside(a.column, axis[2].stride, axis[2].out, axis[2].size);
+            a.first = there.from;
+            a.last = there.to;
+          }
           a.x_step = (c.taps == 1 ? axis[2].stride : 1) * a.x_pixel;
           a.sums = sums + (d * kh + h) * a.sums_row + i * a.sums_channel + w * a.sums_tap;
           kernel(a);
@@ -124,15 +131,21 @@ void weight(const WeightTask<T>& task) {
   a.x_pixel = p.groups * p.c;
   a.x_row = axis[2].size * a.x_pixel;
   a.x_depth = axis[1].size * a.x_row;
-  a.x_image = axis[0].size * a.x_depth;
   a.y_pixel = p.groups * p.o;
-  a.y_row = axis[2].out * a.y_pixel;
   a.stride = axis[2].stride;
   a.row_step = axis[1].dilation;
+  OutputRow rows[kStrip];
+  a.rows = rows;
   const int64_t strip = axis[2].out < kStrip ? kStrip / axis[2].out : 1;
-  for (int64_t row = task.row; row < task.row_end; row += strip) {
-    a.row = row;
-    a.row_end = smaller(row + strip, task.row_end);
+  for (int64_t row = task.row; row < task.row_end; row += a.count) {
+    a.count = smaller(strip, task.row_end - row);
+    a.more = row > task.row;
+    for (int64_t i = 0; i < a.count; ++i) {
+      const int64_t r = row + i, oh = r % axis[1].out, od = r / axis[1].out % axis[0].out;
+      const int64_t image = r / axis[1].out / axis[0].out;
+      rows[i] = {image * axis[0].size * a.x_depth, od * axis[0].stride - axis[0].low,
+                 oh * axis[1].stride - axis[1].low, r * axis[2].out * a.y_pixel};
+    }
     for (int64_t i = task.block; i < task.block_end; ++i) weight_block(task, a, i);
   }
 }

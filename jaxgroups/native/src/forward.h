@@ -31,15 +31,6 @@ struct Tile {
   int nx, ny;
 };
 
-template <Spread S, class T>
-JG_INLINE V<T> spread(const Tile<T>& a, const T* x, int64_t channel) {
-  if constexpr (S == Spread::lanes) return load_first(x, a.nx);
-  if constexpr (S == Spread::near) {
-    return gather_near(x, a.near + channel * Vec<T>::lanes, a.nx);
-  }
-  return broadcast(x[channel]);
-}
-
 // Taps and strides known at compile time, dilation 1.
 template <class T, Spread S, int Outputs, int Vectors, int Taps, int Stride>
 struct Fixed {
@@ -48,6 +39,7 @@ struct Fixed {
     constexpr int Pixels = (Outputs - 1) * Stride + Taps;
     const T* const base = a.x;
     const int64_t step = a.x_tap;
+    const Some<T> some(a.nx);
     V<T> sum[Outputs][Vectors];
     unroll<Outputs>([&](auto t) JG_LAMBDA { unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; }); });
     for (int64_t d = 0; d < a.depths; ++d) {
@@ -55,6 +47,7 @@ struct Fixed {
         const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
         const T* w = a.w + d * a.w_depth + r * a.w_row;
         for (int64_t i = 0; i < a.c; ++i, w += Taps * Vectors * L) {
+          const Reader<S, T> read(some, a.near, i);
           V<T> weight[Taps][Vectors];
           unroll<Taps>([&](auto k) JG_LAMBDA {
             unroll<Vectors>([&](auto v) JG_LAMBDA { weight[k][v] = load(w + (k * Vectors + v) * L); });
@@ -63,7 +56,7 @@ struct Fixed {
           opaque(inside);
           unroll<Pixels>([&](auto q) JG_LAMBDA {
             if (inside >> q & 1) {
-              const V<T> x = spread<S>(a, base + at, i);
+              const V<T> x = read(base + at);
               unroll<Taps>([&](auto k) JG_LAMBDA {
                 constexpr int offset = decltype(q)::value - decltype(k)::value;
                 if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
@@ -77,8 +70,11 @@ struct Fixed {
         }
       }
     }
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      unroll<Vectors>([&](auto v) JG_LAMBDA { store_first(a.y + t * a.y_pixel + v * L, sum[t][v], a.ny - v * L); });
+    unroll<Vectors>([&](auto v) JG_LAMBDA {
+      const Some<T> there(a.ny - v * L);
+      unroll<Outputs>([&](auto t) JG_LAMBDA {
+        store_some(a.y + t * a.y_pixel + v * L, sum[t][v], there);
+      });
     });
   }
 };
@@ -88,6 +84,7 @@ template <class T, Spread S, int Outputs, int Vectors>
 struct Fixed<T, S, Outputs, Vectors, 0, 0> {
   static void run(const Tile<T>& a) {
     constexpr int L = Vec<T>::lanes;
+    const Some<T> some(a.nx);
     V<T> sum[Outputs][Vectors];
     unroll<Outputs>([&](auto t) JG_LAMBDA { unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; }); });
     for (int64_t d = 0; d < a.depths; ++d) {
@@ -95,6 +92,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
         const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
         const T* w = a.w + d * a.w_depth + r * a.w_row;
         for (int64_t i = 0; i < a.c; ++i) {
+          const Reader<S, T> read(some, a.near, i);
           for (int64_t k = 0; k < a.taps; ++k, w += Vectors * L) {
             V<T> weight[Vectors];
             unroll<Vectors>([&](auto v) JG_LAMBDA { weight[v] = load(w + v * L); });
@@ -102,7 +100,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
             int64_t at = row + k * a.x_tap;
             unroll<Outputs>([&](auto t) JG_LAMBDA {
               if (column >= 0 && column < a.size) {
-                const V<T> x = spread<S>(a, a.x + at, i);
+                const V<T> x = read(a.x + at);
                 unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] += x * weight[v]; });
               }
               column += a.stride;
@@ -113,8 +111,11 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
         }
       }
     }
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      unroll<Vectors>([&](auto v) JG_LAMBDA { store_first(a.y + t * a.y_pixel + v * L, sum[t][v], a.ny - v * L); });
+    unroll<Vectors>([&](auto v) JG_LAMBDA {
+      const Some<T> there(a.ny - v * L);
+      unroll<Outputs>([&](auto t) JG_LAMBDA {
+        store_some(a.y + t * a.y_pixel + v * L, sum[t][v], there);
+      });
     });
   }
 };

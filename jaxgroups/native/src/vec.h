@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "geometry.h"
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define JG_VECTOR_BYTES 64
@@ -60,79 +62,147 @@ JG_INLINE void prefetch(const T* p, int64_t offset) {
   __builtin_prefetch((const void*)((uintptr_t)p + (uintptr_t)offset * sizeof(T)), Write ? 1 : 0);
 }
 
-// The first `n` lanes, zeros in the others; memory behind them is not touched.
+// The first so many lanes of a vector. Made before a loop and kept in a register: `load_some` gives
+// zeros in the other lanes, `store_some` leaves them, and neither touches memory behind them.
 template <class T>
-JG_INLINE V<T> load_first(const T* p, int n) {
-  if (n >= Vec<T>::lanes) return load(p);
+struct Some {
+  int n;
+  explicit JG_INLINE Some(int count) : n(count) {}
+};
+
+// The memory at p, in the order of a table: lane i is p[index[i]], which `some` must cover.
+template <class T>
+struct Order {
+  const int32_t* index;
+  explicit JG_INLINE Order(const int32_t* table) : index(table) {}
+};
+
+template <class T>
+JG_INLINE V<T> load_some(const T* p, Some<T> some) {
+  if (some.n >= Vec<T>::lanes) return load(p);
   V<T> v{};
-  for (int i = 0; i < n; ++i) v[i] = p[i];
+  for (int i = 0; i < some.n; ++i) v[i] = p[i];
   return v;
 }
 
 template <class T>
-JG_INLINE void store_first(T* p, V<T> v, int n) {
-  if (n >= Vec<T>::lanes) return store(p, v);
-  for (int i = 0; i < n; ++i) p[i] = v[i];
+JG_INLINE void store_some(T* p, V<T> v, Some<T> some) {
+  if (some.n >= Vec<T>::lanes) return store(p, v);
+  for (int i = 0; i < some.n; ++i) p[i] = v[i];
 }
 
-// Lane i of the result is lane index[i] of the memory at p, of which the first `n` may be read.
 template <class T>
-JG_INLINE V<T> gather_near(const T* p, const int32_t* index, int) {
+JG_INLINE V<T> load_ordered(const T* p, Some<T>, Order<T> order) {
   V<T> v{};
-  for (int i = 0; i < Vec<T>::lanes; ++i) v[i] = p[index[i]];
+  for (int i = 0; i < Vec<T>::lanes; ++i) v[i] = p[order.index[i]];
   return v;
 }
 
 #if JG_VECTOR_BYTES == 64
-JG_INLINE uint32_t first_bits(int n) { return _bzhi_u32(0xffff, n < 0 ? 0 : n); }
+struct Mask {
+  __mmask16 bits;
+  explicit JG_INLINE Mask(int n) : bits((__mmask16)_bzhi_u32(0xffff, n < 0 ? 0 : n)) {
+    asm volatile("" : "+k"(bits));
+  }
+};
 template <>
-JG_INLINE V<float> load_first(const float* p, int n) {
-  return (V<float>)_mm512_maskz_loadu_ps((__mmask16)first_bits(n), p);
+struct Some<float> : Mask {
+  using Mask::Mask;
+};
+template <>
+struct Some<double> : Mask {
+  using Mask::Mask;
+};
+template <>
+struct Order<float> {
+  __m512i index;
+  explicit JG_INLINE Order(const int32_t* table) : index(_mm512_loadu_si512(table)) {}
+};
+template <>
+struct Order<double> {
+  __m512i index;
+  explicit JG_INLINE Order(const int32_t* table)
+      : index(_mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i*)table))) {}
+};
+template <>
+JG_INLINE V<float> load_some(const float* p, Some<float> some) {
+  return (V<float>)_mm512_maskz_loadu_ps(some.bits, p);
 }
 template <>
-JG_INLINE V<double> load_first(const double* p, int n) {
-  return (V<double>)_mm512_maskz_loadu_pd((__mmask8)first_bits(n), p);
+JG_INLINE V<double> load_some(const double* p, Some<double> some) {
+  return (V<double>)_mm512_maskz_loadu_pd((__mmask8)some.bits, p);
 }
 template <>
-JG_INLINE void store_first(float* p, V<float> v, int n) {
-  _mm512_mask_storeu_ps(p, (__mmask16)first_bits(n), (__m512)v);
+JG_INLINE void store_some(float* p, V<float> v, Some<float> some) {
+  _mm512_mask_storeu_ps(p, some.bits, (__m512)v);
 }
 template <>
-JG_INLINE void store_first(double* p, V<double> v, int n) {
-  _mm512_mask_storeu_pd(p, (__mmask8)first_bits(n), (__m512d)v);
+JG_INLINE void store_some(double* p, V<double> v, Some<double> some) {
+  _mm512_mask_storeu_pd(p, (__mmask8)some.bits, (__m512d)v);
 }
 template <>
-JG_INLINE V<float> gather_near(const float* p, const int32_t* index, int n) {
-  return (V<float>)_mm512_permutexvar_ps(_mm512_loadu_si512(index), (__m512)load_first(p, n));
+JG_INLINE V<float> load_ordered(const float* p, Some<float> some, Order<float> order) {
+  return (V<float>)_mm512_permutexvar_ps(order.index, (__m512)load_some(p, some));
 }
 template <>
-JG_INLINE V<double> gather_near(const double* p, const int32_t* index, int n) {
-  const __m512i i = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i*)index));
-  return (V<double>)_mm512_permutexvar_pd(i, (__m512d)load_first(p, n));
+JG_INLINE V<double> load_ordered(const double* p, Some<double> some, Order<double> order) {
+  return (V<double>)_mm512_permutexvar_pd(order.index, (__m512d)load_some(p, some));
 }
 #elif JG_VECTOR_BYTES == 32
 JG_INLINE __m256i first8(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 template <>
-JG_INLINE V<float> load_first(const float* p, int n) {
-  return n >= 8 ? load(p) : (V<float>)_mm256_maskload_ps(p, first8(n));
+struct Order<float> {
+  __m256i index;
+  explicit JG_INLINE Order(const int32_t* table)
+      : index(_mm256_loadu_si256((const __m256i*)table)) {}
+};
+template <>
+JG_INLINE V<float> load_some(const float* p, Some<float> some) {
+  return some.n >= 8 ? load(p) : (V<float>)_mm256_maskload_ps(p, first8(some.n));
 }
 template <>
-JG_INLINE V<double> load_first(const double* p, int n) {
-  return n >= 4 ? load(p) : (V<double>)_mm256_maskload_pd(p, first8(2 * n));
+JG_INLINE V<double> load_some(const double* p, Some<double> some) {
+  return some.n >= 4 ? load(p) : (V<double>)_mm256_maskload_pd(p, first8(2 * some.n));
 }
 template <>
-JG_INLINE V<float> gather_near(const float* p, const int32_t* index, int n) {
-  const __m256i i = _mm256_loadu_si256((const __m256i*)index);
-  return (V<float>)_mm256_permutevar8x32_ps((__m256)load_first(p, n), i);
+JG_INLINE void store_some(float* p, V<float> v, Some<float> some) {
+  if (some.n >= 8) return store(p, v);
+  _mm256_maskstore_ps(p, first8(some.n), (__m256)v);
 }
 template <>
-JG_INLINE void store_first(float* p, V<float> v, int n) {
-  if (n >= 8) return store(p, v);
-  _mm256_maskstore_ps(p, first8(n), (__m256)v);
+JG_INLINE V<float> load_ordered(const float* p, Some<float> some, Order<float> order) {
+  return (V<float>)_mm256_permutevar8x32_ps((__m256)load_some(p, some), order.index);
 }
 #endif
+
+// What a kernel reads of input pixels: one object for each channel of a group.
+template <Spread S, class T>
+struct Reader;
+
+template <class T>
+struct Reader<Spread::lanes, T> {
+  Some<T> some;
+  JG_INLINE Reader(Some<T> channels, const int32_t*, int64_t) : some(channels) {}
+  JG_INLINE V<T> operator()(const T* pixel) const { return load_some(pixel, some); }
+};
+
+template <class T>
+struct Reader<Spread::near, T> {
+  Some<T> some;
+  Order<T> order;
+  JG_INLINE Reader(Some<T> channels, const int32_t* near, int64_t channel)
+      : some(channels), order(near + channel * Vec<T>::lanes) {}
+  JG_INLINE V<T> operator()(const T* pixel) const { return load_ordered(pixel, some, order); }
+};
+
+template <class T>
+struct Reader<Spread::broadcast, T> {
+  int64_t channel;
+  JG_INLINE Reader(Some<T>, const int32_t*, int64_t c) : channel(c) {}
+  JG_INLINE V<T> operator()(const T* pixel) const { return broadcast(pixel[channel]); }
+};
 
 // f(std::integral_constant-like index) for 0 <= i < N, unrolled by the front end, so that arrays
 // of vectors indexed by it are kept in registers.

@@ -39,15 +39,6 @@ struct Strip {
   int64_t sums_row, sums_channel, sums_tap;
 };
 
-template <Spread S, class T>
-JG_INLINE V<T> spread_channel(const Strip<T>& a, const T* x, int64_t channel) {
-  if constexpr (S == Spread::lanes) return load_first(x, a.nx);
-  if constexpr (S == Spread::near) {
-    return gather_near(x, a.near + channel * Vec<T>::lanes, a.nx);
-  }
-  return broadcast(x[channel]);
-}
-
 template <class T, Spread S, int Taps, int Stride, int Rows, int Channels, int Vectors>
 struct Gradient {
   static constexpr int L = Vec<T>::lanes;
@@ -55,13 +46,14 @@ struct Gradient {
 
   // Pixels [p, p + Outputs); `rows`: input offsets of the tap rows, `there`: bit r: row r is inside
   template <int Outputs>
-  static JG_INLINE void pixels(const Strip<T>& a, Sums& sum, const T* y, int64_t p,
+  static JG_INLINE void pixels(const Strip<T>& a, Sums& sum, Some<T> some,
+                               const Some<T>* some_y, const T* y, int64_t p,
                                const int64_t* rows, uint32_t there) {
     constexpr int Pixels = (Outputs - 1) * Stride + Taps;
     V<T> grad[Outputs][Vectors];
     unroll<Outputs>([&](auto t) JG_LAMBDA {
       unroll<Vectors>([&](auto v) JG_LAMBDA {
-        grad[t][v] = load_first(y + (p + t) * a.y_pixel + v * L, a.ny - v * L);
+        grad[t][v] = load_some(y + (p + t) * a.y_pixel + v * L, some_y[v]);
       });
     });
     const int64_t column = a.column + p * a.stride;
@@ -80,7 +72,7 @@ struct Gradient {
         unroll<Pixels>([&](auto q) JG_LAMBDA {
           if (inside >> q & 1) {
             unroll<Channels>([&](auto i) JG_LAMBDA {
-              const V<T> x = spread_channel<S>(a, base + at, a.channel + i);
+              const V<T> x = Reader<S, T>(some, a.near, a.channel + i)(base + at);
               unroll<Taps>([&](auto k) JG_LAMBDA {
                 constexpr int offset = decltype(q)::value - decltype(k)::value;
                 if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
@@ -108,6 +100,8 @@ struct Gradient {
         });
       });
     });
+    const Some<T> some(a.nx);
+    const Some<T> some_y[2] = {Some<T>(a.ny), Some<T>(a.ny - L)};
     for (int64_t i = 0; i < a.count; ++i) {
       const OutputRow& row = a.rows[i];
       const int64_t in_d = row.depth + a.tap_d;
@@ -123,10 +117,10 @@ struct Gradient {
       if (!there) continue;
       const T* const y = a.y + row.y;
       int64_t p = a.first;
-      for (; p + 4 <= a.last; p += 4) pixels<4>(a, sum, y, p, rows, there);
-      if (p + 3 == a.last) pixels<3>(a, sum, y, p, rows, there);
-      if (p + 2 == a.last) pixels<2>(a, sum, y, p, rows, there);
-      if (p + 1 == a.last) pixels<1>(a, sum, y, p, rows, there);
+      for (; p + 4 <= a.last; p += 4) pixels<4>(a, sum, some, some_y, y, p, rows, there);
+      if (p + 3 == a.last) pixels<3>(a, sum, some, some_y, y, p, rows, there);
+      if (p + 2 == a.last) pixels<2>(a, sum, some, some_y, y, p, rows, there);
+      if (p + 1 == a.last) pixels<1>(a, sum, some, some_y, y, p, rows, there);
     }
     unroll<Rows>([&](auto r) JG_LAMBDA {
       unroll<Channels>([&](auto i) JG_LAMBDA {

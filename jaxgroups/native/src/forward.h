@@ -27,21 +27,44 @@ struct Tile {
   int64_t inside;       // bit q: input pixel q of the tile is in the image (fixed taps)
   T* y;
   int64_t y_pixel;
+  int64_t y_row, shift;  // pair.h: to the second row of outputs; its tap 0 is tap `shift` of the first
+  int64_t from[2], to[2];  // pair.h: tap rows inside, of either row of outputs
   const int32_t* near;
   int nx, ny;
 };
 
+template <class T, int Outputs, int Vectors>
+JG_INLINE void store_tile(const Tile<T>& a, const V<T> (&sum)[Outputs][Vectors]) {
+  unroll<Vectors>([&](auto v) JG_LAMBDA {
+    const Some<T> there(a.ny - v * Vec<T>::lanes);
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      store_some(a.y + t * a.y_pixel + v * Vec<T>::lanes, sum[t][v], there);
+    });
+  });
+}
+
 // Taps and strides known at compile time, dilation 1.
 template <class T, Spread S, int Outputs, int Vectors, int Taps, int Stride>
 struct Fixed {
+  static constexpr int L = Vec<T>::lanes;
+  static constexpr int Pixels = (Outputs - 1) * Stride + Taps;
+  static constexpr int64_t All = (int64_t{1} << Pixels) - 1;
+
   static void run(const Tile<T>& a) {
-    constexpr int L = Vec<T>::lanes;
-    constexpr int Pixels = (Outputs - 1) * Stride + Taps;
+    // a single tap has little work for each test of the mask, so most tiles do without
+    if (Taps == 1 && a.inside == All) return tile<true>(a);
+    tile<false>(a);
+  }
+
+  template <bool Whole>
+  static JG_INLINE void tile(const Tile<T>& a) {
     const T* const base = a.x;
     const int64_t step = a.x_tap;
     const Some<T> some(a.nx);
     V<T> sum[Outputs][Vectors];
-    unroll<Outputs>([&](auto t) JG_LAMBDA { unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; }); });
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; });
+    });
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
         const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
@@ -53,14 +76,16 @@ struct Fixed {
             unroll<Vectors>([&](auto v) JG_LAMBDA { weight[k][v] = load(w + (k * Vectors + v) * L); });
           });
           int64_t at = row, inside = a.inside;
-          opaque(inside);
+          if (!Whole) opaque(inside);
           unroll<Pixels>([&](auto q) JG_LAMBDA {
-            if (inside >> q & 1) {
+            if (Whole || (inside >> q & 1)) {
               const V<T> x = read(base + at);
               unroll<Taps>([&](auto k) JG_LAMBDA {
                 constexpr int offset = decltype(q)::value - decltype(k)::value;
                 if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
-                  unroll<Vectors>([&](auto v) JG_LAMBDA { sum[offset / Stride][v] += x * weight[k][v]; });
+                  unroll<Vectors>([&](auto v) JG_LAMBDA {
+                    sum[offset / Stride][v] += x * weight[k][v];
+                  });
                 }
               });
             }
@@ -70,12 +95,7 @@ struct Fixed {
         }
       }
     }
-    unroll<Vectors>([&](auto v) JG_LAMBDA {
-      const Some<T> there(a.ny - v * L);
-      unroll<Outputs>([&](auto t) JG_LAMBDA {
-        store_some(a.y + t * a.y_pixel + v * L, sum[t][v], there);
-      });
-    });
+    store_tile(a, sum);
   }
 };
 
@@ -86,7 +106,9 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
     constexpr int L = Vec<T>::lanes;
     const Some<T> some(a.nx);
     V<T> sum[Outputs][Vectors];
-    unroll<Outputs>([&](auto t) JG_LAMBDA { unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; }); });
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; });
+    });
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
         const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
@@ -111,12 +133,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
         }
       }
     }
-    unroll<Vectors>([&](auto v) JG_LAMBDA {
-      const Some<T> there(a.ny - v * L);
-      unroll<Outputs>([&](auto t) JG_LAMBDA {
-        store_some(a.y + t * a.y_pixel + v * L, sum[t][v], there);
-      });
-    });
+    store_tile(a, sum);
   }
 };
 

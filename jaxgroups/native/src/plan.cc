@@ -132,10 +132,17 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, Plan& 
         b = {depthwise ? Spread::lanes : Spread::near, k.lanes, 1, together, 0, blocks, nullptr};
       }
     }
-    if (b.spread == Spread::broadcast && k.wide_registers && b.blocks_per_group % 2 == 0) {
-      b.vectors = 2;
-      b.blocks_per_group /= 2;
-      b.count /= 2;
+    if (b.spread == Spread::broadcast) {
+      // several vectors share the broadcast of an input; with one tap they are needed for speed
+      const bool single = p.axis[2].kernel == 1;
+      for (const int v : {3, 2}) {
+        if (!(single || (v == 2 && k.wide_registers)) || b.blocks_per_group % v != 0) continue;
+        b.vectors = v;
+        b.blocks_per_group /= v;
+        b.count /= v;
+        break;
+      }
+      if (single && b.vectors == 1 && !k.wide_registers) cost *= 1.5;
     }
     if (chosen == nullptr || cost < least) {
       chosen = &k;

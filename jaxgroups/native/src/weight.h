@@ -1,8 +1,8 @@
 // The weight gradient of one block over some output rows.
 //
 // For a row of taps the sums of `Taps` taps times `Rows` tap rows times `Channels` input channels
-// stay in registers over all pixels of the rows. Pixels are taken four at a time: their gradients
-// y are loaded once, and each input pixel q once (or once per channel), to meet every y it belongs
+// stay in registers over all pixels of the rows. A few pixels are taken at a time: their
+// gradients y are loaded once, and each input pixel q once (or once per channel), to meet every y it belongs
 // to, t = (q - k) / Stride. Pixels outside the image are skipped, as in forward.h.
 #pragma once
 
@@ -43,6 +43,9 @@ template <class T, Spread S, int Taps, int Stride, int Rows, int Channels, int V
 struct Gradient {
   static constexpr int L = Vec<T>::lanes;
   typedef V<T> Sums[Rows][Channels][Taps][Vectors];
+  static constexpr int Free = (JG_VECTOR_BYTES == 64 ? 31 : 15) - Rows * Channels * Taps * Vectors;
+  // pixels taken at once: as many gradients as there are registers left for
+  static constexpr int Many = Free / Vectors >= 4 ? 4 : Free / Vectors >= 2 ? Free / Vectors : 1;
 
   // Pixels [p, p + Outputs); `rows`: input offsets of the tap rows, `there`: bit r: row r is inside
   template <int Outputs>
@@ -101,7 +104,7 @@ struct Gradient {
       });
     });
     const Some<T> some(a.nx);
-    const Some<T> some_y[2] = {Some<T>(a.ny), Some<T>(a.ny - L)};
+    const Some<T> some_y[3] = {Some<T>(a.ny), Some<T>(a.ny - L), Some<T>(a.ny - 2 * L)};
     for (int64_t i = 0; i < a.count; ++i) {
       const OutputRow& row = a.rows[i];
       const int64_t in_d = row.depth + a.tap_d;
@@ -117,10 +120,14 @@ struct Gradient {
       if (!there) continue;
       const T* const y = a.y + row.y;
       int64_t p = a.first;
-      for (; p + 4 <= a.last; p += 4) pixels<4>(a, sum, some, some_y, y, p, rows, there);
-      if (p + 3 == a.last) pixels<3>(a, sum, some, some_y, y, p, rows, there);
-      if (p + 2 == a.last) pixels<2>(a, sum, some, some_y, y, p, rows, there);
-      if (p + 1 == a.last) pixels<1>(a, sum, some, some_y, y, p, rows, there);
+      for (; p + Many <= a.last; p += Many) pixels<Many>(a, sum, some, some_y, y, p, rows, there);
+      if constexpr (Many > 3) {
+        if (p + 3 == a.last) pixels<3>(a, sum, some, some_y, y, p, rows, there);
+      }
+      if constexpr (Many > 2) {
+        if (p + 2 == a.last) pixels<2>(a, sum, some, some_y, y, p, rows, there);
+      }
+      if (Many > 1 && p + 1 == a.last) pixels<1>(a, sum, some, some_y, y, p, rows, there);
     }
     unroll<Rows>([&](auto r) JG_LAMBDA {
       unroll<Channels>([&](auto i) JG_LAMBDA {

@@ -27,9 +27,8 @@ StripKernel<T> strip_kernel(Cover& c) {
 
 // The kernel that takes most of `taps` x `rows` x `channels` at once without running out of
 // registers.
-template <class T, Spread S, int Vectors, int Many>
+template <class T, Spread S, int Vectors>
 StripKernel<T> pick(Shape shape, int64_t rows, int64_t channels, Cover& c) {
-  constexpr bool wide = JG_VECTOR_BYTES == 64;
   if constexpr (S == Spread::lanes) {
     switch (kSpecial<T> ? shape.taps * 10 + shape.stride : 0) {
       case 31:
@@ -51,28 +50,28 @@ StripKernel<T> pick(Shape shape, int64_t rows, int64_t channels, Cover& c) {
         return strip_kernel<T, S, 1, 1, 1, 1, 1>(c);
     }
   } else {
-    constexpr int few = Vectors == 1 ? 4 : 2;
-    switch (kSpecial<T> ? shape.taps * 10 + shape.stride : 0) {
-      case 31:
-        if (channels >= few) return strip_kernel<T, S, 3, 1, 1, few, Vectors>(c);
-        return strip_kernel<T, S, 3, 1, 1, 1, Vectors>(c);
-      case 32:
-        if (channels >= few) return strip_kernel<T, S, 3, 2, 1, few, Vectors>(c);
-        return strip_kernel<T, S, 3, 2, 1, 1, Vectors>(c);
-      default:
-        if (wide && channels >= Many) return strip_kernel<T, S, 1, 1, 1, Many, Vectors>(c);
-        if (channels >= 4) return strip_kernel<T, S, 1, 1, 1, 4, Vectors>(c);
-        return strip_kernel<T, S, 1, 1, 1, 1, Vectors>(c);
+    // twelve sums, or 24: several for each load
+    constexpr int few = Vectors == 1 ? 4 : 2, single = 12 / Vectors > 8 ? 8 : 12 / Vectors;
+    const int code = kSpecial<T> && Vectors < 3 ? shape.taps * 10 + shape.stride : 0;
+    if constexpr (Vectors < 3) {
+      if (code == 31 && channels >= few) return strip_kernel<T, S, 3, 1, 1, few, Vectors>(c);
+      if (code == 31) return strip_kernel<T, S, 3, 1, 1, 1, Vectors>(c);
+      if (code == 32 && channels >= few) return strip_kernel<T, S, 3, 2, 1, few, Vectors>(c);
+      if (code == 32) return strip_kernel<T, S, 3, 2, 1, 1, Vectors>(c);
     }
+    if (kManyRegisters && channels >= 8) return strip_kernel<T, S, 1, 1, 1, 8, Vectors>(c);
+    if (channels >= single) return strip_kernel<T, S, 1, 1, 1, single, Vectors>(c);
+    return strip_kernel<T, S, 1, 1, 1, 1, Vectors>(c);
   }
 }
 
 template <class T>
 StripKernel<T> pick(const Blocks& b, Shape shape, int64_t rows, int64_t channels, Cover& c) {
-  if (b.spread == Spread::lanes) return pick<T, Spread::lanes, 1, 8>(shape, rows, channels, c);
-  if (b.spread == Spread::near) return pick<T, Spread::near, 1, 8>(shape, rows, channels, c);
-  if (b.vectors == 2) return pick<T, Spread::broadcast, 2, 8>(shape, rows, channels, c);
-  return pick<T, Spread::broadcast, 1, 8>(shape, rows, channels, c);
+  if (b.spread == Spread::lanes) return pick<T, Spread::lanes, 1>(shape, rows, channels, c);
+  if (b.spread == Spread::near) return pick<T, Spread::near, 1>(shape, rows, channels, c);
+  if (b.vectors == 3) return pick<T, Spread::broadcast, 3>(shape, rows, channels, c);
+  if (b.vectors == 2) return pick<T, Spread::broadcast, 2>(shape, rows, channels, c);
+  return pick<T, Spread::broadcast, 1>(shape, rows, channels, c);
 }
 
 template <class T>

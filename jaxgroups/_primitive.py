@@ -122,9 +122,8 @@ def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> 
     problem = ConvProblem.of(*ctx.avals_in, params)
     explicit = private.sharded_by_type((*ctx.avals_in, *ctx.avals_out))
     if problem is None or explicit or (platform is None and implementation is None):
-        return mlir.lower_fun(partial(plain_conv_p.bind, **params), multiple_results=False)(
-            ctx, lhs, rhs
-        )
+        plain = mlir.lower_fun(lambda *args: plain_conv_p.bind(*args, **params), False)
+        return plain(ctx, lhs, rhs)
     lowering = dispatch.prefer(
         problem, implementation, platform or private.platform(ctx), private.partitioned(ctx)
     )

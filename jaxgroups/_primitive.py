@@ -119,7 +119,8 @@ def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> 
     The operations of a lowering stand under a scope of its name in the HLO.
     """
     implementation = params.pop("implementation", None)
-    problem = ConvProblem.of(*ctx.avals_in, params)
+    lhs_aval, rhs_aval = ctx.avals_in
+    problem = ConvProblem.of(lhs_aval, rhs_aval, params)
     explicit = private.sharded_by_type((*ctx.avals_in, *ctx.avals_out))
     if problem is None or explicit or (platform is None and implementation is None):
         plain = mlir.lower_fun(lambda *args: plain_conv_p.bind(*args, **params), False)

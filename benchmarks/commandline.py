@@ -114,11 +114,9 @@ def finish(args: argparse.Namespace, found: dict, rows: list[dict]) -> None:
     means = report.summary(rows)
     for line in text.summary_lines(means, found["limits"]):
         print(line)
-    if (count := report.disturbed(rows)) > 0:
-        print(
-            f"\n{count} of {len(rows)} rows were measured while other programs took more than 5% "
-            "of the cores: compare nothing closely"
-        )
+    print()
+    for line in text.warning_lines(rows):
+        print(line)
     asked = {
         name: [str(v) for v in value] if isinstance(value, list) else value
         for name, value in vars(args).items()

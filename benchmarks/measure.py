@@ -1,7 +1,7 @@
 """Results compared with PyTorch's, then timed: one row of the report."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,30 +23,32 @@ class WrongResult(Exception):
 
 
 def check(
-    what: str, results: list[np.ndarray], reference: list[np.ndarray], tolerance: float
+    what: str,
+    results: list[np.ndarray],
+    reference: list[np.ndarray],
+    tolerances: float | Sequence[float],
 ) -> float:
     """The largest error of any result, relative to the largest value of its reference.
 
     Raises:
-      WrongResult: beyond the tolerance, not a number, or of another shape.
+      WrongResult: beyond its tolerance, not a number, or of another shape.
     """
     if [a.shape for a in results] != [b.shape for b in reference]:
         shapes = ([a.shape for a in results], [b.shape for b in reference])
         raise WrongResult(f"{what}: shapes {shapes[0]}, torch has {shapes[1]}")
-    error = 0.0
-    for a, b in zip(results, reference, strict=True):
-        if b.size:
-            scale = float(np.abs(b).max()) or 1.0
-            error = max(error, float(np.abs(a - b).max()) / scale, key=_nan_is_largest)
-    if not error <= tolerance:
-        raise WrongResult(
-            f"{what}: relative error {error:.1e} against torch, more than {tolerance:.0e}"
-        )
-    return error
-
-
-def _nan_is_largest(value: float) -> float:
-    return math.inf if math.isnan(value) else value
+    if not isinstance(tolerances, Sequence):
+        tolerances = [tolerances] * len(reference)
+    largest = 0.0
+    for a, b, tolerance in zip(results, reference, tolerances, strict=True):
+        if not b.size:
+            continue
+        error = float(np.abs(a - b).max()) / (float(np.abs(b).max()) or 1.0)
+        if not error <= tolerance:
+            raise WrongResult(
+                f"{what}: relative error {error:.1e} against torch, more than {tolerance:.0e}"
+            )
+        largest = max(largest, error)
+    return largest
 
 
 def layer_row(
@@ -82,7 +84,7 @@ def layer_row(
 def contest(
     contestants: Iterable[Contestant | tuple[str, str]],
     reference: list[np.ndarray],
-    tolerance: float,
+    tolerances: float | Sequence[float],
     how: Rounds,
     where: str,
 ) -> dict:
@@ -92,7 +94,7 @@ def contest(
         if isinstance(one, tuple):
             absent[one[0]] = one[1]
             continue
-        error = check(f"{one.name} on {where}", one.results(), reference, tolerance)
+        error = check(f"{one.name} on {where}", one.results(), reference, tolerances)
         entries[one.name] = {"error": error, **one.notes}
         calls[one.name] = one.call
     others = Others()

@@ -1,6 +1,7 @@
 """Whole networks: ``python -m benchmarks.models [--model NAME ...]``."""
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
@@ -14,8 +15,9 @@ from benchmarks.timing import Rounds
 KINDS = ("torch", "lax", "jaxgroups")
 DEFAULT = ("mobilenetv2_w1", "resnext50_32x4d", "efficientnet_b0", "shufflenetv2_w1")
 
-# of the largest value; gradients went through some fifty layers and as many batch statistics
-TOLERANCE = {"inference": 1e-4, "training": 1e-2}
+# of the largest value: output; loss, gradients, running means. Gradients jump where rounding moves
+# a value over the corner of a relu: torch's own, in float32 by its two layouts, differ by 4%.
+TOLERANCES = {"inference": (1e-4,), "training": (1e-4, 0.1, 1e-4)}
 
 _network = cache(networks.torch_network)
 
@@ -26,12 +28,12 @@ def network_row(name: str, batch: int, mode: str, names: Sequence[str], how: Rou
     with FlopCounterMode(display=False) as counter:
         sides.by_torch(model, batch, "inference", "contiguous").call()
     forwards = 3 if mode == "training" else 1  # torch counts grouped gradients as if ungrouped
-    plain = sides.by_torch(model, batch, mode, "contiguous")
+    exact = sides.by_torch(copy.deepcopy(model).double(), batch, mode, "contiguous")
     contestants = sides.all_of(name, model, batch, mode, tuple(names))
     flops = counter.get_total_flops() * forwards
     row = {"model": name, "batch": batch, "mode": mode, "flops": flops}
     where = f"{name}, {mode}, batch {batch}"
-    return row | measure.contest(contestants, plain.results(), TOLERANCE[mode], how, where)
+    return row | measure.contest(contestants, exact.results(), TOLERANCES[mode], how, where)
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

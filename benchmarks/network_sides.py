@@ -34,7 +34,8 @@ def inputs(batch: int) -> tuple[np.ndarray, np.ndarray]:
 def by_torch(model: torch.nn.Module, batch: int, mode: str, layout: str) -> Contestant:
     """PyTorch, eager, in one memory layout of weights and images."""
     images, classes = inputs(batch)
-    x, y = laid_out(torch.from_numpy(images), layout), torch.from_numpy(classes)
+    x = laid_out(torch.from_numpy(images).to(next(model.parameters()).dtype), layout)
+    y = torch.from_numpy(classes)
     model = copy.deepcopy(model)
     if layout != "contiguous":
         model = model.to(memory_format=torch.channels_last)

@@ -95,7 +95,7 @@ def step_results(loss: float, before: dict, after: dict) -> list[np.ndarray]:
     names = sorted(name for name in before if not name.endswith(COUNTERS))
     means = sorted(name for name in before if name.endswith("running_mean"))
     return [
-        np.asarray(loss, "float32").reshape(1),
+        np.asarray([loss]),
         np.concatenate([(before[n] - after[n]).ravel() for n in names]),
         np.concatenate([after[n].ravel() for n in means]),
     ]

@@ -108,9 +108,30 @@ def summary(rows: Iterable[Row]) -> list[dict]:
     return result
 
 
+def slower_than_lax(rows: Iterable[Row], bound: float = 1.1) -> list[tuple[float, str]]:
+    """Rows where jaxgroups takes more than `bound` times lax's time, the worst first."""
+    found = [(ratios(row).get("jaxgroups/lax", 0.0), where(row)) for row in rows]
+    return sorted((pair for pair in found if pair[0] > bound), reverse=True)
+
+
+def slow_to_compile(rows: Iterable[Row]) -> list[tuple[float, str]]:
+    """Seconds of compilation beyond twice lax's and a half, the worst first."""
+    found = []
+    for row in rows:
+        pair = [row["contestants"].get(name, {}) for name in ("lax", "jaxgroups")]
+        lax, ours = (entry.get("compile_seconds") for entry in pair)
+        if lax is not None and ours is not None and ours > 2 * lax + 0.5:
+            found.append((ours, where(row)))
+    return sorted(found, reverse=True)
+
+
 def disturbed(rows: Iterable[Row], share: float = 0.05) -> int:
     """How many rows were measured while other programs took more than a share of the cores."""
     return sum((row.get("others") or 0) > share for row in rows)
+
+
+def where(row: Row) -> str:
+    return f"{label(row)} n{row['batch']} {row['mode']}"
 
 
 def label(row: Row) -> str:

@@ -1,6 +1,6 @@
 """The report as lines of text."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks import report
 
@@ -96,3 +96,22 @@ def summary_lines(summary: Iterable[Mapping], limits: Mapping | None = None) -> 
         main = item["ratios"].get("jaxgroups/torch")
         if item["group"] == "all" and main and item["rows"] > 1:
             yield f"  worst of jaxgroups/torch: {main['worst_layer']}"
+
+
+def warning_lines(rows: Sequence[report.Row], shown: int = 5) -> Iterator[str]:
+    """What should not be: slower than lax, slow to compile, measured while disturbed."""
+    slower, slow = report.slower_than_lax(rows), report.slow_to_compile(rows)
+    for what, unit, found in (
+        ("more than 1.1 times lax's time", "", slower),
+        ("more than twice lax's time and 0.5 s to compile", " s", slow),
+    ):
+        if found:
+            worst = ", ".join(f"{place} ({value:.2f}{unit})" for value, place in found[:shown])
+            yield f"jaxgroups takes {what} in {len(found)} of {len(rows)} rows: {worst}" + (
+                ", ..." if len(found) > shown else ""
+            )
+    if (count := report.disturbed(rows)) > 0:
+        yield (
+            f"{count} of {len(rows)} rows were measured while other programs took more than 5% of "
+            "the cores, which hits PyTorch hardest: compare nothing closely"
+        )

@@ -230,6 +230,8 @@ def test_a_summary_means_by_mode_batch_and_family():
     assert depthwise["ratios"]["jaxgroups/lax"]["mean"] == pytest.approx(0.25)
     assert gradients["ratios"].keys() == {"jaxgroups/torch"}
     assert (forward["rows"], gradients["rows"]) == (2, 1)
+    tables = [*rows[:1], rows[1] | {"table": "more"}]
+    assert [r["group"] for r in report.summary(tables)][-2:] == ["table layers", "table more"]
     lines = "\n".join(text.summary_lines(report.summary(rows), {"gflops": 100}))
     assert "forward, batch 1: geometric mean (worst) of lax/torch, jaxgroups/torch" in lines
     assert "1.00 (2.00)" in lines
@@ -246,4 +248,19 @@ def test_lines_of_a_row_tell_the_layout_the_lowering_and_who_is_absent():
     assert len(first) == len(text.HEADER)
     assert "jaxgroups.shift" in forced
     assert absent.strip() == "jaxgroups.native: not measured, no compiler"
-    assert report.disturbed([one, one | {"others": 0.5}, one | {"others": None}]) == 1
+
+
+def test_what_should_not_be_is_told():
+    good = row(DEPTHWISE, first=1.0, last=1.0, lax=1.0, jaxgroups=1.1)
+    slow = row(WIDE, first=1.0, last=1.0, lax=1.0, jaxgroups=1.25)
+    slow["contestants"]["jaxgroups"]["compile_seconds"] = 1.6
+    without = row(WIDE, first=1.0, last=1.0, jaxgroups=9.0)
+    rows = [good, slow | {"others": 0.5}, without | {"others": None}]
+    assert report.slower_than_lax(rows) == [(1.25, "net 2d 32 k3 g4 @9 n1 forward")]
+    assert report.slow_to_compile(rows) == [(1.6, "net 2d 32 k3 g4 @9 n1 forward")]
+    assert report.disturbed(rows) == 1
+    slower, compiled, disturbed = text.warning_lines(rows)
+    assert "in 1 of 3 rows: net 2d 32 k3 g4 @9 n1 forward (1.25)" in slower
+    assert compiled.endswith("(1.60 s)")
+    assert disturbed.startswith("1 of 3 rows were measured while")
+    assert list(text.warning_lines([good])) == []

@@ -42,18 +42,9 @@ def bench(monkeypatch):
 
 def test_a_run_gives_table_json_and_picture(bench, tmp_path, capsys):
     out = tmp_path / "out.json"
-    more = written(tmp_path, OTHERS, "more.csv")
-    argv = [
-        str(written(tmp_path, TINY)),
-        str(more),
-        "--batch",
-        "2",
-        "--repeat",
-        "2",
-        "--json",
-        str(out),
-    ]
-    argv += ["--implementation", "xla"]
+    causal = "".join(OTHERS.splitlines(keepends=True)[:2])
+    argv = [str(written(tmp_path, TINY)), str(written(tmp_path, causal, "more.csv"))]
+    argv += ["--batch", "2", "--repeat", "2", "--json", str(out), "--implementation", "xla"]
     picture = tmp_path / "out.png"
     if find_spec("matplotlib"):
         argv += ["--plot", str(picture)]
@@ -62,13 +53,12 @@ def test_a_run_gives_table_json_and_picture(bench, tmp_path, capsys):
     assert text.HEADER in said
     assert "forward, batch 2: geometric mean (worst) of lax/torch, jaxgroups/torch" in said
     assert "gradients, batch 3: geometric mean" in said
-    assert "table more" in said
     result = json.loads(out.read_text())
     assert result.keys() == {"machine", "settings", "summary", "rows"}
     machine = result["machine"]
     assert {"processor", "cores", "threads", "versions", "date", "limits"} <= machine.keys()
     assert {"jax", "torch", "flax", "numpy"} <= machine["versions"].keys()
-    assert len(result["rows"]) == 10
+    assert len(result["rows"]) == 6
     for one in result["rows"]:
         assert one["contestants"].keys() == {
             "torch contiguous", "torch channels_last", "lax", "jaxgroups", "jaxgroups.xla",
@@ -151,7 +141,8 @@ def test_what_would_take_too_long_is_left_out(bench, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
 def test_other_dtypes_are_compared_as_they_are(bench, tmp_path, dtype):
-    for layer in table.read(written(tmp_path, OTHERS, "more.csv")):
+    layers = table.read(written(tmp_path, OTHERS, "more.csv"))
+    for layer in layers if dtype == "float64" else layers[:1]:
         names = ["torch", "lax", "jaxgroups"]
         for mode in bench.contestants.MODES:
             one = bench.measure.layer_row(layer, 2, mode, names, bench.quick, dtype)

@@ -59,7 +59,7 @@ def convert_file(
     if not orbax:
         check_suffix(target)
     notes = [e.note for e in plan.entries if e.status == "folded"]
-    with open_checkpoint(source, key=key, reader=reader) as opened:
+    with open_checkpoint(source, key=key, reader=reader, streaming=True) as opened:
         if to == "flax":
             refuse_stamped(opened)
             plan.raise_if_incomplete()

@@ -32,7 +32,7 @@ def verify_file(
     """
     wrong = []
     with (
-        open_checkpoint(source, key=key, reader=reader) as original,
+        open_checkpoint(source, key=key, reader=reader, streaming=True) as original,
         open_checkpoint(converted) as flax,
     ):
         check_stamp(flax, plan)

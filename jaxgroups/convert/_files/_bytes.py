@@ -10,6 +10,23 @@ import numpy as np
 
 from jaxgroups.convert._files._base import CheckpointError
 
+BUDGET = 1 << 25  # bytes read through one map of a file before it is let go
+
+
+class Budget:
+    """Counts what was read through a map of a file, whose pages stay in memory until it is gone."""
+
+    def __init__(self) -> None:
+        self._used = 0
+
+    def spent(self, nbytes: int) -> bool:
+        """Whether, with so many bytes more, it is time to let go; then it starts again."""
+        self._used += nbytes
+        if self._used < BUDGET:
+            return False
+        self._used = 0
+        return True
+
 
 @dataclass(frozen=True)
 class Stamp:

@@ -13,7 +13,11 @@ READERS = ("own", "torch")
 
 
 def open_checkpoint(
-    path: str | os.PathLike[str], key: str | None = None, *, reader: str | None = None
+    path: str | os.PathLike[str],
+    key: str | None = None,
+    *,
+    reader: str | None = None,
+    streaming: bool = False,
 ) -> Checkpoint:
     """Opens a checkpoint: a safetensors file, the index of several, or a file of torch.save.
 
@@ -23,6 +27,8 @@ def open_checkpoint(
         top level although tensors lie deeper. None: the top level, which then is all there is.
       reader: of torch files: ``"torch"`` is ``torch.load(weights_only=True)``, ``"own"`` the reader
         that needs no torch; None is torch where it is installed. Other formats have one reader.
+      streaming: whether no more than single tensors may be in memory: without a `reader`, legacy
+        files, which torch reads all at once, are then read by the own reader.
 
     Returns:
       The open checkpoint, a context manager.
@@ -49,7 +55,8 @@ def open_checkpoint(
         if reader == "torch" and not torch:
             raise CheckpointError("reader='torch' needs torch: install it, or take reader='own'")
         kind = "torch-zip" if kind == "torch-zip" else "torch-legacy"
-        if reader == "own" or not torch:
+        own = reader == "own" or (streaming and reader is None and kind == "torch-legacy")
+        if own or not torch:
             return OwnTorchCheckpoint(path, kind, key)
         return TorchCheckpoint(path, kind, key)
 

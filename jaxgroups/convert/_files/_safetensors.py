@@ -1,6 +1,7 @@
 """One safetensors file, or several behind an index."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -8,13 +9,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxgroups.convert._files import _dtypes as dtypes
-from jaxgroups.convert._files._base import Checkpoint, CheckpointError, about
+from jaxgroups.convert._files._base import Checkpoint, CheckpointError, TensorInfo, about
 from jaxgroups.convert._files._bytes import Stamp, read_array
 from jaxgroups.convert._files._header import read_header, without_duplicates
 
 
 class SafetensorsCheckpoint(Checkpoint):
-    """One file; read by the official library unless a dtype in it is beyond it."""
+    """One file; what the official library refuses is refused, unless a dtype is beyond it.
+
+    The data are read, not mapped: pages of a map would stay until all of the model is in memory.
+    """
 
     def __init__(self, path: Path) -> None:
         stamp = Stamp.of(path)
@@ -29,23 +33,23 @@ class SafetensorsCheckpoint(Checkpoint):
         self._file = path
         self._starts = header.starts
         self._stamp = stamp
-        self._library: Any = None
-        if all(info.dtype in dtypes.READ_BY_LIBRARY for info in infos.values()):
+        if readable_by_library(infos.values()):
             try:
-                self._library = safe_open(path, framework="numpy")
+                with safe_open(path, framework="numpy") as official:
+                    names = set(official.keys())
             except SafetensorError as error:
                 raise CheckpointError(f"the safetensors library refuses it: {error}") from error
+            if names != header.infos.keys():
+                raise CheckpointError("the safetensors library finds other names in its header")
 
     def _read(self, name: str) -> np.ndarray:
         self._stamp.check(self._file)
-        if self._library is not None:
-            return self._library.get_tensor(name)
         info = self.infos[name]
         return read_array(self._file, self._starts[name], info.shape, info.numpy_dtype)
 
-    def close(self) -> None:
-        super().close()
-        self._library = None
+
+def readable_by_library(infos: Iterable[TensorInfo]) -> bool:
+    return all(info.dtype in dtypes.READ_BY_LIBRARY for info in infos)
 
 
 class IndexCheckpoint(Checkpoint):

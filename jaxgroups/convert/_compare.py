@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
+from jaxgroups.convert._files import copied
 from jaxgroups.convert._names import Names, torch_name
-from jaxgroups.convert._structure import of_nnx
+from jaxgroups.convert._structure import dotted, of_nnx
 
 
 @dataclass(frozen=True)
@@ -46,40 +48,37 @@ class Comparison:
 
 
 def compare(
-    torch_module: Any, model: nnx.Module, x: Any, *, names: Names = None, rtol: float = 1e-4
+    torch_module: Any,
+    model: nnx.Module,
+    x: Any,
+    *,
+    names: Names = None,
+    rtol: float = 1e-4,
+    channels_last: bool = True,
 ) -> Comparison:
-    """Outputs of all layers of both models on one input.
+    """Outputs of all layers of both models on one input; neither model is changed.
 
     Args:
-      x: a numpy array in torch's layout, ``(N, C, *spatial)``; the nnx model gets it channels
-        last where it has three or more axes. Layers' outputs are compared in the same way.
+      x: a numpy array in torch's layout, or a tuple of them for several arguments.
       names: as in `plan`.
+      rtol: the largest difference allowed, relative to the largest value of torch's output.
+      channels_last: whether arrays of three or more axes are ``(N, C, *spatial)``, which the nnx
+        model gets as ``(N, *spatial, C)``; False gives it what torch gets. Outputs are compared in
+        the order of axes that fits.
 
     Raises:
-      ValueError: no layer has a counterpart.
+      ValueError: torch's module is in training mode, or no layer has a counterpart.
     """
-    import torch  # the caller has a torch module, so it is there
-
-    theirs: dict[str, np.ndarray] = {}
-
-    def note(name: str, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            theirs.setdefault(name, output.detach().cpu().numpy().copy())
-
-    hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
-        for name, module in torch_module.named_modules()
-    ]
-    try:
-        with torch.no_grad():
-            torch_module(torch.from_numpy(np.asarray(x)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-
+    if torch_module.training:
+        raise ValueError(
+            "call .eval() on both models first: training would change their statistics"
+        )
+    arrays = [np.asarray(a) for a in (x if isinstance(x, tuple) else (x,))]
+    theirs = _run_torch(torch_module, arrays)
+    model = nnx.clone(model)
     structure = of_nnx(model)
     with _recorded(structure.layers) as ours:
-        model(_last(np.asarray(x)))
+        model(*[_last(a) if channels_last else a for a in arrays])
     by_name = {}
     for path in ours:
         by_name.setdefault(torch_name(structure, path, names, ""), path)
@@ -87,10 +86,35 @@ def compare(
     for name, value in theirs.items():
         if name in by_name:
             path = by_name[name]
-            layers.append(_difference(name, ".".join(map(str, path)), value, ours[path]))
+            layers.append(_difference(name, dotted(path), value, ours[path]))
     if not layers:
         raise ValueError("no layer of the torch module has a counterpart of its name in the model")
     return Comparison(layers, rtol)
+
+
+def _run_torch(module: Any, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """First output of every module, by name, in order of execution."""
+    import torch  # the caller has a torch module, so it is there
+
+    outputs: dict[str, np.ndarray] = {}
+
+    def note(name: str, output: Any) -> None:
+        if isinstance(output, tuple) and output:  # attention gives its weights too
+            output = output[0]
+        if isinstance(output, torch.Tensor) and name not in outputs:
+            outputs[name] = copied(output)
+
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
+        for name, module in module.named_modules()
+    ]
+    try:
+        with torch.no_grad():
+            module(*[torch.from_numpy(a.copy()) for a in arrays])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
 
 
 def _last(x: np.ndarray) -> np.ndarray:
@@ -98,12 +122,20 @@ def _last(x: np.ndarray) -> np.ndarray:
 
 
 def _difference(name: str, path: str, theirs: np.ndarray, ours: np.ndarray) -> Difference:
-    expected = theirs if theirs.shape == ours.shape and theirs.ndim < 3 else _last(theirs)
-    if expected.shape != ours.shape:
-        return Difference(name, path, float("inf"), theirs.shape, ours.shape)
-    scale = max(float(np.abs(expected).max(initial=0)), np.finfo(np.float32).tiny)
-    error = float(np.abs(expected - ours).max(initial=0) / scale)
+    """In the order of axes that fits; where both fit, in the one that is nearer."""
+    fitting = [order for order in (_last(theirs), theirs) if order.shape == ours.shape]
+    errors = [_relative(order, ours) for order in fitting]
+    # NaN, where both have one order only, stays NaN, and no limit allows it
+    error = min(errors, key=lambda e: (np.isnan(e), e), default=float("inf"))
     return Difference(name, path, error, theirs.shape, ours.shape)
+
+
+def _relative(expected: np.ndarray, actual: np.ndarray) -> float:
+    wide = np.complex128 if np.iscomplexobj(expected) else np.float64
+    expected, actual = expected.astype(wide), actual.astype(wide)
+    scale = max(float(np.abs(expected).max(initial=0)), float(np.finfo(np.float32).tiny))
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(expected - actual).max(initial=0) / scale)
 
 
 @contextmanager
@@ -118,7 +150,7 @@ def _recorded(layers: dict[Any, Any]) -> Iterator[dict[Any, np.ndarray]]:
         def note(self: Any, *args: Any, call: Any = call, **kwargs: Any) -> Any:
             out = call(self, *args, **kwargs)
             path = paths.get(id(self))
-            if path is not None and hasattr(out, "shape"):
+            if path is not None and hasattr(out, "shape") and not isinstance(out, jax.core.Tracer):
                 outputs.setdefault(path, np.asarray(out))
             return out
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 
 from jaxgroups.convert._files import copied
 from jaxgroups.convert._names import Names, torch_name
@@ -150,7 +150,7 @@ def _recorded(layers: dict[Any, Any]) -> Iterator[dict[Any, np.ndarray]]:
         def note(self: Any, *args: Any, call: Any = call, **kwargs: Any) -> Any:
             out = call(self, *args, **kwargs)
             path = paths.get(id(self))
-            if path is not None and hasattr(out, "shape") and not isinstance(out, jax.core.Tracer):
+            if path is not None and hasattr(out, "shape") and not isinstance(out, Tracer):
                 outputs.setdefault(path, np.asarray(out))
             return out
 

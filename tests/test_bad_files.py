@@ -512,6 +512,22 @@ def test_where_files_cannot_be_without_a_name(place, monkeypatch):
     assert sorted(os.listdir(place)) == names
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="files without a name are Linux' ALONE")
+def test_where_a_file_without_a_name_cannot_get_one(place, monkeypatch):
+    from jaxgroups.convert._files import _atomic
+
+    def unable(*_, **__):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(_atomic.os, "link", unable)
+    names = sorted(os.listdir(place))
+    convert = ["convert", "good.safetensors", "--to", "flax", "--plan", "plan.json", "-o"]
+    for more, status in (([], 0), ([], 2), (["--overwrite"], 0)):
+        assert main([*convert, "out.safetensors", *more]) == status
+        assert sorted(os.listdir(place)) == sorted([*names, "out.safetensors"])
+    assert main(["verify", "good.safetensors", "out.safetensors", "--plan", "plan.json"]) == 0
+
+
 def test_a_file_that_appears_meanwhile_is_not_replaced(place):
     plan = jc.Plan.from_json("plan.json")
 

@@ -374,6 +374,26 @@ def test_a_name_whose_memory_is_used_elsewhere_is_not_unexpected(tmp_path):
     assert sorted(e.status for e in plan.entries) == ["ok", "unexpected"]
 
 
+def test_the_plan_of_the_load_is_the_way_back(tmp_path):
+    """Names, rules and what is shared in torch alone are all in it."""
+    tensors = {f"m.{k}": v for k, v in state().items()}
+    tensors["tied.weight"] = tensors["m.fc.weight"]
+    how = {"prefix": "m.", "rules": {"fc": jc.FlattenLinear(2, 2, 2)}}
+    model, report = jc.load_torch(net(), tensors, **how)
+    assert_same(saved(model, tmp_path, plan=report.plan, extras=report.extras), tensors)
+    model.fc.kernel.set_value(model.fc.kernel.get_value().astype("bfloat16"))
+    back = saved(model, tmp_path, plan=jc.Plan.from_json(report.plan.to_json()))
+    assert back["m.fc.weight"].dtype == back["tied.weight"].dtype == "bfloat16"
+    assert back["m.fc.bias"].dtype == "float32"
+    with pytest.raises(ValueError, match="leave out names, rules and prefix"):
+        saved(model, tmp_path, plan=report.plan, prefix="m.")
+    other = nnx.Sequential(nnx.Linear(3, 8, rngs=nnx.Rngs(0)))
+    with pytest.raises(
+        ValueError, match=r"layers\.0\.bias is not in the plan; .* fc\.bias is not in the model"
+    ):
+        saved(other, tmp_path, plan=report.plan)
+
+
 # --- settings that no file holds ------------------------------------------------------------------
 
 LINT = [

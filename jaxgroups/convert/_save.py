@@ -29,6 +29,7 @@ def save_torch(
     names: Names = None,
     rules: Mapping[str, Any] | None = None,
     prefix: str = "",
+    plan: Plan | None = None,
     overwrite: bool = False,
     progress: Callable[[str, int, int], Any] | None = None,
 ) -> Plan:
@@ -37,7 +38,8 @@ def save_torch(
     Args:
       variables: of a linen module, with `example`.
       extras: torch's counters, from the load's report; without them they are written as 0.
-      names, rules, prefix: as they were given to the load.
+      names, rules, prefix: as they were given to the load; or
+      plan: of the load, ``report.plan``, in place of them.
       progress: called with (tensor, bytes done, bytes in all).
 
     Raises:
@@ -50,7 +52,12 @@ def save_torch(
     arrays = _arrays(model, structure, variables)
     # what is held decides, which of a linen module only its variables tell
     structure.slots = [replace(s, dtype=arrays[s.name].dtype.name) for s in structure.slots]
-    made = build(structure, None, {}, names=names, rules=rules, prefix=prefix)
+    if plan is None:
+        made = build(structure, None, {}, names=names, rules=rules, prefix=prefix)
+    elif names or rules or prefix:
+        raise ValueError("a plan has the names and rules in it: leave out names, rules and prefix")
+    else:
+        made = _of(structure, plan)
     made.raise_if_incomplete()
     counters = {e.torch[0] for e in made.entries if e.status == "counter"}
     strangers = [name for name in extras or {} if name not in counters]
@@ -65,6 +72,27 @@ def save_torch(
         progress=progress,
     )
     return made
+
+
+def _of(structure: Structure, plan: Plan) -> Plan:
+    """The plan for this model, with the dtypes it has now."""
+    slots = {slot.name: slot for slot in structure.slots}
+    planned = {str(e.flax): e for e in plan.leaves()}
+    wrong = [f"{n} is not in the plan" for n in slots if n not in planned]
+    wrong += [f"{n} is not in the model" for n in planned if n not in slots]
+    wrong += [
+        f"{n} has shape {slots[n].shape}, planned as {e.flax_shape}"
+        for n, e in planned.items()
+        if n in slots and slots[n].shape != e.flax_shape
+    ]
+    if wrong:
+        raise ValueError(f"the plan is of another model: {'; '.join(wrong)}")
+    dtypes = {e.torch[0]: slots[n].dtype for n, e in planned.items()}
+    entries = []
+    for e in plan.entries:
+        of = e.torch[-1] if e.status == "alias" else e.torch[0] if e.torch else None
+        entries.append(replace(e, dtype=dtypes.get(of, e.dtype)) if of else e)
+    return Plan(plan.model, entries, hints=plan.hints)
 
 
 def check_suffix(path: str | Path) -> None:

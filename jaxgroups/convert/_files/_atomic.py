@@ -7,6 +7,7 @@ that is killed leaves nothing behind. Elsewhere it has a hidden name in the same
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,18 +88,33 @@ def _way_to(descriptor: int) -> Path:
 def _name(descriptor: int, path: Path, overwrite: bool) -> None:
     """Gives an unnamed file its name: in one step, or over an older file by a hidden name."""
     check_free(path, overwrite)
-    target = _hidden(path) if overwrite else path
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:  # with a directory given, link follows /proc to the file itself
-        os.link(_way_to(descriptor), target.name, dst_dir_fd=directory)
+    hidden = _hidden(path)
+    try:
+        _link(descriptor, hidden if overwrite else path)
         if overwrite:
-            os.replace(target, path)
+            os.replace(hidden, path)
     except FileExistsError as error:
         raise CheckpointError("the file is there already: overwrite=True replaces it") from error
-    except BaseException:
+    finally:
         if overwrite:
-            target.unlink(missing_ok=True)
+            hidden.unlink(missing_ok=True)
+
+
+def _link(descriptor: int, target: Path) -> None:
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:  # with a directory given, link follows /proc to the file itself
+        os.link(_way_to(descriptor), target.name, dst_dir_fd=directory)
+    except FileExistsError:
         raise
+    except OSError:  # this file system names no unnamed file: copy it
+        try:
+            with open(_way_to(descriptor), "rb") as source, open(target, "xb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+                _flush(copy)
+        except BaseException as error:
+            if not isinstance(error, FileExistsError):
+                target.unlink(missing_ok=True)
+            raise
     finally:
         os.close(directory)
 

@@ -46,6 +46,13 @@ def parser(program: str, about: str, modes: tuple[str, ...]) -> argparse.Argumen
         metavar="SECONDS",
         help="for all rounds of one contestant; a slow one gets fewer; default: %(default)s",
     )
+    add(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="before each row, wait at most so long for other programs to leave the cores alone",
+    )
     add("--json", type=Path, metavar="FILE", help="write everything measured")
     add("--plot", type=Path, metavar="FILE", help="draw it; needs matplotlib")
     return made
@@ -70,6 +77,7 @@ def begin(args: argparse.Namespace) -> dict:
     machine.restrict(args.threads)
     torch.set_num_threads(machine.cores())
     found = machine.describe() | {"threads": machine.cores()}
+    machine.wait_for_quiet(args.patience)
     found["limits"] = machine.limits()
     for line in machine.lines(found):
         print(line)
@@ -92,6 +100,7 @@ def run(args: argparse.Namespace, jobs: Sequence[Callable[[], dict]], found: dic
             if turn:
                 print(f"once more, {turn + 1} of {args.repeat}")
             for i, job in enumerate(jobs):
+                machine.wait_for_quiet(args.patience)
                 row = job()
                 if row["mode"] != mode:
                     mode = row["mode"]

@@ -100,6 +100,16 @@ class Others:
         return min(1.0, max(0.0, (busy - own) / elapsed))
 
 
+def wait_for_quiet(patience: float, share: float = 0.05, look: float = 0.5) -> None:
+    """Returns when other programs take less than a share of the cores, or patience is over."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        others = Others()
+        time.sleep(look)
+        if (others.share() or 0.0) < share:
+            return
+
+
 def describe() -> dict:
     """Processor, cores, versions, date; and how busy the machine was before."""
     found = {package: _version(package) for package in PACKAGES}

@@ -24,6 +24,8 @@ def _number(value: float | None, width: int, digits: int = 2) -> str:
         return f"{'-':>{width}}"
     if value >= 100:
         digits = min(digits, 1)
+    elif 0 < value < 0.1:
+        digits = 3
     return f"{value:>{width}.{digits}f}"
 
 
@@ -89,7 +91,11 @@ def summary_lines(summary: Iterable[Mapping], limits: Mapping | None = None) -> 
         cells = [f"  {item['group']:<24} {item['rows']:>4}"]
         for name in names:
             found = item["ratios"].get(name)
-            cell = "-" if found is None else f"{found['mean']:.2f} ({found['worst']:.2f})"
+            cell = (
+                "-"
+                if found is None
+                else f"{_number(found['mean'], 1)} ({_number(found['worst'], 1)})"
+            )
             cells.append(f"{cell:>18}")
         cells += [f"{name} {value:.1f}" for name, value in item["gflops"].items()]
         yield "  ".join(cells)

@@ -3,7 +3,7 @@
 import pytest
 from layer_tables import OTHERS, PLAIN, TINY, written
 
-from benchmarks import guard, report, table, text, timing
+from benchmarks import guard, machine, report, table, text, timing
 from jaxgroups import ConvSpec
 
 # --- the table ------------------------------------------------------------------------------------
@@ -132,6 +132,24 @@ def test_the_slow_get_fewer_rounds_and_nobody_none():
     assert [len(t.samples) for t in timed.values()] == [5, 2, 1]
     assert clock.called.count("slowest") == 1
     assert timed["slowest"].samples == [9.0]
+
+
+def test_others_are_waited_for_no_longer_than_patience_lasts(monkeypatch):
+    shares, slept = [0.9, 0.3, None, 0.9], []
+    monkeypatch.setattr(machine.Others, "share", lambda self: shares[len(slept) - 1])
+    monkeypatch.setattr(machine.time, "sleep", slept.append)
+    machine.wait_for_quiet(0.0)
+    assert slept == []
+    machine.wait_for_quiet(60.0)
+    assert len(slept) == 3  # where nobody can tell, nobody waits
+
+
+def test_the_share_of_others_is_what_is_left_of_the_work(monkeypatch):
+    readings = iter([(100.0, 50.0, 7.0), (110.0, 56.0, 9.0), None])
+    monkeypatch.setattr(machine.Others, "_read", staticmethod(lambda: next(readings)))
+    others = machine.Others()
+    assert others.share() == pytest.approx((6 - 2) / 10)
+    assert others.share() is None
 
 
 def test_median_minimum_and_spread():

@@ -161,7 +161,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         )
     ignored = [e.torch[0] for e in made.entries if e.status == "ignored"]
     notes += [f"left out, as the plan says: {', '.join(ignored)}"] if ignored else []
-    if not arguments.plan:
+    if not arguments.plan and arguments.output.endswith(".safetensors"):
         notes.append("the way back needs the plan: write it with `jaxgroups plan ... -o plan.json`")
     answer = {"output": arguments.output, "tensors": len(made.leaves()), "notes": notes}
     answer["warnings"] = made.warnings

@@ -151,7 +151,7 @@ MUTATIONS = {
     ),
     "flatten: the rule lost": (
         {"load": "rules has 'flat', which is no layer here"},
-        lambda m: m.setattr(_build, "bare", lambda path: f"lost.{path}"),
+        lambda m: m.setattr(_build, "bare", lambda structure, path: f"lost.{path}"),
     ),
     "attention: query and key swapped": (
         {"load": "mha"},

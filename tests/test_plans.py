@@ -273,7 +273,7 @@ def test_key_of_a_nested_dict():
 NOWHERE = [
     ({"rules": {"clasifier": jc.FlattenLinear(2, 2, 2)}}, "rules has 'clasifier'", None),
     ({"rules": {"f": jc.FlattenLinear(2, 2, 2)}}, "rules has 'f'", "fc"),
-    ({"rules": {"params.fcc": jc.FlattenLinear(2, 2, 2)}}, "rules has 'params.fcc'", "fc"),
+    ({"rules": {"params.fcc": jc.FlattenLinear(2, 2, 2)}}, "rules has 'params.fcc'", None),
     ({"names": {"features.0": "stem"}}, "names has 'features.0'", "features"),
     ({"names": {"fc.weight": "w"}}, "names has 'fc.weight'", None),
 ]
@@ -543,3 +543,45 @@ def test_a_model_that_is_none_is_refused():
     for model in (None, Net, Vgg(), "net"):
         with pytest.raises(TypeError, match=r"model must be a flax\.nnx\.Module"):
             jc.plan(model, {})
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "said"),
+    [
+        ({"ignore": ["("]}, ValueError, r"ignore has '\(', no regular expression"),
+        ({"names": [("(", "x")]}, jc.ConversionError, "names has no regular expression"),
+        ({"names": lambda name: None}, TypeError, "names makes None of .*, which is no text"),
+        ({"rules": {"fc": 3}}, TypeError, "rules has 3 for 'fc', but a rule is a FlattenLinear"),
+    ],
+)
+def test_arguments_that_are_none(how, kind, said):
+    with pytest.raises(kind, match=said):
+        jc.load_torch(net(), state(), **how)
+
+
+def test_a_checkpoint_that_is_none():
+    with pytest.raises(TypeError, match=r"such as torch_module\.state_dict\(\), .* got Net"):
+        jc.load_torch(net(), Net(nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="'model' is no tensor but a dict"):
+        jc.load_torch(net(), {"model": state()})
+
+
+def test_one_pattern_to_ignore():
+    tensors = state() | {"xx": np.ones(1)}
+    assert jc.plan(net(), tensors, ignore="x+").complete
+
+
+def test_one_dimension_may_be_an_int():
+    class Linen(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Conv(4, 3, name="c", padding="VALID")(x)
+
+    tensors = {"c.weight": np.arange(24, dtype="f4").reshape(4, 2, 3), "c.bias": np.ones(4, "f4")}
+    example = jnp.ones((1, 5, 2), "float32")
+    variables, _ = jc.load_torch_linen(Linen(), tensors, example=example)
+    held = variables["params"]["c"]["kernel"]
+    np.testing.assert_array_equal(held, np.transpose(tensors["c.weight"], (2, 1, 0)))

@@ -40,7 +40,7 @@ class Builder:
         self.structure = structure
         self.infos = infos
         self.names = names
-        self.rules = {bare(path): rule for path, rule in rules.items()}
+        self.rules = {bare(structure, path): rule for path, rule in rules.items()}
         self.prefix = prefix
         self.entries: list[Entry] = []
         self.claimed: dict[str, list[Entry]] = defaultdict(list)
@@ -65,7 +65,7 @@ class Builder:
         """Torch's key of a layer's leaf; `path` of the leaf, which `names` may tell by itself."""
         if path is not None:
             self.named.add(dotted(path))
-            exact = told(self.names, path)
+            exact = told(self.structure, self.names, path)
             if exact is not None:
                 return self.prefix + exact
         front = self.name(module)
@@ -302,11 +302,17 @@ def build(
     prefix: str = "",
 ) -> Plan:
     """The plan that joins a structure with a checkpoint's tensors; None: a plan for export."""
+    for path, rule in (rules or {}).items():
+        if not callable(rule) and not isinstance(rule, (FlattenLinear, ops.Op, rules_of.Leaf)):
+            raise TypeError(
+                f"rules has {rule!r} for {path!r}, but a rule is a FlattenLinear, an operation, a "
+                "Leaf or a function as for register"
+            )
     builder = Builder(structure, infos, names, rules or {}, prefix)
     builder.run()
     if infos is not None:
         builder.entries += leftovers.unclaimed(infos, aliases, builder.claimed, ignore)
     builder.entries += leftovers.ambiguous(builder.claimed)
-    builder.entries += leftovers.unused(names, rules or {}, builder.named, builder.ruled)
+    builder.entries += leftovers.unused(structure, names, rules or {}, builder.named, builder.ruled)
     hints = leftovers.hints(builder.entries) + leftovers.rule_hints(builder.unruled)
     return Plan(structure.name, builder.entries, hints=hints)

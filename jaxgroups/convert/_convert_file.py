@@ -41,7 +41,8 @@ def convert_file(
     Args:
       to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is streamed
         with a peak memory near the largest tensor. For Flax a name without suffix, or with
-        ``.orbax``, is a directory that orbax writes, all of the model at once.
+        ``.orbax``, is a directory that orbax writes, all of the model at once, for Flax alone:
+        without torch's counters and without a way back.
       key, reader: of a torch checkpoint, as in `open_checkpoint`.
       progress: called with (tensor, bytes done, bytes in all).
 
@@ -65,7 +66,10 @@ def convert_file(
             plan.raise_if_incomplete()
             check_torch(plan, opened)
             check_aliases(plan, opened)
-            tensors = [*move.flax_tensors(plan, opened.read), *_aside(plan, opened)]
+            counters = _aside(plan, opened)
+            if orbax and counters:
+                notes.append(f"torch's counters ({len(counters)}) are not in {target}")
+            tensors = [*move.flax_tensors(plan, opened.read), *([] if orbax else counters)]
             metadata = {
                 STAMP: FLAX,
                 "jaxgroups.plan": digest(plan),
@@ -78,7 +82,7 @@ def convert_file(
             metadata = {"format": "pt"}
         noted = [_noting(tensor, notes) for tensor in tensors]
         if orbax:
-            write_orbax(Path(target), noted, overwrite, ASIDE)
+            write_orbax(Path(target), noted, overwrite)
             return notes
         infos = [(name, TensorInfo(shape, dtype), data) for name, shape, dtype, data in noted]
         write_safetensors(target, infos, metadata, overwrite=overwrite, progress=progress)

@@ -8,7 +8,7 @@ from typing import Any
 from jaxgroups.convert import _ops as ops
 from jaxgroups.convert._names import Names, bare
 from jaxgroups.convert._plan import Entry
-from jaxgroups.convert._structure import Slot
+from jaxgroups.convert._structure import Slot, Structure
 
 Claimed = dict[str, list[Entry]]
 
@@ -17,7 +17,7 @@ def unclaimed(
     infos: Mapping[str, Any], aliases: Mapping[str, str], claimed: Claimed, ignore: Iterable[str]
 ) -> list[Entry]:
     """The tensors that no leaf asked for."""
-    patterns = [re.compile(pattern) for pattern in ignore]
+    patterns = [_compiled(p) for p in ([ignore] if isinstance(ignore, str) else ignore)]
     entries = []
     shared = {aliases.get(key, key): key for key in reversed(claimed)}
     for key, info in infos.items():
@@ -33,6 +33,13 @@ def unclaimed(
             Entry(status, keys, None, torch_shape=info.shape, dtype=info.dtype, note=note)
         )
     return entries
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"ignore has {pattern!r}, no regular expression: {error}") from error
 
 
 def ambiguous(claimed: Claimed) -> list[Entry]:
@@ -52,7 +59,13 @@ def ambiguous(claimed: Claimed) -> list[Entry]:
     return entries
 
 
-def unused(names: Names, rules: Mapping[str, Any], named: set[str], ruled: set[str]) -> list[Entry]:
+def unused(
+    structure: Structure,
+    names: Names,
+    rules: Mapping[str, Any],
+    named: set[str],
+    ruled: set[str],
+) -> list[Entry]:
     """Paths that the user told something of, and that are not there: a rule would be lost."""
     entries = []
     for what, paths, known in (
@@ -60,9 +73,9 @@ def unused(names: Names, rules: Mapping[str, Any], named: set[str], ruled: set[s
         ("names", names if isinstance(names, Mapping) and not callable(names) else {}, named),
     ):
         for path in paths:
-            if bare(path) in known:
+            if bare(structure, path) in known:
                 continue
-            near = get_close_matches(bare(path), sorted(named | ruled), n=1)
+            near = get_close_matches(bare(structure, path), sorted(named | ruled), n=1)
             note = f"{what} has {path!r}, which is no layer here that takes one"
             note += f"; near it: {near[0]!r}" if near else ""
             entries.append(Entry("unknown", (), None, note=note))

@@ -38,11 +38,17 @@ def torch_name(structure: Structure, path: Path, names: Names, prefix: str) -> s
     """
     name = default(structure, path)
     if callable(names):
-        name = names(name)
+        told_name = names(name)
+        if not isinstance(told_name, str):
+            raise TypeError(f"names makes {told_name!r} of {name!r}, which is no text")
+        name = told_name
     elif isinstance(names, Mapping):
         name = _mapped(structure, path, names, name)
     elif names is not None:
-        found = [(re.fullmatch(r, name), to) for r, to in names]
+        try:
+            found = [(re.fullmatch(r, name), to) for r, to in names]
+        except re.error as error:
+            raise ValueError(f"names has no regular expression: {error}") from error
         hits = [(match, to) for match, to in found if match]
         if len(hits) != 1:
             which = "".join(f" {match.re.pattern!r}" for match, _ in hits)
@@ -55,20 +61,21 @@ def torch_name(structure: Structure, path: Path, names: Names, prefix: str) -> s
     return prefix + name
 
 
-def bare(path: str) -> str:
-    """A Flax path without the collection that linen puts in front of it."""
-    return path.removeprefix("params.")
+def bare(structure: Structure, path: str) -> str:
+    """A path as users write it, without the collection that linen puts in front of it."""
+    return path.removeprefix("params.") if structure.kind == "linen" else path
 
 
-def told(names: Names, path: Path) -> str | None:
+def told(structure: Structure, names: Names, path: Path) -> str | None:
     """The torch name that a mapping tells for exactly this path."""
     if callable(names) or not isinstance(names, Mapping):
         return None
-    return next((to for key, to in names.items() if bare(key) == dotted(path)), None)
+    table = {bare(structure, key): to for key, to in names.items()}
+    return table.get(dotted(path))
 
 
 def _mapped(structure: Structure, path: Path, names: Mapping[str, str], name: str) -> str:
-    table = {bare(key): value for key, value in names.items()}
+    table = {bare(structure, key): value for key, value in names.items()}
     for length in range(len(path), 0, -1):
         head = dotted(path[:length])
         if head in table:

@@ -9,8 +9,8 @@ from jaxgroups.convert._files import CheckpointError
 from jaxgroups.convert._move import Tensor
 
 
-def write_orbax(target: Path, tensors: list[Tensor], overwrite: bool, aside: str) -> None:
-    """A nested dict by Flax path; what is `aside` lies under ``"torch"``, by its whole name.
+def write_orbax(target: Path, tensors: list[Tensor], overwrite: bool) -> None:
+    """A nested dict by Flax path, as ``nnx.replace_by_pure_dict`` and linen's ``apply`` take it.
 
     The directory appears whole or not at all; an older one is replaced only by a whole one.
 
@@ -25,10 +25,7 @@ def write_orbax(target: Path, tensors: list[Tensor], overwrite: bool, aside: str
         raise CheckpointError(f"{target} is there already: give another name, or overwrite")
     tree: dict[str, Any] = {}
     for name, _, _, data in tensors:
-        if name.startswith(aside):
-            _put(tree, ["torch", name.removeprefix(aside)], data())
-        else:
-            _put(tree, name.split("."), data())
+        _put(tree, name.split("."), data())
     fresh = target.absolute().with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
     old = fresh.with_suffix(".old")
     try:

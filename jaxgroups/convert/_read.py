@@ -1,5 +1,6 @@
 """All tensors of a plan as jax holds them, read before any model is touched."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,11 @@ def opened(checkpoint: Source, key: str | None) -> Any:
         return _Open(checkpoint)
     if isinstance(checkpoint, Mapping):
         return from_dict(_inner(checkpoint, key))
+    if not isinstance(checkpoint, (str, os.PathLike)):
+        raise TypeError(
+            "a checkpoint is a path, a dict of tensors such as torch_module.state_dict(), or what "
+            f"open_checkpoint gives; got {type(checkpoint).__name__}"
+        )
     return open_checkpoint(checkpoint, key=key)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import numpy as np
 from flax import linen as nn
 from flax import nnx
 
@@ -104,13 +105,13 @@ def _axes(shapes: Shapes, expected: int) -> int:
 @register(nnx.Conv, nn.Conv, jg_nnx.Layer, jg_linen.Layer)
 def _conv(layer: Any, shapes: Shapes):
     """Also jaxgroups' transposed layers: one permutation for all (see `_layouts`)."""
-    ndim = _axes(shapes, len(layer.kernel_size) + 2)
+    ndim = _axes(shapes, np.size(layer.kernel_size) + 2)
     return _kernel(shapes, Permute(layouts.torch_to_flax(ndim)))
 
 
 @register(nnx.ConvTranspose, nn.ConvTranspose)
 def _conv_transpose(layer: Any, shapes: Shapes):
-    ndim = _axes(shapes, len(layer.kernel_size) + 2)
+    ndim = _axes(shapes, np.size(layer.kernel_size) + 2)
     if layer.transpose_kernel:
         return _kernel(shapes, Permute(layouts.torch_to_flax(ndim)))
     spatial = tuple(range(ndim - 2))

@@ -374,6 +374,35 @@ def test_a_name_whose_memory_is_used_elsewhere_is_not_unexpected(tmp_path):
     assert sorted(e.status for e in plan.entries) == ["ok", "unexpected"]
 
 
+def test_a_shared_sequential_is_named_as_torch_does_twice(tmp_path):
+    class Twice(nnx.Module):
+        def __init__(self, rngs):
+            self.a = self.b = nnx.Sequential(nnx.Linear(2, 3, rngs=rngs))
+
+    one = {"0.weight": np.arange(6, dtype="f4").reshape(3, 2), "0.bias": np.ones(3, "f4")}
+    tensors = {f"{name}.{k}": v for name in "ab" for k, v in one.items()}
+    model, _ = jc.load_torch(nnx.eval_shape(lambda: Twice(nnx.Rngs(0))), copies(tensors))
+    assert_same(saved(model, tmp_path), tensors)
+
+
+def test_a_parameter_that_is_shared_with_a_layer_is_told_by_the_layer(tmp_path):
+    """Under whichever path nnx lists it: here the bare one comes first."""
+
+    class Tied(nnx.Module):
+        def __init__(self, rngs):
+            self.embed = nnx.Embed(4, 3, rngs=rngs)
+            self.a_head = self.embed.embedding
+            self.fc = nnx.Linear(2, 3, rngs=rngs)
+            self.a_kernel = self.fc.kernel
+
+    tensors = {"embed.weight": np.arange(12, dtype="f4").reshape(4, 3)}
+    tensors |= {"fc.weight": np.arange(6, dtype="f4").reshape(3, 2), "fc.bias": np.ones(3, "f4")}
+    model, _ = jc.load_torch(nnx.eval_shape(lambda: Tied(nnx.Rngs(0))), tensors)
+    assert model.a_kernel is model.fc.kernel
+    np.testing.assert_array_equal(model.a_kernel.get_value(), tensors["fc.weight"].T)
+    assert_same(saved(model, tmp_path), tensors)
+
+
 def test_the_plan_of_the_load_is_the_way_back(tmp_path):
     """Names, rules and what is shared in torch alone are all in it."""
     tensors = {f"m.{k}": v for k, v in state().items()}

@@ -47,6 +47,7 @@ class Builder:
         self.named: set[str] = set()  # paths that names were asked for
         self.ruled: set[str] = set()  # paths whose rule was applied
         self.unruled: dict[type, list[Slot]] = defaultdict(list)
+        self.ways: dict[Slot, Path] = {}
         self._nameless: set[Path] = set()
 
     # --- names -----------------------------------------------------------------------------
@@ -85,19 +86,26 @@ class Builder:
             if rule is not None:
                 self.ruled.add(dotted(head))
                 rule = rule.rule if isinstance(rule, FlattenLinear) else rule
-                return head, self.structure.layers.get(head), rule
+                return head, self.structure.at(head), rule
         for head in heads:
-            layer = self.structure.layers.get(head)
+            layer = self.structure.at(head)
             if layer is not None:
                 rule = rules_of.rule_of(layer)
                 if rule is not None or rules_of.is_built_in(layer):
                     return head, layer, rule
         return None
 
+    def way(self, slot: Slot) -> Path:
+        """By which of its paths a leaf is told: one with a rule, if it is shared."""
+        paths = [slot.path, *self.structure.aliases.get(slot.path, ())]
+        ruled = [p for p in paths if any(dotted(p[:n]) in self.rules for n in range(len(p) + 1))]
+        return next((p for p in (*ruled, *paths) if self.owner(p) is not None), slot.path)
+
     def run(self) -> None:
         groups: dict[Path, tuple[Any, Any, list[Slot]]] = {}
-        for slot in self.structure.slots:
-            found = self.owner(slot.path)
+        self.ways = {slot: self.way(slot) for slot in self.structure.slots}
+        for slot, path in self.ways.items():
+            found = self.owner(path)
             if found is None:
                 self.bare(slot)
             else:
@@ -107,7 +115,7 @@ class Builder:
             self.layer(head, layer, rule, slots)
 
     def layer(self, head: Path, layer: Any, rule: Any, slots: list[Slot]) -> None:
-        tails = {slot: dotted(slot.path[len(head) :]) for slot in slots}
+        tails = {slot: dotted(self.ways[slot][len(head) :]) for slot in slots}
         where = f"{dotted(head) or 'the model'} ({type(layer).__name__})"
         if isinstance(rule, (ops.Op, rules_of.Leaf)):
             self.single(head, rule, slots)
@@ -136,8 +144,8 @@ class Builder:
 
     def single(self, head: Path, rule: Any, slots: list[Slot]) -> None:
         """A rule for one parameter: its operation, or that and its name in torch."""
-        if [slot.path for slot in slots] != [head]:
-            holds = ", ".join(dotted(slot.path) for slot in slots)
+        if [self.ways[slot] for slot in slots] != [head]:
+            holds = ", ".join(dotted(self.ways[slot]) for slot in slots)
             note = f"an operation is the rule of one parameter, but {dotted(head)} holds {holds}"
             self.unknown(slots, note)
             return
@@ -152,8 +160,8 @@ class Builder:
         rule = rules_of.rule_of(layer) if layer is not None else None
         if rule is None:
             return tail
-        inside = [s for s in self.structure.slots if s.path[: len(module)] == module]
-        shapes = {dotted(s.path[len(module) :]): s.shape for s in inside}
+        inside = [(s, p) for s, p in self.ways.items() if p[: len(module)] == module]
+        shapes = {dotted(path[len(module) :]): slot.shape for slot, path in inside}
         try:
             return rules_of.apply_rule(rule, layer, shapes).leaves[tail].torch
         except (KeyError, ValueError):
@@ -166,8 +174,7 @@ class Builder:
 
     def counter(self, head: Path, name: str, slots: list[Slot]) -> None:
         """What only torch has, once for every name of a layer that is shared."""
-        tail = slots[0].path[len(head) :]
-        heads = [head, *self.shared(slots[0].path, tail)]
+        heads = [head, *self.shared(slots[0], head)]
         try:
             keys = list(dict.fromkeys(self.key(path, name) for path in heads))
         except _Nameless:
@@ -182,10 +189,12 @@ class Builder:
             entry = Entry("counter", (key,), None, torch_shape=tuple(info.shape), dtype=info.dtype)
             self.add(replace(entry, note="torch's counter, kept aside"))
 
-    def shared(self, path: Path, tail: Path) -> list[Path]:
-        """Where else the layer is whose leaf `tail` is at this path."""
-        aliases = self.structure.aliases.get(path, ())
-        return [alias[: -len(tail)] for alias in aliases if tail and alias[-len(tail) :] == tail]
+    def shared(self, slot: Slot, head: Path) -> list[Path]:
+        """Where else the layer is that has this leaf."""
+        tail = self.ways[slot][len(head) :]
+        paths = [slot.path, *self.structure.aliases.get(slot.path, ())]
+        heads = [path[: -len(tail)] for path in paths if tail and path[-len(tail) :] == tail]
+        return [other for other in heads if other != head]
 
     # --- leaves ----------------------------------------------------------------------------
 
@@ -195,10 +204,11 @@ class Builder:
             self.claimed[key].append(entry)
 
     def leaf(self, slot: Slot, head: Path, leaf: rules_of.Leaf) -> None:
-        tail = slot.path[len(head) :]
+        path = self.ways[slot]
+        tail = path[len(head) :]
         try:
-            keys = [self.key(head, leaf.torch, slot.path)]
-            for other in self.shared(slot.path, tail):
+            keys = [self.key(head, leaf.torch, path)]
+            for other in self.shared(slot, head):
                 keys.append(self.key(other, leaf.torch, (*other, *tail)))
         except _Nameless:
             return

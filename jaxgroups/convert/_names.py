@@ -18,7 +18,7 @@ def default(structure: Structure, path: Path) -> str:
     """
     parts = []
     for i, part in enumerate(path):
-        above = structure.layers.get(path[:i])
+        above = structure.at(path[:i])
         if part == "layers" and isinstance(above, nnx.Sequential):
             continue
         number = re.fullmatch(r"layers_(\d+)", str(part))

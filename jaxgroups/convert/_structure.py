@@ -40,6 +40,11 @@ class Structure:
     layers: dict[Path, Any] = field(default_factory=dict)
     slots: list[Slot] = field(default_factory=list)
     aliases: dict[Path, list[Path]] = field(default_factory=dict)  # leaf -> its other paths
+    again: dict[Path, Any] = field(default_factory=dict)  # layers that are shared, other paths
+
+    def at(self, path: Path) -> Any:
+        """The layer at a path, also at another one than its first; None if there is none."""
+        return self.layers.get(path, self.again.get(path))
 
 
 def dotted(path: Path) -> str:
@@ -68,6 +73,9 @@ def of_nnx(model: nnx.Module) -> Structure:
                     tail = slot.path[len(shown) :]
                     same = [(*p, *tail) for p in (first, *others) if p != shown]
                     found.aliases.setdefault(slot.path, []).extend(same)
+        for path, layer in list(found.layers.items()):
+            for other in others if path[: len(first)] == first else ():
+                found.again[(*other, *path[len(first) :])] = layer
     return found
 
 

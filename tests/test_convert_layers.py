@@ -329,6 +329,7 @@ def test_weight_norm_is_folded_and_told(spelling, dim, tmp_path):
     flax = tmp_path / "flax.safetensors"
     notes = jc.convert_file(path, flax, report.plan)
     assert notes == report.folded
+    assert jc.verify_file(path, flax, report.plan) == []
     with pytest.raises(ValueError, match="a folded weight norm cannot be taken apart again"):
         jc.convert_file(flax, tmp_path / "back.safetensors", report.plan, to="torch")
     assert not (tmp_path / "back.safetensors").exists()

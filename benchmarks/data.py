@@ -1,7 +1,7 @@
 """What is convolved, and what convolves it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,6 +37,5 @@ class Data:
             values = rng.standard_normal(shape, dtype="float32")
             return values.astype(jnp.dtype(spec.dtype)).astype(exact)
 
-        first = (spec.batch[0], spec.out_channels, *spec.output_size)
-        x = normal((spec.batch[0], spec.in_channels, *spec.size))
-        return cls(x, normal(spec.torch_weight_shape), normal(first))
+        first = replace(spec, data_format="channels_first")
+        return cls(*map(normal, (first.input_shape, spec.torch_weight_shape, first.output_shape)))

@@ -38,7 +38,7 @@ def plain_weight(array: np.ndarray, groups: int) -> np.ndarray:
     first, second, *kernel = array.shape
     array = array.reshape(groups, first // groups, second, *kernel)
     array = np.swapaxes(array, 1, 2).reshape(groups * second, first // groups, *kernel)
-    return np.flip(array, range(2, array.ndim))
+    return np.flip(array, tuple(range(2, array.ndim)))
 
 
 def lax_function(spec: jg.ConvSpec) -> Callable:
@@ -98,7 +98,7 @@ def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: s
     arguments = [jnp.asarray(np.ascontiguousarray(a), dtype=spec.dtype) for a in arrays]
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
-    notes = {"compile_seconds": time.perf_counter() - start} | memory_of(compiled)
+    notes = memory_of(compiled) | {"compile_seconds": time.perf_counter() - start}
     notes["lowerings"] = lowerings_in(compiled)
 
     def call() -> object:
@@ -120,7 +120,7 @@ def lowerings_in(compiled: Any) -> list[str]:
     return sorted(set(re.findall(r"jaxgroups\.(\w+)", compiled.as_text() or "")))
 
 
-def memory_of(compiled: Any) -> dict[str, int]:
+def memory_of(compiled: Any) -> dict[str, Any]:
     """Bytes that XLA sets aside beside the arguments: scratch, and results."""
     memory = compiled.memory_analysis()
     if memory is None:

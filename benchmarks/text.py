@@ -76,7 +76,7 @@ def row_lines(row: report.Row, limits: Mapping | None = None) -> Iterator[str]:
 
 def summary_lines(summary: Iterable[Mapping], limits: Mapping | None = None) -> Iterator[str]:
     """One line a group: the geometric mean of each ratio, its worst layer, mean GFLOP/s."""
-    previous = None
+    previous, names = None, []
     for item in summary:
         if (item["mode"], item["batch"]) != previous:
             previous = item["mode"], item["batch"]

@@ -2,58 +2,19 @@
 
 import json
 import os
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch_files
+from checkpoints import tensors, written
 from flax import nnx
 
 import jaxgroups.convert as jc
 from jaxgroups.cli import main
-from jaxgroups.convert._files import TensorInfo, write_safetensors
 
-MODEL = """
-import jax.numpy as jnp
-from flax import linen as nn
-from flax import nnx
-import jaxgroups.nnx as jnn
-
-
-class Net(nnx.Module):
-    def __init__(self, width=6, *, rngs):
-        self.up = jnn.ConvTranspose2d(4, width, (3, 2), groups=2, rngs=rngs)
-        self.bn = nnx.BatchNorm(width, momentum=0.9, rngs=rngs)
-        self.fc = nnx.Linear(24, 5, rngs=rngs)
-
-
-def make(rngs, **how):
-    return Net(rngs=rngs, **how)
-
-
-class Linen(nn.Module):
-    width: int = 5
-
-    @nn.compact
-    def __call__(self, x):
-        return nn.Dense(self.width, name="fc")(x)
-
-
-def linen(width=5):
-    return Linen(width)
-
-
-instance = Linen()
-number = 3
-
-
-def nothing():
-    return 3
-
-
-def broken():
-    raise RuntimeError("of no use\\nat all")
-"""
+MODEL = (Path(__file__).parent / "models" / "twin.py").read_text()
 SHAPES = {
     **{"up.weight": (4, 3, 3, 2), "up.bias": (6,), "fc.weight": (5, 24), "fc.bias": (5,)},
     **{f"bn.{n}": (6,) for n in ("weight", "bias", "running_mean", "running_var")},
@@ -67,17 +28,6 @@ def state():
         arrays[name] = np.arange(start, start + size, dtype="f4").reshape(shape)
         start += size
     return arrays | {"bn.num_batches_tracked": np.array(2**40 + 1)}
-
-
-def written(path, arrays, metadata=None):
-    infos = [(n, TensorInfo(a.shape, a.dtype.name)) for n, a in arrays.items()]
-    write_safetensors(path, [(n, i, lambda n=n: arrays[n]) for n, i in infos], metadata)
-    return path
-
-
-def tensors(path, **how):
-    with jc.open_checkpoint(path, **how) as checkpoint:
-        return {name: checkpoint.read(name) for name in checkpoint.infos}
 
 
 @pytest.fixture

@@ -1,75 +1,15 @@
-"""File to file: bits, stamps, plans as JSON, orbax, NaN, and what is refused without a trace."""
+"""File to file: stamps, plans as JSON, orbax, NaN, and what is refused without a trace."""
 
 import json
 import os
 
-import jax
-import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
-import safetensors.numpy
-import torch_files
+from checkpoints import assert_same_tensors, bits, tensors, written
+from file_models import Net, net, state
 from flax import nnx
 
 import jaxgroups.convert as jc
-import jaxgroups.nnx as jnn
-from jaxgroups.convert._files import TensorInfo, write_safetensors
-
-FLOATS = {
-    "bfloat16": ml_dtypes.bfloat16,
-    **{name: np.dtype(name) for name in ("float16", "float32", "float64")},
-}
-
-
-class Net(nnx.Module):
-    def __init__(self, rngs):
-        self.up = jnn.ConvTranspose2d(4, 6, (3, 2), groups=2, rngs=rngs)
-        self.bn = nnx.BatchNorm(6, momentum=0.9, rngs=rngs)
-        self.fc = nnx.Linear(6, 6, rngs=rngs)
-        self.steps = nnx.Variable(jnp.zeros((2,), "int64"))
-        self.mask = nnx.Variable(jnp.zeros((3,), "bool"))
-
-
-def net():
-    return nnx.eval_shape(lambda: Net(nnx.Rngs(0)))
-
-
-def bits(rng, shape, dtype):
-    dtype = np.dtype(dtype)
-    return np.frombuffer(bytearray(rng.bytes(int(np.prod(shape)) * dtype.itemsize)), dtype).reshape(
-        shape
-    )
-
-
-def state(rng, dtype="float32"):
-    """Random bits of one float dtype, NaN payloads and all, and integers beyond 32 bits."""
-    shapes = {"up.weight": (4, 3, 3, 2), "up.bias": (6,), "fc.weight": (6, 6), "fc.bias": (6,)}
-    shapes |= {f"bn.{n}": (6,) for n in ("weight", "bias", "running_mean", "running_var")}
-    arrays = {name: bits(rng, shape, FLOATS[dtype]) for name, shape in shapes.items()}
-    return arrays | {
-        "bn.num_batches_tracked": np.array(2**40 + 1),
-        "steps": np.array([2**53 + 1, -(2**62)]),
-        "mask": np.array([True, False, True]),
-    }
-
-
-def written(path, arrays, metadata=None):
-    infos = {n: TensorInfo(a.shape, a.dtype.name) for n, a in arrays.items()}
-    write_safetensors(path, [(n, infos[n], lambda a=a: a) for n, a in arrays.items()], metadata)
-    return path
-
-
-def tensors(path, **how):
-    with jc.open_checkpoint(path, **how) as checkpoint:
-        return {name: checkpoint.read(name) for name in checkpoint.infos}
-
-
-def assert_same(actual, expected):
-    assert sorted(actual) == sorted(expected)
-    for name, array in expected.items():
-        assert (actual[name].shape, actual[name].dtype) == (array.shape, array.dtype), name
-        assert actual[name].tobytes() == array.tobytes(), name
 
 
 @pytest.fixture
@@ -78,100 +18,6 @@ def files(tmp_path, rng):
     path = written(tmp_path / "torch.safetensors", state(rng))
     (tmp_path / "out").mkdir()
     return path, jc.plan(net(), path), tmp_path / "out"
-
-
-# --- bit for bit ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("kind", ["safetensors", *torch_files.FORMATS])
-def test_every_dtype_survives_there_and_back(dtype, kind, tmp_path, rng):
-    arrays = state(rng, dtype)
-    if kind == "safetensors":
-        path = written(tmp_path / "a.safetensors", arrays)
-    else:
-        path = torch_files.state_dict(tmp_path / "a.pth", kind, arrays)
-    plan = jc.Plan.from_json(jc.plan(net(), path).to_json())
-    flax, back = tmp_path / "flax.safetensors", tmp_path / "back.safetensors"
-    jc.convert_file(path, flax, plan, reader="own")
-    assert jc.verify_file(path, flax, plan, reader="own") == []
-    jc.convert_file(flax, back, plan, to="torch")
-    assert_same(tensors(back), arrays)
-    # each leaf by its definition
-    held = tensors(flax)
-    for first, second, y, x in np.ndindex(4, 3, 3, 2):
-        one, other = held["up.kernel"][y, x, second, first], arrays["up.weight"]
-        assert one.tobytes() == other[first, second, y, x].tobytes()
-    assert held["fc.kernel"].tobytes() == arrays["fc.weight"].T.tobytes()
-    assert held["bn.mean"].tobytes() == arrays["bn.running_mean"].tobytes()
-    assert held["torch:bn.num_batches_tracked"] == 2**40 + 1
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_every_dtype_survives_a_model(dtype, tmp_path, rng):
-    arrays = state(rng, dtype)
-    model, report = jc.load_torch(net(), arrays)
-    assert report.casts == []
-    assert model.up.kernel.get_value().dtype == FLOATS[dtype]
-    assert model.steps.get_value().dtype == "int64"
-    jc.save_torch(model, tmp_path / "back.safetensors", extras=report.extras)
-    assert_same(tensors(tmp_path / "back.safetensors"), arrays)
-    with safetensors.safe_open(tmp_path / "back.safetensors", framework="numpy") as official:
-        assert official.metadata() == {"format": "pt"}
-
-
-def test_what_jax_would_narrow_is_refused():
-    tensors = {"weight": np.ones((3, 2)), "bias": np.ones(3)}
-    with jax.enable_x64(False):
-        model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
-        with pytest.raises(ValueError, match=r"which jax narrows to .* unless jax_enable_x64"):
-            jc.load_torch(model, tensors)
-        _, report = jc.load_torch(model, tensors, dtype="model")
-    assert sorted(report.casts) == ["bias: float64 -> float32", "kernel: float64 -> float32"]
-
-
-def test_casts_are_asked_for_and_told(rng):
-    arrays = {name: np.asarray(a) for name, a in state(rng).items()}
-    for name in ("up.weight", "fc.weight"):
-        arrays[name] = np.linspace(-3, 3, arrays[name].size, dtype="f4").reshape(arrays[name].shape)
-    model, report = jc.load_torch(net(), arrays, dtype=jnp.bfloat16)
-    expected = arrays["fc.weight"].T.astype(ml_dtypes.bfloat16)
-    assert np.asarray(model.fc.kernel.get_value()).tobytes() == expected.tobytes()
-    assert model.steps.get_value().dtype == "int64"
-    assert len(report.casts) == 8
-    assert "fc.kernel: float32 -> bfloat16" in report.casts
-    with pytest.raises(TypeError):
-        jc.load_torch(net(), arrays, dtype="half of it")
-
-
-def test_integers_are_not_cast_where_they_do_not_fit(rng):
-    class Counter(nnx.Module):
-        def __init__(self):
-            self.n = nnx.Variable(jnp.zeros((), "int32"))
-
-    for value, fits in ((2**31 - 1, True), (2**31, False)):
-        tensors = {"n": np.array(value)}
-        if fits:
-            model, _ = jc.load_torch(Counter(), tensors, dtype="model")
-            assert model.n.get_value() == value
-        else:
-            with pytest.raises(ValueError, match="values of int64 that int32 cannot hold"):
-                jc.load_torch(Counter(), tensors, dtype="model")
-
-
-def test_aliases_in_the_metadata_are_two_tensors(tmp_path, rng):
-    """As safetensors.torch.save_model writes tied weights."""
-    arrays = state(rng)
-    model = nnx.eval_shape(
-        lambda: nnx.Dict(a=nnx.Embed(5, 3, rngs=nnx.Rngs(0)), b=nnx.Embed(5, 3, rngs=nnx.Rngs(0)))
-    )
-    table = bits(rng, (5, 3), "float32")
-    path = written(tmp_path / "a.safetensors", {"a.weight": table}, {"b.weight": "a.weight"})
-    plan = jc.plan(model, path)
-    jc.convert_file(path, tmp_path / "flax.safetensors", plan)
-    jc.convert_file(tmp_path / "flax.safetensors", tmp_path / "b.safetensors", plan, to="torch")
-    assert_same(tensors(tmp_path / "b.safetensors"), {"a.weight": table, "b.weight": table})
-    assert arrays
 
 
 # --- NaN ------------------------------------------------------------------------------------------
@@ -239,7 +85,7 @@ def test_the_way_back_is_by_the_same_plan(files, rng):
     said = jc.Plan.from_json(plan.to_json())
     said.warnings.append("more")
     jc.convert_file(out / "flax.safetensors", out / "b.safetensors", said, to="torch")
-    assert_same(tensors(out / "b.safetensors"), tensors(path))
+    assert_same_tensors(tensors(out / "b.safetensors"), tensors(path))
 
 
 # --- plans and files that do not belong together --------------------------------------------------
@@ -355,7 +201,7 @@ def test_the_source_can_be_the_target(files):
     before = tensors(path)
     jc.convert_file(path, path, plan, overwrite=True)
     jc.convert_file(path, path, plan, to="torch", overwrite=True)
-    assert_same(tensors(path), before)
+    assert_same_tensors(tensors(path), before)
 
 
 def test_progress(files):
@@ -489,36 +335,3 @@ def test_a_plan_that_is_no_text_or_not_there(tmp_path):
         jc.Plan.from_json(tmp_path / "plan.json")
     with pytest.raises(FileNotFoundError):
         jc.Plan.from_json(tmp_path / "none.json")
-
-
-# --- the way back from a model --------------------------------------------------------------------
-
-
-def test_counters_without_extras_are_zero_and_strangers_are_refused(tmp_path, rng):
-    model, report = jc.load_torch(net(), state(rng))
-    jc.save_torch(model, tmp_path / "a.safetensors")
-    assert tensors(tmp_path / "a.safetensors")["bn.num_batches_tracked"] == 0
-    assert tensors(tmp_path / "a.safetensors")["bn.num_batches_tracked"].dtype == "int64"
-    for extras in (
-        {"bn2.num_batches_tracked": 3},
-        {"bn.num_batches_tracked": 2.5},
-        {"bn.num_batches_tracked": [1]},
-    ):
-        with pytest.raises(ValueError, match="extras"):
-            jc.save_torch(model, tmp_path / "b.safetensors", extras=extras)
-    assert os.listdir(tmp_path) == ["a.safetensors"]
-    assert report.extras
-
-
-def test_a_model_without_values_is_not_saved(tmp_path):
-    with pytest.raises(ValueError, match=r"these leaves have no value: bn\.bias"):
-        jc.save_torch(net(), tmp_path / "a.safetensors")
-    from flax import linen as nn
-
-    dense, example = nn.Dense(3), jax.ShapeDtypeStruct((2, 4), "float32")
-    with pytest.raises(ValueError, match="a linen module holds no values"):
-        jc.save_torch(dense, tmp_path / "a.safetensors", example=example)
-    half = {"params": {"kernel": np.ones((4, 3), "f4")}}
-    with pytest.raises(ValueError, match=r"these leaves have no value: params\.bias"):
-        jc.save_torch(dense, tmp_path / "a.safetensors", example=example, variables=half)
-    assert os.listdir(tmp_path) == []

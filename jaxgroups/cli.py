@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import jaxgroups
-from jaxgroups import _cli_convert
+from jaxgroups import _cli_convert, _cli_doctor
 from jaxgroups import _dispatch as dispatch
 
 
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.set_defaults(run=_explain)
 
     _cli_convert.add_to(commands)
+    _cli_doctor.add_to(commands)
     for command in (experiment, explain):
         command.add_argument("--json", action="store_true", help="print data instead of text")
     arguments = parser.parse_args(argv)

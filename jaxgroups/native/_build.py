@@ -97,6 +97,16 @@ def build(target: Path, flags: str = "") -> Path:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(_run, _commands(compiler, headers, to, flags)))
         objects = [str(path) for path in sorted(to.glob("*.o"))]
-        _run([*compiler, "-shared", "-pthread", *shlex.split(flags), *objects, "-o", str(to / LIBRARY)])
+        _run(
+            [
+                *compiler,
+                "-shared",
+                "-pthread",
+                *shlex.split(flags),
+                *objects,
+                "-o",
+                str(to / LIBRARY),
+            ]
+        )
         os.replace(to / LIBRARY, target)
     return target

@@ -20,7 +20,8 @@ class NativeHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         folder = Path(self.root, "jaxgroups", "native")
         found = importlib.util.spec_from_file_location("jaxgroups_build", folder / "_build.py")
-        assert found is not None and found.loader is not None  # noqa: S101
+        assert found is not None  # noqa: S101
+        assert found.loader is not None  # noqa: S101
         build = importlib.util.module_from_spec(found)
         found.loader.exec_module(build)
 

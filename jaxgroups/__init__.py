@@ -1,5 +1,6 @@
 """Convolutions with groups for JAX that mean what PyTorch's mean and carry its weights."""
 
+from jaxgroups import diagrams as diagrams
 from jaxgroups._accelerate import Acceleration as Acceleration
 from jaxgroups._accelerate import accelerate as accelerate
 from jaxgroups._explain import Explanation as Explanation

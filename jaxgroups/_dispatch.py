@@ -8,6 +8,7 @@ import jax
 
 from jaxgroups._problem import ConvProblem
 from jaxgroups.lowerings import LOWERINGS, Lowering
+from jaxgroups.lowerings import _rules as rules
 
 Refusals = tuple[tuple[str, str], ...]
 
@@ -45,7 +46,9 @@ def choose(
     for lowering in LOWERINGS:
         if implementation not in (None, lowering.name):
             continue
-        reason = lowering.why_not(problem, platform)
+        reason = _why_not(lowering, problem, platform, partitioned)
+        if reason is None and implementation is None:
+            reason = rules.why_slower(problem, lowering.name, platform)
         if reason is None:
             return lowering, tuple(refusals)
         refusals.append((lowering.name, reason))
@@ -53,3 +56,25 @@ def choose(
         f"implementation={implementation!r} does not take this convolution: {refusals[-1][1]}; "
         "leave implementation=None for the best that does"
     )
+
+
+def prefer(
+    problem: ConvProblem, implementation: str | None, platform: str, partitioned: bool
+) -> Lowering:
+    """The named lowering where it takes the problem, else the best.
+
+    For what derives from a call that named one: its gradients, its lowering on other platforms.
+    """
+    for lowering in LOWERINGS:
+        named = lowering.name == implementation
+        if named and _why_not(lowering, problem, platform, partitioned) is None:
+            return lowering
+    return choose(problem, None, platform, partitioned)[0]
+
+
+def _why_not(
+    lowering: Lowering, problem: ConvProblem, platform: str, partitioned: bool
+) -> str | None:
+    if partitioned and not lowering.partitionable:
+        return "a program for several devices, which XLA must split"
+    return lowering.why_not(problem, platform)

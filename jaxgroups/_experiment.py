@@ -6,7 +6,7 @@ says it must be; `jaxgroups.cli` prints the pairs. A number that differs is a fa
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -41,6 +41,7 @@ class Line:
 class Section:
     title: str
     lines: list[Line] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def check(self, text: str, value: Any, expected: Any) -> None:
         self.lines.append(Line(text, value, expected, value == expected))
@@ -50,13 +51,32 @@ class Section:
 
 
 def run() -> list[Section]:
-    """All sections, in the order of the explanation."""
-    sections = [_picture(i + 1, *picture) for i, picture in enumerate(PICTURES)]
-    return [*sections, _rules(), _formula(), _experiment()]
+    """All sections, in the order of the explanation; one that breaks off says so and fails."""
+    fills = {
+        f"{i}. Conv2d({ci}, {co}, {k}, groups={g}), {title}": partial(_picture, ci, co, k, g)
+        for i, (ci, co, k, g, title) in enumerate(PICTURES, 1)
+    }
+    fills |= {
+        "4. The rules: in_channels / groups and out_channels / groups are whole": _rules,
+        "5. The formula: parameters = in_channels / groups x out_channels x k^2": _formula,
+        "6. The experiment: Conv2d(4, 8, 1, 1, groups=2, bias=False) holding 1..16": _experiment,
+    }
+    sections = []
+    for title, fill in fills.items():
+        section = Section(title)
+        try:
+            fill(section)
+        except Exception as error:  # of any kind: the sections after it are still worth seeing
+            text = f"{type(error).__name__}: {error}"
+            section.check(f"broken off by {text}", text, "no error")
+        sections.append(section)
+    return sections
 
 
 def _layer(ci: int, co: int, k: int, groups: int) -> nnx.Conv2d:
-    return nnx.Conv2d(ci, co, k, groups=groups, bias=False, rngs=flax_nnx.Rngs(0))
+    """A layer of ones: what is asked of it hangs on no value, and random ones take a second."""
+    ones = flax_nnx.initializers.ones
+    return nnx.Conv2d(ci, co, k, groups=groups, bias=False, kernel_init=ones, rngs=flax_nnx.Rngs(0))
 
 
 def _count(layer: nnx.Conv2d) -> int:
@@ -64,10 +84,9 @@ def _count(layer: nnx.Conv2d) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(flax_nnx.state(layer, flax_nnx.Param)))
 
 
-def _picture(number: int, ci: int, co: int, k: int, groups: int, title: str) -> Section:
+def _picture(ci: int, co: int, k: int, groups: int, section: Section) -> None:
     layer = _layer(ci, co, k, groups)
     weight = convert.kernel_to_torch(layer.kernel, layer)
-    section = Section(f"{number}. Conv2d({ci}, {co}, {k}, groups={groups}), {title}")
     section.check("filters = out_channels", weight.shape[0], co)
     section.check("kernels in each filter = in_channels / groups", weight.shape[1], ci // groups)
     section.check(
@@ -79,12 +98,11 @@ def _picture(number: int, ci: int, co: int, k: int, groups: int, title: str) -> 
             f"share of the {ordinary} with groups=1", _count(layer) / ordinary, 1 / groups
         )
     section.check("channels that each filter reads", _reads(layer), _blocks(ci, co, groups))
-    return section
 
 
 def _reads(layer: nnx.Conv2d) -> list[list[int]]:
     """Which input channels move each output channel: the layer's Jacobian, not its settings."""
-    x = jnp.zeros((*layer.kernel_size, layer.in_channels))
+    x = jnp.zeros((*layer.kernel_size, layer.in_channels), layer.kernel.dtype)
     jacobian = jax.jacobian(lambda x: layer(x).reshape(-1))(x)
     moved = np.abs(np.asarray(jacobian)).sum(axis=(1, 2)) > 0
     return [np.flatnonzero(row).tolist() for row in moved]
@@ -95,8 +113,7 @@ def _blocks(ci: int, co: int, groups: int) -> list[list[int]]:
     return [list(range(o // made * read, (o // made + 1) * read)) for o in range(co)]
 
 
-def _rules() -> Section:
-    section = Section("4. The rules: in_channels / groups and out_channels / groups are whole")
+def _rules(section: Section) -> None:
     for ci, co, groups, sentence in (
         (5, 8, 2, "in_channels must be divisible by groups"),
         (4, 7, 2, "out_channels must be divisible by groups"),
@@ -105,7 +122,6 @@ def _rules() -> Section:
         message = _message(lambda a=ci, b=co, g=groups: _layer(a, b, 3, g))
         text = f"Conv2d({ci}, {co}, 3, groups={groups}) -> {message}"
         section.check(text, message.split(":")[1].strip(), sentence)
-    return section
 
 
 def _message(build: Callable[[], Any]) -> str:
@@ -116,49 +132,49 @@ def _message(build: Callable[[], Any]) -> str:
     return "no error: it was built"
 
 
-def _formula() -> Section:
-    section = Section("5. The formula: parameters = in_channels / groups x out_channels x k^2")
+def _formula(section: Section) -> None:
     for ci, co, k, groups in [picture[:4] for picture in PICTURES] + [(4, 8, 1, 2)]:
         layer = _layer(ci, co, k, groups)
         text = f"{ci} / {groups} x {co} x {k}^2, and {layer!r} holds"
         section.check(text, _count(layer), ci // groups * co * k**2)
-    return section
 
 
-def _experiment() -> Section:
-    section = Section("6. The experiment: Conv2d(4, 8, 1, 1, groups=2, bias=False) holding 1..16")
-    layer = nnx.Conv2d(4, 8, 1, 1, groups=2, bias=False, rngs=flax_nnx.Rngs(0))
-    section.check("parameters in total", _count(layer), 16)
+def _experiment(section: Section) -> None:
+    layer = _layer(4, 8, 1, 2)
     weight = np.arange(1, 17, dtype=np.float32).reshape(8, 2, 1, 1)
-    section.check("size of torch's weight", list(weight.shape), [8, 2, 1, 1])
-
     kernel = convert.kernel_from_torch(weight, layer)
+    layer.kernel[...] = jnp.asarray(kernel)
+    back = convert.kernel_to_torch(layer.kernel, layer)
+    section.check("parameters in total", _count(layer), 16)
     section.check("size of the Flax kernel", list(kernel.shape), [1, 1, 2, 8])
-    back = convert.kernel_to_torch(kernel, layer)
-    section.check("and back, bit for bit", back.tobytes(), weight.tobytes())
+    section.check("size of torch's weight", list(back.shape), [8, 2, 1, 1])
+    section.check("the weight holds", back.ravel().tolist(), [float(n) for n in range(1, 17)])
+    section.check("there and back, bit for bit", back.tobytes(), weight.tobytes())
 
     ones = np.ones((1, 4, 1, 1), np.float32)
     last = ones.transpose(0, 2, 3, 1)
+    section.check("size of the input of ones", list(ones.shape), [1, layer.in_channels, 1, 1])
     conv = jax.jit(lambda x, w: functional.conv2d(x, w, groups=2))
     _output(section, "jaxgroups.conv2d, jitted", conv(ones, weight))
-
-    layer.kernel[...] = jnp.asarray(kernel)
     _output(section, "jaxgroups.nnx.Conv2d", _first(layer(last)))
 
     module = linen.Conv2d(8, 1, 1, groups=2, bias=False)
     variables = {"params": {"kernel": kernel}}
     _output(section, "jaxgroups.linen.Conv2d", _first(module.apply(variables, last)))
+    _beside_torch(section, ones, back)
 
-    if find_spec("torch") is not None:
+
+def _beside_torch(section: Section, ones: np.ndarray, weight: np.ndarray) -> None:
+    try:
         import torch  # optional, beside the others only where it is installed
-
-        theirs = torch.nn.Conv2d(4, 8, 1, 1, groups=2, bias=False)
-        theirs.load_state_dict({"weight": torch.from_numpy(back)})
-        section.check(
-            "parameters of torch's layer", sum(prod(p.shape) for p in theirs.parameters()), 16
-        )
-        _output(section, "torch.nn.Conv2d", theirs(torch.from_numpy(ones)).detach().numpy())
-    return section
+    except (ImportError, OSError) as error:  # OSError: installed, but its libraries do not load
+        section.notes.append(f"without torch beside it, which cannot be imported: {error}")
+        return
+    theirs = torch.nn.Conv2d(4, 8, 1, 1, groups=2, bias=False)
+    theirs.load_state_dict({"weight": torch.from_numpy(weight)})
+    parameters = sum(prod(p.shape) for p in theirs.parameters())
+    section.check("parameters of torch's layer", parameters, 16)
+    _output(section, "torch.nn.Conv2d", theirs(torch.from_numpy(ones)).detach().numpy())
 
 
 def _first(y: Any) -> np.ndarray:

@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
@@ -37,7 +39,10 @@ class _Lax(NamedTuple):
 
     def __call__(self, *operands: Any) -> Any:
         extra = () if self.aval is None else (self.aval,)
-        return self.function(*operands, *extra, **dict(self.params))
+        params = dict(self.params)
+        if isinstance(params["preferred_element_type"], str):
+            params["preferred_element_type"] = jnp.dtype(params["preferred_element_type"])
+        return self.function(*operands, *extra, **params)
 
 
 # an eager call runs the jitted function again; inside another jit it leaves no trace of itself
@@ -64,11 +69,14 @@ def _rebind(called: _Lax, implementation: str | None, *operands: Any) -> Any:
 
 
 def _by_value(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(params.items()))
+    """Items to look up by; a dtype by its name, for NumPy's float64 dtype equals None."""
+    named = ((k, v.name if isinstance(v, np.dtype) else v) for k, v in params.items())
+    return tuple(sorted(named))
 
 
 def bind(lhs: Any, rhs: Any, implementation: str | None = None, **params: Any) -> jax.Array:
     """``lax.conv_general_dilated(lhs, rhs, **params)`` as `conv_p`; params must be hashable."""
+    params.setdefault("preferred_element_type", None)
     return _rebind(_Lax(lax.conv_general_dilated, _by_value(params)), implementation, lhs, rhs)
 
 
@@ -114,14 +122,10 @@ def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> 
     problem = ConvProblem.of(*ctx.avals_in, params)
     explicit = private.sharded_by_type((*ctx.avals_in, *ctx.avals_out))
     if problem is None or explicit or (platform is None and implementation is None):
-        return mlir.lower_fun(partial(plain_conv_p.bind, **params), multiple_results=False)(
-            ctx, lhs, rhs
-        )
-    lowering, _ = dispatch.choose(
-        problem,
-        implementation,
-        platform or private.platform(ctx),
-        partitioned=private.partitioned(ctx),
+        plain = mlir.lower_fun(lambda *args: plain_conv_p.bind(*args, **params), False)
+        return plain(ctx, lhs, rhs)
+    lowering = dispatch.prefer(
+        problem, implementation, platform or private.platform(ctx), private.partitioned(ctx)
     )
 
     def scoped(lhs: Any, rhs: Any) -> Any:

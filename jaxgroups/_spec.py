@@ -6,9 +6,10 @@ that follows from them without touching an array: shapes, paddings, parameter co
 A spec may know its input (``batch``, ``size``) or be the spec of a layer, which does not yet.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any, ClassVar
 
 from jaxgroups import _arguments as arguments
 from jaxgroups import _arithmetic as arithmetic
@@ -58,6 +59,9 @@ class ConvSpec:
     size: Ints | None = None
     dtype: str = "float32"
     data_format: str = "channels_first"
+
+    # what a notebook shows of a spec: `diagrams` draws it, and a spec knows nobody who reads it
+    notebook: ClassVar[Callable[["ConvSpec"], dict[str, str]] | None] = None
 
     @classmethod
     def of(
@@ -137,6 +141,11 @@ class ConvSpec:
 
     def __str__(self) -> str:
         return spelling.spell(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """IPython's hook for rich display; empty where there is only the text."""
+        show = type(self).notebook
+        return show(self) if show is not None else {}
 
     def __post_init__(self) -> None:
         for name in ("stride", "padding", "dilation", "output_padding"):

@@ -75,15 +75,20 @@ def spell(spec: "ConvSpec") -> str:
 
 
 def _read(word: str, text: str) -> int:
-    if not text.isdecimal():
+    return _read_ints(word, text, separator=None)[0]
+
+
+def _read_ints(word: str, text: str, separator: str | None = "x") -> Ints:
+    parts = text.split(separator) if separator else [text]
+    if not all(part.isdecimal() for part in parts):
         raise ValueError(
             f"{word}={text}: expected whole numbers such as 3, 3x5 or, for padding, 0:1"
         )
-    return int(text)
+    return tuple(map(int, parts))
 
 
 def _read_axes(word: str, text: str, rank: int) -> Ints:
-    values = tuple(_read(word, t) for t in text.split("x"))
+    values = _read_ints(word, text)
     if len(values) == 1:
         return values * rank
     if len(values) != rank:
@@ -134,6 +139,5 @@ def parse(text: str) -> dict[str, Any]:
             fields[name] = _read_axes(name, words.get(name, str(default)), rank)
     if "size" in words:
         fields["size"] = _read_axes("size", words["size"], rank)
-        batch = words.get("batch", "")
-        fields["batch"] = tuple(_read("batch", t) for t in batch.split("x")) if batch else ()
+        fields["batch"] = _read_ints("batch", words["batch"]) if "batch" in words else ()
     return fields | {name: words.get(name, default) for name, default in _TEXTS.items()}

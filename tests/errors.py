@@ -1395,7 +1395,7 @@ for _text, _sentence in (
     ),
     (
         "conv2d in=4 out=8 kernel=3x",
-        "kernel=: expected whole numbers such as 3, 3x5 or, for padding, 0:1",
+        "kernel=3x: expected whole numbers such as 3, 3x5 or, for padding, 0:1",
     ),
     (
         "conv2d in=4 out=8 kernel=-3",

@@ -1,21 +1,29 @@
 """From a structure and a checkpoint to a plan: every leaf gets its tensor, or its problem."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
-from flax import nnx
-
+from jaxgroups.convert import _leftovers as leftovers
 from jaxgroups.convert import _ops as ops
 from jaxgroups.convert import _rules as rules_of
-from jaxgroups.convert._names import Names, torch_name
+from jaxgroups.convert._files import TensorInfo
+from jaxgroups.convert._misfits import is_magnitude, misfit, weight_norms
+from jaxgroups.convert._names import Names, bare, told, torch_name
 from jaxgroups.convert._plan import Entry, Plan
 from jaxgroups.convert._structure import Path, Slot, Structure, dotted
 
-_CONTAINERS = (nnx.List, nnx.Dict, nnx.Sequential)
+
+class FlattenLinear:
+    """For ``rules=``: a Linear fed by a flattened (C, H, W) feature map, (H, W, C) in Flax."""
+
+    def __init__(self, c: int, h: int, w: int) -> None:
+        self.rule = rules_of.flatten_linear(c, h, w)
+
+
+class _Nameless(Exception):
+    """The user's names leave a path without one; already among the problems."""
 
 
 class Builder:
@@ -32,39 +40,59 @@ class Builder:
         self.structure = structure
         self.infos = infos
         self.names = names
-        self.rules = dict(rules)
+        self.rules = {bare(path): rule for path, rule in rules.items()}
         self.prefix = prefix
         self.entries: list[Entry] = []
         self.claimed: dict[str, list[Entry]] = defaultdict(list)
+        self.named: set[str] = set()  # paths that names were asked for
+        self.ruled: set[str] = set()  # paths whose rule was applied
+        self.unruled: dict[type, list[Slot]] = defaultdict(list)
+        self._nameless: set[Path] = set()
+
+    # --- names -----------------------------------------------------------------------------
 
     def name(self, path: Path) -> str:
-        return torch_name(self.structure, path, self.names, self.prefix)
+        self.named |= {dotted(path[:length]) for length in range(1, len(path) + 1)}
+        try:
+            return torch_name(self.structure, path, self.names, self.prefix)
+        except ValueError as error:
+            if path not in self._nameless:
+                self._nameless.add(path)
+                self.entries.append(Entry("ambiguous", (), None, note=str(error)))
+            raise _Nameless from error
 
-    def key(self, module: Path, leaf: str) -> str:
+    def key(self, module: Path, leaf: str, path: Path | None = None) -> str:
+        """Torch's key of a layer's leaf; `path` of the leaf, which `names` may tell by itself."""
+        if path is not None:
+            self.named.add(dotted(path))
+            exact = told(self.names, path)
+            if exact is not None:
+                return self.prefix + exact
         front = self.name(module)
         return f"{front}.{leaf}" if front and not front.endswith(".") else front + leaf
 
+    # --- layers ----------------------------------------------------------------------------
+
     def owner(self, path: Path) -> tuple[Path, Any, Any] | None:
-        """The outermost layer with a rule above a leaf: it knows what is inside it."""
-        for length in range(len(path) + 1):
-            head = path[:length]
-            rule = self.rules.get(dotted(head)) if head else None
-            layer = self.structure.layers.get(head)
-            if rule is None and layer is not None:
-                rule = rules_of.rule_of(layer)
+        """Who knows what a leaf is: the nearest rule that the user gave, or the outermost layer.
+
+        A layer with a rule knows what is inside it. So does one of Flax's own without a rule: its
+        parts have no names of their own in torch.
+        """
+        heads = [path[:length] for length in range(len(path) + 1)]
+        for head in reversed(heads):
+            rule = self.rules.get(dotted(head))
             if rule is not None:
-                return head, layer, _as_rule(rule)
+                self.ruled.add(dotted(head))
+                rule = rule.rule if isinstance(rule, FlattenLinear) else rule
+                return head, self.structure.layers.get(head), rule
+        for head in heads:
+            layer = self.structure.layers.get(head)
+            if layer is not None:
+                rule = rules_of.rule_of(layer)
+                if rule is not None or rules_of.is_built_in(layer):
+                    return head, layer, rule
         return None
-
-    def _info(self, key: str) -> Any:
-        return (self.infos or {})[key]
-
-    def add(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        for key in entry.torch:
-            self.claimed[key].append(entry)
-
-    # --- leaves ----------------------------------------------------------------------------
 
     def run(self) -> None:
         groups: dict[Path, tuple[Any, Any, list[Slot]]] = {}
@@ -81,192 +109,186 @@ class Builder:
     def layer(self, head: Path, layer: Any, rule: Any, slots: list[Slot]) -> None:
         tails = {slot: dotted(slot.path[len(head) :]) for slot in slots}
         where = f"{dotted(head) or 'the model'} ({type(layer).__name__})"
+        if isinstance(rule, (ops.Op, rules_of.Leaf)):
+            self.single(head, rule, slots)
+            return
+        if rule is None:
+            self.unknown(slots, f"{where} has parameters, but no rule", type(layer))
+            return
         try:
             answer = rules_of.apply_rule(rule, layer, {tails[s]: s.shape for s in slots})
-        except (ValueError, KeyError) as error:
+        except KeyError as error:
+            holds = ", ".join(map(repr, tails.values()))
+            self.unknown(slots, f"{where}: its rule asks for {error}, but it holds {holds}")
+            return
+        except ValueError as error:
             self.unknown(slots, f"{where}: {error}")
             return
         for slot in slots:
             leaf = answer.leaves.get(tails[slot])
             if leaf is None:
-                self.unknown([slot], f"{where} has a parameter {tails[slot]!r} without a rule")
+                note = f"{where} has a parameter {tails[slot]!r} without a rule"
+                self.unknown([slot], note, type(layer))
             else:
                 self.leaf(slot, head, leaf)
         for name in answer.torch_only:
-            self.counter(self.key(head, name))
+            self.counter(head, name, slots)
 
-    def counter(self, key: str) -> None:
-        note = "torch's counter, kept aside"
-        if self.infos is None:
-            self.add(Entry("counter", (key,), None, torch_shape=(), dtype="int64", note=note))
-        elif key in self.infos:
-            info = self.infos[key]
-            shape = tuple(info.shape)
-            self.add(Entry("counter", (key,), None, torch_shape=shape, dtype=info.dtype, note=note))
+    def single(self, head: Path, rule: Any, slots: list[Slot]) -> None:
+        """A rule for one parameter: its operation, or that and its name in torch."""
+        if [slot.path for slot in slots] != [head]:
+            holds = ", ".join(dotted(slot.path) for slot in slots)
+            note = f"an operation is the rule of one parameter, but {dotted(head)} holds {holds}"
+            self.unknown(slots, note)
+            return
+        module = self.module_of(head)
+        if not isinstance(rule, rules_of.Leaf):
+            rule = rules_of.Leaf(self.leaf_name(module, dotted(head[len(module) :])), rule)
+        self.leaf(slots[0], module, rule)
+
+    def leaf_name(self, module: Path, tail: str) -> str:
+        """Torch's name of a layer's leaf by the rule of its type; without one its own."""
+        layer = self.structure.layers.get(module)
+        rule = rules_of.rule_of(layer) if layer is not None else None
+        if rule is None:
+            return tail
+        inside = [s for s in self.structure.slots if s.path[: len(module)] == module]
+        shapes = {dotted(s.path[len(module) :]): s.shape for s in inside}
+        try:
+            return rules_of.apply_rule(rule, layer, shapes).leaves[tail].torch
+        except (KeyError, ValueError):
+            return tail
+
+    def module_of(self, path: Path) -> Path:
+        while path and path[:-1] not in self.structure.layers:
+            path = path[:-1]
+        return path[:-1]
+
+    def counter(self, head: Path, name: str, slots: list[Slot]) -> None:
+        """What only torch has, once for every name of a layer that is shared."""
+        tail = slots[0].path[len(head) :]
+        heads = [head, *self.shared(slots[0].path, tail)]
+        try:
+            keys = list(dict.fromkeys(self.key(path, name) for path in heads))
+        except _Nameless:
+            return
+        if self.infos is not None:
+            keys = [key for key in keys if key in self.infos]
+        for key in keys:
+            info = (self.infos or {}).get(key, TensorInfo((), "int64"))
+            if key != keys[0]:
+                self.alias(key, keys[0], tuple(info.shape), info.dtype)
+                continue
+            entry = Entry("counter", (key,), None, torch_shape=tuple(info.shape), dtype=info.dtype)
+            self.add(replace(entry, note="torch's counter, kept aside"))
+
+    def shared(self, path: Path, tail: Path) -> list[Path]:
+        """Where else the layer is whose leaf `tail` is at this path."""
+        aliases = self.structure.aliases.get(path, ())
+        return [alias[: -len(tail)] for alias in aliases if tail and alias[-len(tail) :] == tail]
+
+    # --- leaves ----------------------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        for key in entry.torch:
+            self.claimed[key].append(entry)
 
     def leaf(self, slot: Slot, head: Path, leaf: rules_of.Leaf) -> None:
-        key = self.key(head, leaf.torch)
         tail = slot.path[len(head) :]
-        shared = []
-        for alias in self.structure.aliases.get(slot.path, ()):
-            if alias[-len(tail) :] == tail:
-                shared.append(self.key(alias[: -len(tail)], leaf.torch))
+        try:
+            keys = [self.key(head, leaf.torch, slot.path)]
+            for other in self.shared(slot.path, tail):
+                keys.append(self.key(other, leaf.torch, (*other, *tail)))
+        except _Nameless:
+            return
         if self.infos is None:
-            self.exported(slot, key, shared, leaf.op)
-            return
-        present = [k for k in dict.fromkeys((key, *shared)) if k in self.infos]
-        if present:
-            self.found(slot, present[0], leaf.op)
-            for other in present[1:]:
-                info = self._info(other)
-                note = f"shares its data with {present[0]}"
-                self.add(
-                    Entry(
-                        "alias",
-                        (other, present[0]),
-                        None,
-                        torch_shape=info.shape,
-                        dtype=info.dtype,
-                        note=note,
-                    )
-                )
-            return
-        for magnitude, direction in _weight_norms(key):
-            if magnitude in self.infos and direction in self.infos:
-                self.folded(slot, magnitude, direction, leaf.op)
-                return
-        self.add(Entry("missing", (key,), slot.name, leaf.op, None, slot.shape, slot.dtype))
+            self.exported(slot, keys, leaf.op)
+        elif not self.imported(slot, keys, leaf.op):
+            self.add(Entry("missing", (keys[0],), slot.name, leaf.op, None, slot.shape, slot.dtype))
 
-    def exported(self, slot: Slot, key: str, shared: list[str], op: ops.Op) -> None:
+    def exported(self, slot: Slot, keys: list[str], op: ops.Op) -> None:
         """No checkpoint: the leaf says what torch's tensor will be."""
-        shape = ops.torch_shape(op, slot.shape)
+        key = keys[0]
+        try:
+            shape = op.torch_shape(slot.shape)
+        except ops.ShapeRefused as error:
+            entry = Entry("mismatched", (key,), slot.name, op, None, slot.shape, slot.dtype)
+            self.add(replace(entry, note=f"size mismatch for {key}: {slot.name}: {error}"))
+            return
         self.add(Entry("ok", (key,), slot.name, op, shape, slot.shape, slot.dtype))
-        for other in dict.fromkeys(shared):
-            note = f"shares its data with {key}"
-            entry = Entry("alias", (other, key), None, torch_shape=shape, dtype=slot.dtype)
-            self.add(replace(entry, note=note))
+        for other in dict.fromkeys(keys[1:]):
+            if other != key:
+                self.alias(other, key, shape, slot.dtype)
+
+    def imported(self, slot: Slot, keys: list[str], op: ops.Op) -> bool:
+        """The tensors of a leaf, under all its names; False where there is none."""
+        infos = self.infos or {}
+        present = [key for key in dict.fromkeys(keys) if key in infos]
+        if present:
+            self.found(slot, present[0], op)
+            for other in present[1:]:
+                self.alias(other, present[0], infos[other].shape, infos[other].dtype)
+            return True
+        norms = [pair for key in dict.fromkeys(keys) for pair in weight_norms(key)]
+        norms = [pair for pair in norms if all(name in infos for name in pair)]
+        if norms:
+            self.folded(slot, *norms[0], op)
+        for pair in norms[1:]:
+            for other, kept in zip(pair, norms[0], strict=True):
+                self.alias(other, kept, infos[other].shape, infos[other].dtype)
+        return bool(norms)
+
+    def alias(self, key: str, kept: str, shape: Any, dtype: str) -> None:
+        note = f"shares its data with {kept}"
+        self.add(Entry("alias", (key, kept), None, torch_shape=shape, dtype=dtype, note=note))
 
     def found(self, slot: Slot, key: str, op: ops.Op) -> None:
-        info = self._info(key)
-        try:
-            shape: Any = op.shape(info.shape)
-            reason = "" if shape == slot.shape else f"it would become {shape}"
-        except ops.ShapeRefused as error:
-            reason = str(error)
-        status = "mismatched" if reason else "ok"
-        note = reason and (
-            f"size mismatch for {key}: copying a param with shape {tuple(info.shape)} from "
-            f"checkpoint, the shape in current model is {slot.shape} at {slot.name} ({reason})."
-        )
+        info = (self.infos or {})[key]
+        note = misfit(slot, key, info, op)
+        status = "mismatched" if note else "ok"
         self.add(Entry(status, (key,), slot.name, op, info.shape, slot.shape, info.dtype, note))
 
     def folded(self, slot: Slot, magnitude: str, direction: str, op: ops.Op) -> None:
-        info = self._info(direction)
-        note = f"weight norm of {magnitude} and {direction} is folded: import only"
-        try:
-            fits = op.shape(info.shape) == slot.shape
-        except ops.ShapeRefused:
-            fits = False
-        if not fits:
+        infos = self.infos or {}
+        info, norms = infos[direction], infos[magnitude]
+        note = misfit(slot, direction, info, op)
+        if not note and not is_magnitude(norms.shape, info.shape):
             note = (
-                f"size mismatch for {direction}: copying a param with shape {tuple(info.shape)} "
-                f"from checkpoint, the shape in current model is {slot.shape} at {slot.name}."
+                f"size mismatch for {magnitude}: {tuple(norms.shape)} is no magnitude of the "
+                f"{tuple(info.shape)} of {direction}: one axis of it, or none, is longer than 1."
             )
-        status = "folded" if fits else "mismatched"
+        status = "mismatched" if note else "folded"
+        note = note or f"weight norm of {magnitude} and {direction} is folded: import only"
         keys = (direction, magnitude)
         self.add(Entry(status, keys, slot.name, op, info.shape, slot.shape, info.dtype, note))
 
     def bare(self, slot: Slot) -> None:
         """A parameter directly on a module without a rule: by exact name and shape, or not."""
-        module = slot.path[:-1]
-        while module not in self.structure.layers and module:
-            module = module[:-1]
-        owner = self.structure.layers.get(module)
-        kind = type(owner)
-        key = self.key(module, dotted(slot.path[len(module) :]))
-        built_in = kind.__module__.split(".")[0] == "flax" and not isinstance(owner, _CONTAINERS)
-        if not built_in and self.infos is None:
-            self.exported(slot, key, [], ops.Identity())
+        module = self.module_of(slot.path)
+        kind = type(self.structure.layers.get(module))
+        try:
+            paths = [slot.path, *self.structure.aliases.get(slot.path, ())]
+            keys = [self.name(path) for path in paths]
+        except _Nameless:
             return
-        if built_in or key not in (self.infos or {}):
+        if self.infos is None:
+            self.exported(slot, keys, ops.Identity())
+        elif not self.imported(slot, keys, ops.Identity()):
             where = dotted(module) or "the model itself"
-            self.unknown(
-                [slot],
-                f"{where} ({kind.__module__}.{kind.__qualname__}) holds {slot.path[-1]!r} of shape "
-                f"{slot.shape}, and no rule names it; a bare parameter is found by the exact name "
-                f"{key!r}. Tell with @jaxgroups.convert.register({kind.__name__})",
+            note = (
+                f"{where} ({kind.__module__}.{kind.__qualname__}) holds {str(slot.path[-1])!r} of "
+                f"shape {slot.shape}, and no rule names it; a bare parameter is found by the exact "
+                f"name {keys[0]!r}"
             )
-            return
-        self.found(slot, key, ops.Identity())
+            self.unknown([slot], note, kind)
 
-    def unknown(self, slots: Iterable[Slot], note: str) -> None:
+    def unknown(self, slots: Iterable[Slot], note: str, kind: type | None = None) -> None:
         for slot in slots:
             entry = Entry("unknown", (), slot.name, flax_shape=slot.shape, dtype=slot.dtype)
             self.entries.append(replace(entry, note=note))
-
-    # --- what is left ----------------------------------------------------------------------
-
-    def leftovers(self, ignore: Iterable[str], aliases: Mapping[str, str]) -> None:
-        patterns = [re.compile(pattern) for pattern in ignore]
-        for key, info in (self.infos or {}).items():
-            if key in self.claimed:
-                continue
-            status, note = "unexpected", ""
-            if any(pattern.fullmatch(key) for pattern in patterns):
-                status = "ignored"
-            elif aliases.get(key) in self.claimed:
-                status, note = "alias", f"shares its data with {aliases[key]}"
-            keys = (key, aliases[key]) if status == "alias" else (key,)
-            self.add(Entry(status, keys, None, torch_shape=info.shape, dtype=info.dtype, note=note))
-
-    def ambiguities(self) -> None:
-        """Two leaves may share a tensor only as different parts of it."""
-        for key, entries in list(self.claimed.items()):
-            leaves = [e for e in entries if e.flax and e.status in ("ok", "folded")]
-            parts = [ops.part_of(e.op) for e in leaves]
-            if len(leaves) > 1 and len(set(parts)) < len(parts):
-                paths = ", ".join(str(e.flax) for e in leaves)
-                note = f"{key} is claimed by {paths}"
-                self.entries.append(Entry("ambiguous", (key,), None, note=note))
-
-    def hints(self) -> list[str]:
-        """Near misses: for the message only, never applied."""
-        missing = [e for e in self.entries if e.status == "missing"]
-        free = {e.torch[0]: e.torch_shape for e in self.entries if e.status == "unexpected"}
-        hints = []
-        for wrapper in ("module.", "_orig_mod.", "model."):
-            if missing and all(wrapper + e.torch[0] in free for e in missing):
-                hints.append(f'all keys begin with "{wrapper}": pass prefix="{wrapper}"')
-                return hints
-        for entry in missing[:20]:
-            close = get_close_matches(entry.torch[0], free, n=1, cutoff=0.8)
-            if close:
-                hints.append(f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"')
-        return hints
-
-
-def _as_rule(rule: Any) -> Any:
-    return rule.rule if isinstance(rule, FlattenLinear) else rule
-
-
-class FlattenLinear:
-    """For ``rules=``: a Linear fed by a flattened (C, H, W) feature map, (H, W, C) in Flax."""
-
-    def __init__(self, c: int, h: int, w: int) -> None:
-        self.rule = rules_of.flatten_linear(c, h, w)
-
-
-def _weight_norms(key: str) -> list[tuple[str, str]]:
-    """Torch's two spellings of a weight norm on `key`: (magnitude, direction)."""
-    module, _, leaf = key.rpartition(".")
-    front = f"{module}." if module else ""
-    return [
-        (f"{key}_g", f"{key}_v"),
-        (
-            f"{front}parametrizations.{leaf}.original0",
-            f"{front}parametrizations.{leaf}.original1",
-        ),
-    ]
+            if kind is not None:
+                self.unruled[kind].append(slot)
 
 
 def build(
@@ -282,6 +304,9 @@ def build(
     """The plan that joins a structure with a checkpoint's tensors; None: a plan for export."""
     builder = Builder(structure, infos, names, rules or {}, prefix)
     builder.run()
-    builder.leftovers(ignore, aliases)
-    builder.ambiguities()
-    return Plan(structure.name, builder.entries, hints=builder.hints())
+    if infos is not None:
+        builder.entries += leftovers.unclaimed(infos, aliases, builder.claimed, ignore)
+    builder.entries += leftovers.ambiguous(builder.claimed)
+    builder.entries += leftovers.unused(names, rules or {}, builder.named, builder.ruled)
+    hints = leftovers.hints(builder.entries) + leftovers.rule_hints(builder.unruled)
+    return Plan(structure.name, builder.entries, hints=hints)

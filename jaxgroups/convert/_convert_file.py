@@ -7,17 +7,22 @@ along as ``torch:<key>``. It is stamped: ``jaxgroups.format`` keeps it from bein
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jaxgroups.convert import _move as move
 from jaxgroups.convert._files import Checkpoint, TensorInfo, open_checkpoint, write_safetensors
-from jaxgroups.convert._models import refuse_stamped
+from jaxgroups.convert._fits import check_flax, check_torch
+from jaxgroups.convert._orbax import write_orbax
 from jaxgroups.convert._plan import Plan
+from jaxgroups.convert._read import check_aliases, refuse_stamped
+from jaxgroups.convert._save import check_suffix
 
 STAMP = "jaxgroups.format"
 FLAX = "flax-v1"
-_ASIDE = "torch:"
+ASIDE = "torch:"
+Progress = Callable[[str, int, int], Any] | None
 
 
 def convert_file(
@@ -27,69 +32,76 @@ def convert_file(
     *,
     to: str = "flax",
     key: str | None = None,
+    reader: str | None = None,
     overwrite: bool = False,
-    progress: Callable[[str, int, int], Any] | None = None,
-) -> None:
+    progress: Progress = None,
+) -> list[str]:
     """Write `source` in the other layout to `target`.
 
     Args:
       to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is streamed
-        with a peak memory near the largest tensor; any other name for Flax is an orbax directory.
-      key: where in a nested torch checkpoint the state_dict is.
+        with a peak memory near the largest tensor. For Flax a name without suffix, or with
+        ``.orbax``, is a directory that orbax writes, all of the model at once.
+      key, reader: of a torch checkpoint, as in `open_checkpoint`.
       progress: called with (tensor, bytes done, bytes in all).
 
+    Returns:
+      Sentences on what was folded, and on NaN and infinities among the values.
+
     Raises:
-      ConversionError: an incomplete plan.
+      ConversionError: an incomplete plan, or a source that is not what was planned.
       ValueError: a source that is already in that layout, or was made by another plan.
-      FileExistsError: `target` exists and `overwrite` is not set.
+      CheckpointError: a source that cannot be read; a target that exists without `overwrite`.
     """
     if to not in ("flax", "torch"):
         raise ValueError(f'to must be "flax" or "torch", but got to={to!r}')
-    with open_checkpoint(source, key=key) as opened:
+    orbax = to == "flax" and Path(target).suffix in ("", ".orbax")
+    if not orbax:
+        check_suffix(target)
+    notes = [e.note for e in plan.entries if e.status == "folded"]
+    with open_checkpoint(source, key=key, reader=reader) as opened:
         if to == "flax":
             refuse_stamped(opened)
+            plan.raise_if_incomplete()
+            check_torch(plan, opened)
+            check_aliases(plan, opened)
             tensors = [*move.flax_tensors(plan, opened.read), *_aside(plan, opened)]
             metadata = {
                 STAMP: FLAX,
                 "jaxgroups.plan": digest(plan),
                 "jaxgroups.source_sha256": _sha256(Path(source)),
             }
-            if Path(target).suffix != ".safetensors":
-                _write_orbax(Path(target), tensors, overwrite)
-                return
         else:
             check_stamp(opened, plan)
-            tensors = list(move.torch_tensors(plan, opened.read, _extras(opened)))
+            check_flax(plan, opened)
+            tensors = list(move.torch_tensors(plan, opened.read, extras_of(opened)))
             metadata = {"format": "pt"}
-        infos = [(name, TensorInfo(shape, dtype), data) for name, shape, dtype, data in tensors]
+        noted = [_noting(tensor, notes) for tensor in tensors]
+        if orbax:
+            write_orbax(Path(target), noted, overwrite, ASIDE)
+            return notes
+        infos = [(name, TensorInfo(shape, dtype), data) for name, shape, dtype, data in noted]
         write_safetensors(target, infos, metadata, overwrite=overwrite, progress=progress)
+    return notes
 
 
-def verify_file(source: str | Path, converted: str | Path, plan: Plan, key: str | None = None):
-    """Names of the torch tensors that do not come back bit for bit from `converted`.
+def _noting(tensor: move.Tensor, notes: list[str]) -> move.Tensor:
+    """The same tensor; whatever is not finite in it is noted when it is made."""
+    name, shape, dtype, make = tensor
 
-    Raises:
-      ValueError: `converted` is not a Flax file of this plan.
-    """
-    wrong = []
-    with open_checkpoint(source, key=key) as original, open_checkpoint(converted) as flax:
-        check_stamp(flax, plan)
-        seen = set()
-        for name, _, _, data in move.torch_tensors(plan, flax.read, _extras(flax)):
-            seen.add(name)
-            back, there = data(), original.read(name)
-            same_kind = back.dtype == there.dtype and back.shape == there.shape
-            if not same_kind or back.tobytes() != there.tobytes():
-                wrong.append(name)
-        ignored = {e.torch[0] for e in plan.entries if e.status == "ignored"}
-        wrong += [name for name in original.infos if name not in seen | ignored]
-    return wrong
+    def made() -> Any:
+        array = make()
+        note = move.not_finite(name, array)
+        notes.extend([note] if note else [])
+        return array
+
+    return name, shape, dtype, made
 
 
 def digest(plan: Plan) -> str:
-    """Of what the plan does to the data; reports and warnings do not matter."""
-    bare = Plan("", [e for e in plan.entries if e.status != "ignored"])
-    return hashlib.sha256(bare.to_json().encode()).hexdigest()
+    """Of what the plan does to the data; notes, reports and warnings do not matter."""
+    entries = [replace(e, note="") for e in plan.entries if e.status != "ignored"]
+    return hashlib.sha256(Plan("", entries).to_json().encode()).hexdigest()
 
 
 def check_stamp(source: Checkpoint, plan: Plan) -> None:
@@ -105,36 +117,16 @@ def check_stamp(source: Checkpoint, plan: Plan) -> None:
 def _aside(plan: Plan, source: Checkpoint) -> list[move.Tensor]:
     counters = [e.torch[0] for e in plan.entries if e.status == "counter"]
     return [
-        (_ASIDE + n, source.infos[n].shape, source.infos[n].dtype, lambda n=n: source.read(n))
+        (ASIDE + n, source.infos[n].shape, source.infos[n].dtype, lambda n=n: source.read(n))
         for n in counters
     ]
 
 
-def _extras(source: Checkpoint) -> dict[str, Any]:
-    names = [name for name in source.infos if name.startswith(_ASIDE)]
-    return {name.removeprefix(_ASIDE): source.read(name) for name in names}
+def extras_of(source: Checkpoint) -> dict[str, Any]:
+    names = [name for name in source.infos if name.startswith(ASIDE)]
+    return {name.removeprefix(ASIDE): source.read(name) for name in names}
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_orbax(target: Path, tensors: list[move.Tensor], overwrite: bool) -> None:
-    """A nested dict by Flax path; orbax itself writes aside and renames."""
-    import orbax.checkpoint as ocp  # comes with flax, loaded only for this
-
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists: choose another name or overwrite")
-    tree: dict[str, Any] = {}
-    for name, _, _, data in tensors:
-        if name.startswith(_ASIDE):
-            tree.setdefault("torch", {})[name.removeprefix(_ASIDE)] = data()
-            continue
-        *parts, last = name.split(".")
-        place = tree
-        for part in parts:
-            place = place.setdefault(part, {})
-        place[last] = data()
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(target.absolute(), tree, force=overwrite)

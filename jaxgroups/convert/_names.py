@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from flax import linen as nn
 from flax import nnx
 
 from jaxgroups.convert._structure import Path, Structure, dotted
@@ -11,17 +12,22 @@ Names = Mapping[str, str] | Sequence[tuple[str, str]] | Callable[[str], str] | N
 
 
 def default(structure: Structure, path: Path) -> str:
-    """Dotted path, without the ``layers`` that nnx.Sequential puts between itself and its items."""
-    parts = [
-        part
-        for i, part in enumerate(path)
-        if not (part == "layers" and isinstance(structure.layers.get(path[:i]), nnx.Sequential))
-    ]
+    """Dotted path, and of what lies in a Sequential its number alone, as in torch.
+
+    nnx.Sequential puts ``layers`` between itself and its items, linen's names them ``layers_0``.
+    """
+    parts = []
+    for i, part in enumerate(path):
+        above = structure.layers.get(path[:i])
+        if part == "layers" and isinstance(above, nnx.Sequential):
+            continue
+        number = re.fullmatch(r"layers_(\d+)", str(part))
+        parts.append(number[1] if number and isinstance(above, nn.Sequential) else part)
     return dotted(tuple(parts))
 
 
 def torch_name(structure: Structure, path: Path, names: Names, prefix: str) -> str:
-    """Torch's name of the module (or bare parameter) at a Flax path.
+    """Torch's name of the module, or of the bare parameter, at a Flax path.
 
     `names` is a mapping from Flax paths to torch names, the longest matching path wins and what
     follows it stays; or (regex, replacement) pairs of which exactly one must match the whole
@@ -36,23 +42,38 @@ def torch_name(structure: Structure, path: Path, names: Names, prefix: str) -> s
     elif isinstance(names, Mapping):
         name = _mapped(structure, path, names, name)
     elif names is not None:
-        hits = [(r, to) for r, to in names if re.fullmatch(r, name)]
+        found = [(re.fullmatch(r, name), to) for r, to in names]
+        hits = [(match, to) for match, to in found if match]
         if len(hits) != 1:
+            which = "".join(f" {match.re.pattern!r}" for match, _ in hits)
             raise ValueError(
-                f"{name!r} is matched by {len(hits)} of the names patterns"
-                f"{''.join(f' {r!r}' for r, _ in hits)}, and it must be exactly one"
+                f"{name!r} is matched by {len(hits)} of the names patterns{which}, and it must "
+                "be exactly one"
             )
-        name = re.sub(hits[0][0], hits[0][1], name)
+        match, to = hits[0]
+        name = match.expand(to)
     return prefix + name
 
 
+def bare(path: str) -> str:
+    """A Flax path without the collection that linen puts in front of it."""
+    return path.removeprefix("params.")
+
+
+def told(names: Names, path: Path) -> str | None:
+    """The torch name that a mapping tells for exactly this path."""
+    if callable(names) or not isinstance(names, Mapping):
+        return None
+    return next((to for key, to in names.items() if bare(key) == dotted(path)), None)
+
+
 def _mapped(structure: Structure, path: Path, names: Mapping[str, str], name: str) -> str:
-    table = {key.removeprefix("params."): value for key, value in names.items()}
+    table = {bare(key): value for key, value in names.items()}
     for length in range(len(path), 0, -1):
         head = dotted(path[:length])
         if head in table:
             # the rest is named as usual, from where the named part ends
-            whole, front = default(structure, path), default(structure, path[:length])
-            rest = whole[len(front) :].lstrip(".")
+            front = default(structure, path[:length])
+            rest = name[len(front) :].lstrip(".")
             return ".".join(part for part in (table[head], rest) if part)
     return name

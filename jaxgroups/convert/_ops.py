@@ -14,7 +14,7 @@ exception, folding a weight norm, is import-only and lives in `_plan` as a statu
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -23,11 +23,23 @@ import numpy as np
 Shape = tuple[int, ...]
 
 
+class ShapeRefused(ValueError):
+    """A tensor has not the shape that the operation of its layer needs."""
+
+
 class Op:
-    """An invertible move. ``shape`` gives the Flax shape of a torch shape, or says why not."""
+    """An invertible move of values.
+
+    ``shape`` gives the Flax shape of a torch shape and ``torch_shape`` the way back; both say why
+    where there is none, so that ``forward`` and ``backward`` never see an array they do not fit.
+    """
 
     def shape(self, torch: Shape) -> Shape:
-        """The Flax shape of a torch shape; ValueError where it has none."""
+        """The Flax shape of a torch shape; ShapeRefused where it has none."""
+        raise NotImplementedError
+
+    def torch_shape(self, flax: Shape) -> Shape:
+        """The torch shape of a Flax shape; ShapeRefused where it has none."""
         raise NotImplementedError
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -46,6 +58,9 @@ class Identity(Op):
     def shape(self, torch: Shape) -> Shape:
         return torch
 
+    def torch_shape(self, flax: Shape) -> Shape:
+        return flax
+
     def forward(self, x: np.ndarray) -> np.ndarray:
         return x
 
@@ -59,15 +74,28 @@ class Permute(Op):
 
     axes: Shape
 
+    def __post_init__(self) -> None:
+        _ints(self, "axes")
+        if sorted(self.axes) != list(range(len(self.axes))):
+            raise ValueError(f"{self.axes} are not the axes 0 to {len(self.axes) - 1}, each once")
+
+    @property
+    def inverse(self) -> Shape:
+        return tuple(self.axes.index(i) for i in range(len(self.axes)))
+
     def shape(self, torch: Shape) -> Shape:
         _needs(len(torch) == len(self.axes), self, torch, f"{len(self.axes)} axes")
         return tuple(torch[a] for a in self.axes)
+
+    def torch_shape(self, flax: Shape) -> Shape:
+        _needs(len(flax) == len(self.axes), self, flax, f"{len(self.axes)} axes")
+        return tuple(flax[a] for a in self.inverse)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         return x.transpose(self.axes)
 
     def backward(self, y: np.ndarray) -> np.ndarray:
-        return y.transpose(tuple(int(a) for a in np.argsort(self.axes)))
+        return y.transpose(self.inverse)
 
 
 @dataclass(frozen=True)
@@ -76,9 +104,17 @@ class Flip(Op):
 
     axes: Shape
 
+    def __post_init__(self) -> None:
+        _ints(self, "axes")
+        if len(set(self.axes)) != len(self.axes):
+            raise ValueError(f"an axis is flipped twice in {self.axes}")
+
     def shape(self, torch: Shape) -> Shape:
         _needs(all(a < len(torch) for a in self.axes), self, torch, "an axis more")
         return torch
+
+    def torch_shape(self, flax: Shape) -> Shape:
+        return self.shape(flax)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         return np.flip(x, self.axes)
@@ -95,18 +131,24 @@ class Reshape(Op):
     flax: Shape
 
     def __post_init__(self) -> None:
+        _ints(self, "torch")
+        _ints(self, "flax")
         if prod(self.torch) != prod(self.flax):
             raise ValueError(f"{self.torch} and {self.flax} do not hold the same number of values")
 
     def shape(self, torch: Shape) -> Shape:
-        _needs(torch == self.torch, self, torch, f"{self.torch}")
+        _needs(tuple(torch) == self.torch, self, torch, f"{self.torch}")
         return self.flax
 
+    def torch_shape(self, flax: Shape) -> Shape:
+        _needs(tuple(flax) == self.flax, self, flax, f"{self.flax}")
+        return self.torch
+
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(self.flax)
+        return x.reshape(self.shape(x.shape))
 
     def backward(self, y: np.ndarray) -> np.ndarray:
-        return y.reshape(self.torch)
+        return y.reshape(self.torch_shape(y.shape))
 
 
 @dataclass(frozen=True)
@@ -117,33 +159,60 @@ class FlattenCHW(Op):
     h: int
     w: int
 
+    def __post_init__(self) -> None:
+        for name in ("c", "h", "w"):
+            object.__setattr__(self, name, _int(self, name, getattr(self, name), 1))
+
+    @property
+    def size(self) -> int:
+        return self.c * self.h * self.w
+
     def shape(self, torch: Shape) -> Shape:
-        n = self.c * self.h * self.w
-        _needs(len(torch) == 2 and torch[1] == n, self, torch, f"(out, {n})")
-        return (n, torch[0])
+        fits = len(torch) == 2 and torch[1] == self.size
+        _needs(fits, self, torch, f"(out, {self.size})")
+        return (self.size, torch[0])
+
+    def torch_shape(self, flax: Shape) -> Shape:
+        fits = len(flax) == 2 and flax[0] == self.size
+        _needs(fits, self, flax, f"({self.size}, out)")
+        return (flax[1], self.size)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        chw = x.reshape(-1, self.c, self.h, self.w)
-        return chw.transpose(2, 3, 1, 0).reshape(-1, len(x))
+        flax = self.shape(x.shape)
+        chw = x.reshape(len(x), self.c, self.h, self.w)
+        return chw.transpose(2, 3, 1, 0).reshape(flax)
 
     def backward(self, y: np.ndarray) -> np.ndarray:
-        hwc = y.reshape(self.h, self.w, self.c, -1)
-        return hwc.transpose(3, 2, 0, 1).reshape(y.shape[1], -1)
+        torch = self.torch_shape(y.shape)
+        hwc = y.reshape(self.h, self.w, self.c, torch[0])
+        return hwc.transpose(3, 2, 0, 1).reshape(torch)
 
 
 @dataclass(frozen=True)
 class Part(Op):
-    """One of `count` blocks along axis 0; `join` puts them together again."""
+    """One of `count` equal blocks along axis 0; `join` puts them together again."""
 
     index: int
     count: int
 
+    def __post_init__(self) -> None:
+        for name, least in (("index", 0), ("count", 1)):
+            object.__setattr__(self, name, _int(self, name, getattr(self, name), least))
+        if self.index >= self.count:
+            raise ValueError(f"there is no part {self.index} of {self.count}")
+
     def shape(self, torch: Shape) -> Shape:
-        _needs(bool(torch) and torch[0] % self.count == 0, self, torch, f"{self.count} blocks")
+        fits = bool(torch) and torch[0] % self.count == 0
+        _needs(fits, self, torch, f"{self.count} blocks")
         return (torch[0] // self.count, *torch[1:])
 
+    def torch_shape(self, flax: Shape) -> Shape:
+        _needs(bool(flax), self, flax, "an axis")
+        return (flax[0] * self.count, *flax[1:])
+
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return np.split(x, self.count)[self.index]
+        rows = self.shape(x.shape)[0]
+        return x[self.index * rows : (self.index + 1) * rows]
 
     def backward(self, y: np.ndarray) -> np.ndarray:
         return y  # one block of the tensor: `join` needs them all
@@ -151,14 +220,25 @@ class Part(Op):
 
 @dataclass(frozen=True)
 class Chain(Op):
-    """One operation after the other, from torch to Flax."""
+    """One operation after the other, from torch to Flax; a `Part` can only come first."""
 
     ops: tuple[Op, ...]
+
+    def __post_init__(self) -> None:
+        flat = [o for op in self.ops for o in (op.ops if isinstance(op, Chain) else (op,))]
+        if any(isinstance(op, Part) for op in flat[1:]):
+            raise ValueError(f"a part comes first in a chain, or not at all: {self}")
+        object.__setattr__(self, "ops", tuple(flat))
 
     def shape(self, torch: Shape) -> Shape:
         for op in self.ops:
             torch = op.shape(torch)
         return torch
+
+    def torch_shape(self, flax: Shape) -> Shape:
+        for op in reversed(self.ops):
+            flax = op.torch_shape(flax)
+        return flax
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         for op in self.ops:
@@ -177,47 +257,25 @@ def part_of(op: Op) -> Part | None:
     return first if isinstance(first, Part) else None
 
 
-def torch_shape(op: Op, flax: Shape) -> Shape:
-    """The torch shape whose forward gives `flax`: what the inverse makes of an array like it."""
-    like = op.backward(np.broadcast_to(np.zeros((), np.int8), flax)).shape
-    part = part_of(op)
-    return like if part is None else (like[0] * part.count, *like[1:])
-
-
 def join(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """The tensor whose parts these are, in order."""
     return np.concatenate(list(blocks))
 
 
-class ShapeRefused(ValueError):
-    """A tensor has not the shape that the operation of its layer needs."""
-
-
 def _needs(ok: bool, op: Op, shape: Shape, expected: str) -> None:
     if not ok:
-        raise ShapeRefused(f"{op} needs {expected}, but got shape {shape}")
+        raise ShapeRefused(f"{op} needs {expected}, but got shape {tuple(shape)}")
 
 
-# --- JSON --------------------------------------------------------------------------------------
-
-_KINDS: dict[str, Any] = {
-    c.__name__: c for c in (Identity, Permute, Flip, Reshape, FlattenCHW, Part)
-}
-
-
-def to_json(op: Op) -> Any:
-    """``["Permute", {"axes": [2, 3, 1, 0]}]``, a chain as a list of those."""
-    if isinstance(op, Chain):
-        return ["Chain", [to_json(o) for o in op.ops]]
-    return [type(op).__name__, asdict(op)]  # type: ignore[call-overload]
+def _ints(op: Op, name: str) -> None:
+    """Makes a field a tuple of sizes or axes, or refuses it: plans are read from files."""
+    values = getattr(op, name)
+    if not isinstance(values, (tuple, list)):
+        raise ValueError(f"{type(op).__name__}: {name}={values!r} is no tuple of integers")
+    object.__setattr__(op, name, tuple(_int(op, name, n, 0) for n in values))
 
 
-def from_json(data: Any) -> Op:
-    """Raises ValueError for an operation that is not in the closed set."""
-    kind, fields = data
-    if kind == "Chain":
-        return Chain(tuple(from_json(o) for o in fields))
-    if kind not in _KINDS:
-        raise ValueError(f"unknown operation {kind!r}: expected one of {', '.join(_KINDS)}, Chain")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return _KINDS[kind](**values)
+def _int(op: Op, name: str, value: Any, least: int) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{type(op).__name__}: {name} has {value!r}, not an integer >= {least}")
+    return int(value)

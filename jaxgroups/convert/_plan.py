@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from jaxgroups.convert import _ops as ops
+from jaxgroups.convert import _ops_json as ops_json
+from jaxgroups.convert._files import write_text
 
 Shape = tuple[int, ...]
 FORMAT = "jaxgroups.plan-v1"
 
-# what an entry may be; the first four carry data, the next two are fine, the rest are problems
-GOOD = ("ok", "folded", "counter", "alias", "ignored", "default")
+# what an entry may be; the first four carry data, the fifth is fine, the rest are problems
+GOOD = ("ok", "folded", "counter", "alias", "ignored")
 BAD = ("missing", "unexpected", "mismatched", "ambiguous", "unknown")
 
 
@@ -41,6 +43,11 @@ class ConversionError(ValueError):
         lines += [f"\tunknown layer: {note}" for note in self.unknown]
         lines += [f"\thint: {hint}" for hint in hints]
         super().__init__("\n".join(lines))
+
+    def as_dict(self) -> dict[str, list[str]]:
+        """The problems by kind."""
+        names = ("missing_keys", "unexpected_keys", "mismatched", "ambiguous", "unknown")
+        return {name: getattr(self, name) for name in names}
 
 
 def _listed(title: str, keys: list[str]) -> list[str]:
@@ -113,16 +120,13 @@ class Plan:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The plan as JSON; written to `path` where one is given."""
-        data = {
-            "format": FORMAT,
-            "model": self.model,
-            "entries": [_entry_json(e) for e in self.entries],
-            "warnings": self.warnings,
-            "hints": self.hints,
-        }
-        text = json.dumps(data, indent=1)
+        head = json.dumps({"format": FORMAT, "model": self.model})[1:-1]
+        entries = ",\n".join("  " + json.dumps(_entry_json(e)) for e in self.entries)
+        tail = json.dumps({"warnings": self.warnings, "hints": self.hints})[1:-1]
+        # one line an entry
+        text = f'{{{head}, "entries": [\n{entries}\n], {tail}}}\n'
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(Path(path), text)
         return text
 
     @classmethod
@@ -132,14 +136,24 @@ class Plan:
         Raises:
           ValueError: not a plan, or one with operations outside the closed set.
         """
-        text = str(source)
+        text, where = str(source), ""
         if not text.lstrip().startswith("{"):
-            text = Path(source).read_text(encoding="utf-8")
-        data = json.loads(text)
-        if data.get("format") != FORMAT:
-            raise ValueError(f"not a plan: format is {data.get('format')!r}, expected {FORMAT!r}")
-        entries = [_entry_from_json(e) for e in data["entries"]]
-        return cls(data["model"], entries, data["warnings"], data["hints"])
+            where = f"{source}: "
+            try:
+                text = Path(source).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{where}not a plan, which is text: {error}") from error
+        try:
+            data = json.loads(text)
+            if not isinstance(data, dict) or data.get("format") != FORMAT:
+                found = data.get("format") if isinstance(data, dict) else type(data).__name__
+                raise ValueError(f"its format is {found!r}, expected {FORMAT!r}")
+            entries = [_entry_from_json(e) for e in data["entries"]]
+            texts = [list(map(str, data[name])) for name in ("warnings", "hints")]
+            return cls(str(data["model"]), entries, *texts)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{where}not a plan of jaxgroups: {reason}") from error
 
 
 def _shape(shape: Shape | None) -> str:
@@ -157,9 +171,9 @@ def _entry_json(e: Entry) -> dict[str, Any]:
         "status": e.status,
         "torch": list(e.torch),
         "flax": e.flax,
-        "op": ops.to_json(e.op),
-        "torch_shape": e.torch_shape,
-        "flax_shape": e.flax_shape,
+        "op": ops_json.to_json(e.op),
+        "torch_shape": None if e.torch_shape is None else list(e.torch_shape),
+        "flax_shape": None if e.flax_shape is None else list(e.flax_shape),
         "dtype": e.dtype,
         "note": e.note,
     }
@@ -168,17 +182,42 @@ def _entry_json(e: Entry) -> dict[str, Any]:
 def _entry_from_json(data: dict[str, Any]) -> Entry:
     if data["status"] not in (*GOOD, *BAD):
         raise ValueError(f"unknown status {data['status']!r} in a plan")
-
-    def shape(value: Any) -> Shape | None:
-        return None if value is None else tuple(value)
-
-    return Entry(
+    entry = Entry(
         status=data["status"],
-        torch=tuple(data["torch"]),
-        flax=data["flax"],
-        op=ops.from_json(data["op"]),
-        torch_shape=shape(data["torch_shape"]),
-        flax_shape=shape(data["flax_shape"]),
-        dtype=data["dtype"],
-        note=data["note"],
+        torch=tuple(map(_text, data["torch"])),
+        flax=None if data["flax"] is None else _text(data["flax"]),
+        op=ops_json.from_json(data["op"]),
+        torch_shape=_sizes(data["torch_shape"]),
+        flax_shape=_sizes(data["flax_shape"]),
+        dtype=None if data["dtype"] is None else _text(data["dtype"]),
+        note=_text(data["note"]),
     )
+    return _checked(entry)
+
+
+def _checked(entry: Entry) -> Entry:
+    """An entry that carries data must fit itself: its shapes are what its operation says."""
+    names = {"ok": 1, "folded": 2, "alias": 2, "counter": 1}.get(entry.status)
+    if names is None:
+        return entry
+    if len(entry.torch) != names or (entry.flax is None) != (entry.status in ("alias", "counter")):
+        raise ValueError(f"an entry of status {entry.status!r} with {entry.torch}, {entry.flax}")
+    if entry.torch_shape is None or entry.dtype is None:
+        raise ValueError(f"the entry of {entry.torch[0]!r} lacks its shape or dtype")
+    if entry.flax is not None and entry.op.shape(entry.torch_shape) != entry.flax_shape:
+        raise ValueError(f"the operation of {entry.torch[0]!r} does not give {entry.flax_shape}")
+    return entry
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.80} should be a text")
+    return value
+
+
+def _sizes(value: Any) -> Shape | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or any(type(n) is not int or n < 0 for n in value):
+        raise ValueError(f"{value!r:.80} is no shape")
+    return tuple(value)

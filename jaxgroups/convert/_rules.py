@@ -38,6 +38,7 @@ class Rule:
 
 
 RuleFunction = Callable[[Any, Shapes], "Rule | Mapping[str, Leaf]"]
+_CONTAINERS = (nnx.Module, nnx.List, nnx.Dict, nnx.Sequential, nn.Module, nn.Sequential)
 _RULES: dict[type, RuleFunction] = {}
 
 
@@ -68,6 +69,17 @@ def rule_of(layer: Any) -> RuleFunction | None:
     return None
 
 
+def is_built_in(layer: Any) -> bool:
+    """Whether it is one of Flax's own layers, or of their kind: not a container of layers."""
+    for kind in type(layer).__mro__:
+        if kind in _CONTAINERS:
+            return False
+        # a transformed class (remat, scan) stands before the one that was transformed
+        if kind.__module__.split(".")[0] == "flax" and kind.__module__ != "flax.linen.transforms":
+            return True
+    return False
+
+
 def apply_rule(rule: RuleFunction, layer: Any, shapes: Shapes) -> Rule:
     answer = rule(layer, shapes)
     return answer if isinstance(answer, Rule) else Rule(answer)
@@ -78,15 +90,27 @@ def _kernel(shapes: Shapes, op: Op) -> dict[str, Leaf]:
     return leaves | ({"bias": Leaf("bias")} if "bias" in shapes else {})
 
 
+def _axes(shapes: Shapes, expected: int) -> int:
+    """How many axes the kernel has, which its layer says too: more of them are layers stacked."""
+    kernel = shapes["kernel"]
+    if len(kernel) != expected:
+        raise ValueError(
+            f"its kernel has {len(kernel)} axes, but one such layer has {expected}: layers that "
+            "are stacked (scan, vmap) have no counterpart in torch"
+        )
+    return expected
+
+
 @register(nnx.Conv, nn.Conv, jg_nnx.Layer, jg_linen.Layer)
 def _conv(layer: Any, shapes: Shapes):
     """Also jaxgroups' transposed layers: one permutation for all (see `_layouts`)."""
-    return _kernel(shapes, Permute(layouts.torch_to_flax(len(shapes["kernel"]))))
+    ndim = _axes(shapes, len(layer.kernel_size) + 2)
+    return _kernel(shapes, Permute(layouts.torch_to_flax(ndim)))
 
 
 @register(nnx.ConvTranspose, nn.ConvTranspose)
 def _conv_transpose(layer: Any, shapes: Shapes):
-    ndim = len(shapes["kernel"])
+    ndim = _axes(shapes, len(layer.kernel_size) + 2)
     if layer.transpose_kernel:
         return _kernel(shapes, Permute(layouts.torch_to_flax(ndim)))
     spatial = tuple(range(ndim - 2))
@@ -95,12 +119,20 @@ def _conv_transpose(layer: Any, shapes: Shapes):
 
 @register(nnx.Linear, nn.Dense)
 def _linear(layer: Any, shapes: Shapes):
+    _axes(shapes, 2)
     return _kernel(shapes, Permute((1, 0)))
 
 
 def flatten_linear(c: int, h: int, w: int) -> RuleFunction:
     """Rule for a Linear whose input was flattened from (C, H, W) in torch, (H, W, C) in Flax."""
-    return lambda layer, shapes: _kernel(shapes, FlattenCHW(c, h, w))
+    op = FlattenCHW(c, h, w)
+
+    def rule(layer: Any, shapes: Shapes):
+        if not isinstance(layer, (nnx.Linear, nn.Dense)):
+            raise ValueError("FlattenLinear is for a Linear or Dense layer")
+        return _kernel(shapes, op)
+
+    return rule
 
 
 def _general(kernel: Shape, features: int) -> Op:
@@ -112,11 +144,14 @@ def _general(kernel: Shape, features: int) -> Op:
 
 @register(nnx.LinearGeneral, nn.DenseGeneral)
 def _linear_general(layer: Any, shapes: Shapes):
+    """Whatever order `axis` is given in, Flax sorts it: the kernel has the axes as they stand."""
     features = layer.out_features if isinstance(layer, nnx.LinearGeneral) else layer.features
     count = len(features) if isinstance(features, tuple | list) else 1
+    axes = len(layer.axis) if isinstance(layer.axis, tuple | list) else 1
     batch = layer.batch_axis if isinstance(layer, nnx.LinearGeneral) else layer.batch_dims
     if batch:
         raise ValueError("a general linear layer with batch axes has no counterpart in torch")
+    _axes(shapes, axes + count)
     leaves = {"kernel": Leaf("weight", _general(shapes["kernel"], count))}
     if "bias" in shapes:
         bias = shapes["bias"]
@@ -129,6 +164,7 @@ def _embed(layer: Any, shapes: Shapes):
     return {"embedding": Leaf("weight")}
 
 
+_QKV = ("query", "key", "value")
 _NORM = {"scale": "weight", "bias": "bias"}
 
 
@@ -139,26 +175,19 @@ def _batch_norm(layer: Any, shapes: Shapes):
     return Rule(leaves, torch_only=("num_batches_tracked",))
 
 
-@register(
-    nnx.GroupNorm,
-    nn.GroupNorm,
-    nnx.InstanceNorm,
-    nn.InstanceNorm,
-    nnx.RMSNorm,
-    nn.RMSNorm,
-)
+@register(nnx.GroupNorm, nn.GroupNorm, nnx.InstanceNorm, nn.InstanceNorm)
 def _norm(layer: Any, shapes: Shapes):
-    return {leaf: Leaf(_NORM[leaf]) for leaf in shapes}
+    return {leaf: Leaf(_NORM[leaf]) for leaf in shapes if leaf in _NORM}
 
 
-@register(nnx.LayerNorm, nn.LayerNorm)
+@register(nnx.LayerNorm, nn.LayerNorm, nnx.RMSNorm, nn.RMSNorm)
 def _layer_norm(layer: Any, shapes: Shapes):
     """Over several axes torch has (C, *spatial), channels-last Flax (*spatial, C)."""
 
     def op(shape: Shape) -> Op:
         return Identity() if len(shape) < 2 else Permute((*range(1, len(shape)), 0))
 
-    return {leaf: Leaf(_NORM[leaf], op(shape)) for leaf, shape in shapes.items()}
+    return {leaf: Leaf(_NORM[leaf], op(shape)) for leaf, shape in shapes.items() if leaf in _NORM}
 
 
 @register(nnx.PReLU, nn.PReLU)
@@ -169,12 +198,18 @@ def _prelu(layer: Any, shapes: Shapes):
 
 @register(nnx.MultiHeadAttention, nn.MultiHeadDotProductAttention)
 def _attention(layer: Any, shapes: Shapes):
-    """torch packs query, key and value as thirds of ``in_proj_weight``."""
+    """torch packs query, key and value as thirds of ``in_proj_weight`` where all read alike."""
+    kernels = [shapes[f"{name}.kernel"] for name in _QKV]
+    if len({kernel[1:] for kernel in kernels}) > 1:
+        raise ValueError("fewer heads of keys than of queries have no counterpart in torch")
+    packed = len({kernel[0] for kernel in kernels}) == 1
     leaves: dict[str, Leaf] = {}
-    for index, name in enumerate(("query", "key", "value")):
-        kernel = shapes[f"{name}.kernel"]
-        op = Chain((Part(index, 3), _general(kernel, 2)))
-        leaves[f"{name}.kernel"] = Leaf("in_proj_weight", op)
+    for index, (name, kernel) in enumerate(zip(_QKV, kernels, strict=True)):
+        op = _general(kernel, 2)
+        if packed:
+            leaves[f"{name}.kernel"] = Leaf("in_proj_weight", Chain((Part(index, 3), op)))
+        else:
+            leaves[f"{name}.kernel"] = Leaf(f"{name[0]}_proj_weight", op)
         if f"{name}.bias" in shapes:
             bias = shapes[f"{name}.bias"]
             op = Chain((Part(index, 3), Reshape((prod(bias),), bias)))

@@ -46,14 +46,18 @@ def dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 
+# what layers keep while they run: no checkpoint holds it
+_STATE = (nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.Perturbation)
+
+
 def of_nnx(model: nnx.Module) -> Structure:
-    """Structure of an nnx model; random streams are no part of a checkpoint and left out."""
+    """Structure of an nnx model; random streams and caches are no part of a checkpoint."""
     found = Structure("nnx", type(model).__name__)
     found.layers = {tuple(path): module for path, module in nnx.iter_modules(model)}
     for path, variable in nnx.to_flat_state(nnx.state(model)):
-        if isinstance(variable, nnx.RngState):
+        if isinstance(variable, _STATE):
             continue
-        value = variable.get_value()
+        value = held(variable)
         found.slots.append(Slot(tuple(path), tuple(value.shape), _dtype(value)))
     # a shared object is reported once, under its first path: the others are its aliases
     for group in nnx.find_duplicates(model):
@@ -68,23 +72,42 @@ def of_nnx(model: nnx.Module) -> Structure:
 
 
 def of_linen(module: nn.Module, example: Any, **kwargs: Any) -> Structure:
-    """Structure of a linen module, traced without computing on `example` (arrays or shapes)."""
+    """Structure of a linen module, traced without computing on `example`.
+
+    A tuple is several arguments; arrays and shapes are traced, all else (``train=False``) is not.
+    """
     found = Structure("linen", type(module).__name__)
 
     def note(call: Any, args: Any, kw: Any, context: nn.module.InterceptorContext) -> Any:
         found.layers[tuple(context.module.path)] = context.module
         return call(*args, **kw)
 
-    examples = example if isinstance(example, tuple) else (example,)
+    given = (example if isinstance(example, tuple) else (example,), kwargs)
+    leaves, tree = jax.tree.flatten(given)
+    traced = [hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves]
+
+    def init(arrays: list[Any]) -> Any:
+        rest = iter(arrays)
+        whole = [next(rest) if t else leaf for t, leaf in zip(traced, leaves, strict=True)]
+        positional, named = jax.tree.unflatten(tree, whole)
+        key = jax.random.key(0)
+        return module.init({"params": key, "dropout": key}, *positional, **named)
+
     with nn.intercept_methods(note):
         variables = jax.eval_shape(
-            lambda *a: module.init(jax.random.key(0), *a, **kwargs), *examples
+            init, [leaf for t, leaf in zip(traced, leaves, strict=True) if t]
         )
     variables = nn.meta.unbox(variables)
     for path, value in jax.tree_util.tree_flatten_with_path(variables)[0]:
         collection, *rest = (key.key for key in path)
-        found.slots.append(Slot(tuple(rest), tuple(value.shape), _dtype(value), collection))
+        if collection not in ("cache", "intermediates", "perturbations"):
+            found.slots.append(Slot(tuple(rest), tuple(value.shape), _dtype(value), collection))
     return found
+
+
+def held(leaf: Any) -> Any:
+    """The array of a leaf of nnx's state: a variable's, or (``nnx.data``) the leaf itself."""
+    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
 
 
 def _dtype(value: Any) -> str:

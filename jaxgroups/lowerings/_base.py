@@ -15,12 +15,19 @@ class Lowering:
 
     ``why_not(problem, platform)`` answers None where it takes the problem, else the reason, in
     words for a person. ``apply(problem, lhs, rhs)`` gets arrays of exactly the problem's shapes.
+    `partitionable`: XLA can split what it emits over several devices.
     """
 
     name: str
     summary: str
     why_not: Callable[[ConvProblem, str], str | None]
     apply: Callable[[ConvProblem, jax.Array, jax.Array], jax.Array]
+    partitionable: bool = True
+
+
+def accumulator(view: View) -> str:
+    """The dtype that sums are kept in: float32 for the 16-bit floats, else that of the result."""
+    return "float32" if view.result in ("float16", "bfloat16") else view.result
 
 
 def on_views(
@@ -29,6 +36,7 @@ def on_views(
     why_not: Callable[[View], str | None],
     apply: Callable[[View, jax.Array, jax.Array], jax.Array],
     platforms: tuple[str, ...] | None = None,
+    partitionable: bool = True,
 ) -> Lowering:
     """A lowering that is written on the channels-last views of `_views`.
 
@@ -39,6 +47,8 @@ def on_views(
     def refuse(problem: ConvProblem, platform: str) -> str | None:
         if platforms is not None and platform not in platforms:
             return f"runs on {' and '.join(platforms)} only"
+        if not problem.window_strides:
+            return "no spatial axes"
         if 0 in problem.lhs_shape or 0 in problem.rhs_shape:
             return "an operand is empty"
         view = view_of(problem)
@@ -54,4 +64,4 @@ def on_views(
         result = apply(view, *arrange(problem, view, lhs, rhs))
         return restore(problem, view, result.astype(view.result))
 
-    return Lowering(name, summary, refuse, compute)
+    return Lowering(name, summary, refuse, compute, partitionable)

@@ -12,6 +12,7 @@ lax spells that as a convolution too, with the channels in the place of the batc
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,8 @@ class _View:
     padding: Pairs
     dilation: Ints
     dtype: str
-    result: str  # dtype of the result, in which sums are kept unless it is 16 bits wide
+    result: str  # dtype of the result
+    precision: Any
 
     @property
     def rank(self) -> int:
@@ -93,7 +95,8 @@ def view_of(problem: ConvProblem) -> View | None:
     size, window = tuple(size), tuple(window)
     common = {
         "dtype": problem.dtype,
-        "result": str(problem.preferred_element_type or problem.dtype),
+        "result": problem.preferred_element_type or problem.dtype,
+        "precision": problem.precision,
     }
     g = problem.batch_group_count
     if g == 1 and (problem.feature_group_count > 1 or prod(window) <= prod(out)):
@@ -126,7 +129,7 @@ def view_of(problem: ConvProblem) -> View | None:
             dilation=problem.window_strides,
             **common,
         )
-    if max(problem.rhs_dilation) > 1:
+    if max(problem.rhs_dilation, default=1) > 1:
         return None
     # y stands at q u = p + k d - lo, so p = q u + (K - 1 - k) d - ((K - 1) d - lo)
     return WeightGradient(

@@ -40,4 +40,11 @@ def apply(view: View, first: jax.Array, second: jax.Array) -> jax.Array:
     )
 
 
-LOWERING = on_views("native", "C++ kernels through XLA's FFI", why_not, apply, platforms=("cpu",))
+LOWERING = on_views(
+    "native",
+    "C++ kernels through XLA's FFI",
+    why_not,
+    apply,
+    platforms=("cpu",),
+    partitionable=False,
+)

@@ -35,10 +35,11 @@ What a file must not do, whoever made it:
   was announced and big-endian files are errors. Whether values were changed in place no format here
   can tell: none carries checksums that hold.
 
-What is written is complete or not there: a temporary file in the same directory, read back and
-compared before it takes the name.
+What is written is complete or not there: a file without a name, read back and compared before it
+gets one.
 """
 
+from jaxgroups.convert._files._atomic import write_text as write_text
 from jaxgroups.convert._files._base import Checkpoint as Checkpoint
 from jaxgroups.convert._files._base import CheckpointError as CheckpointError
 from jaxgroups.convert._files._base import TensorInfo as TensorInfo

@@ -6,7 +6,6 @@ in the order of memory under the logical shape: a file that loads and is wrong.
 
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from jaxgroups.convert._files import _dtypes as dtypes
+from jaxgroups.convert._files._atomic import new_file
 from jaxgroups.convert._files._base import CheckpointError, TensorInfo, about
 from jaxgroups.convert._files._header import METADATA, make_header
 from jaxgroups.convert._files._safetensors import SafetensorsCheckpoint
@@ -53,21 +53,12 @@ def write_safetensors(
         sources = list(tensors)
         infos = _checked({name: info for name, info, _ in sources}, len(sources))
         header = make_header(infos, _strings(metadata or {}))
-        _check_free(path, overwrite)
-        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
-        try:
-            with open(temporary, "xb") as file:
-                file.write(header)
-                sums = _write(file, sources, progress)
-                file.flush()
-                os.fsync(file.fileno())
-            _compare(temporary, infos, dict(metadata or {}), sums)
-            _check_free(path, overwrite)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+        with new_file(path, overwrite) as (file, readable):
+            file.write(header)
+            sums = _write(file, sources, progress)
+            file.flush()
+            os.fsync(file.fileno())
+            _compare(readable, infos, dict(metadata or {}), sums)
 
 
 def _checked(infos: dict[str, TensorInfo], count: int) -> dict[str, TensorInfo]:
@@ -89,13 +80,6 @@ def _strings(metadata: Mapping[str, str]) -> Mapping[str, str]:
         if not isinstance(key, str) or not isinstance(value, str):
             raise CheckpointError(f"metadata are strings by name, but got {key!r}: {value!r:.100}")
     return metadata
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise CheckpointError("a directory is in the way: give the name of a file")
-    if not overwrite and os.path.lexists(path):
-        raise CheckpointError("the file is there already: overwrite=True replaces it")
 
 
 def _write(file: BinaryIO, sources: list[Source], progress: Progress | None) -> dict[str, bytes]:
@@ -141,17 +125,3 @@ def _compare(
                     "at fault, so nothing was kept"
                 )
             del data
-
-
-def _sync_directory(directory: Path) -> None:
-    """Makes the new name last; not every system can do that for a directory."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""Single layers: ``python -m benchmarks.ops [layers.csv ...]``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import torch
+
+from benchmarks import commandline, measure, table, text
+from benchmarks.contestants import MODES
+from jaxgroups import _dispatch as dispatch
+
+KINDS = ("torch", "lax", "jaxgroups")
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    about = (
+        "Time of convolutions by PyTorch (both memory layouts), lax and jaxgroups, the forward "
+        "and both gradients. Results are compared with PyTorch's before anything is timed."
+    )
+    parser = commandline.parser("ops", about, MODES)
+    add = parser.add_argument
+    add("tables", nargs="*", type=Path, default=list(table.OWN), help="CSVs; default: our own")
+    add("--match", metavar="REGEX", help="only layers whose model, spelling or family it finds")
+    add(
+        "--implementation",
+        nargs="+",
+        default=[],
+        choices=[*dispatch.names(), "all"],
+        help="also these lowerings of jaxgroups, forced, beside its own choice",
+    )
+    add("--contestants", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
+    add("--dtype", choices=list(measure.TOLERANCE), default="float32", help="default: float32")
+    add(
+        "--limit",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="leave out what would take longer for one call; default: %(default)s",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(argv)
+    try:
+        layers = [layer for path in args.tables for layer in table.read(path)]
+    except table.TableError as error:
+        raise SystemExit(f"not a table of layers: {error}") from error
+    layers = [layer for layer in layers if layer.matches(args.match)]
+    if not layers:
+        raise SystemExit(f"no layer matches {args.match!r}")
+    if args.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    forced = dispatch.names() if "all" in args.implementation else args.implementation
+    names = [*args.contestants, *(f"jaxgroups.{name}" for name in forced)]
+    found = commandline.begin(args)
+    how = commandline.rounds(args)
+    jobs = [
+        partial(measure.layer_row, layer, batch, mode, names, how, args.dtype, args.limit)
+        for mode in args.mode
+        for layer in layers
+        for batch in layer.batches(args.batch)
+    ]
+    print(text.LEGEND)
+    print(text.HEADER)
+    with torch.inference_mode():
+        rows = commandline.run(args, jobs, found)
+    commandline.finish(args, found, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The report as lines of text."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from benchmarks import report
+
+HEADER = (
+    f"{'layer':<48} {'n':>2} {'torch ms':>9}  {'lax':>9} {'jaxgroups':>9} {'by':<14} "
+    f"{'/torch':>6} {'/lax':>6} {'GF/s t':>6} {'GF/s j':>6} {'limit':>5} "
+    f"{'spread':>6} {'others':>6} {'error':>7} {'compile s':>11} {'scratch MB':>13}"
+)
+_LETTER = {"contiguous": "c", "channels_last": "l"}
+LEGEND = (
+    "ms of one call; c or l: torch was faster contiguous or channels last; by: the lowerings "
+    "compiled; GF/s: GFLOP/s of torch and jaxgroups; limit: the least time that the measured "
+    "limits allow over jaxgroups' time; spread: largest middle half over median; others: share of "
+    "the cores that other programs took meanwhile; error: largest, "
+    "against torch; compile and scratch memory: lax, jaxgroups"
+)
+
+
+def _number(value: float | None, width: int, digits: int = 2) -> str:
+    if value is None:
+        return f"{'-':>{width}}"
+    if value >= 100:
+        digits = min(digits, 1)
+    return f"{value:>{width}.{digits}f}"
+
+
+def _percent(value: float | None, width: int) -> str:
+    return f"{'-' if value is None else f'{value:.0%}':>{width}}"
+
+
+def _milliseconds(entry: Mapping | None) -> str:
+    return _number(None if entry is None else entry["seconds"] * 1e3, 9, 3)
+
+
+def row_lines(row: report.Row, limits: Mapping | None = None) -> Iterator[str]:
+    """A line for the row, one for each forced lowering, one for each that took no part."""
+    entries = row["contestants"]
+    torch = [name for name in entries if name.startswith("torch")]
+    best = min(torch, key=lambda name: entries[name]["seconds"], default=None)
+    letter = _LETTER[entries[best]["layout"]] if best else " "
+    lax, ours = entries.get("lax"), entries.get("jaxgroups")
+    ratio, rate = report.ratios(row), report.rates(row) if row["flops"] else {}
+    pair = [e for e in (lax, ours) if e]
+    compiled = "/".join(f"{e['compile_seconds']:.2f}" for e in pair if "compile_seconds" in e)
+    scratch = "/".join(f"{e['temp_bytes'] / 1e6:.1f}" for e in pair if "temp_bytes" in e)
+    share = report.share_of_limit(row, limits)
+    yield (
+        f"{report.label(row)[:48]:<48} {row['batch']:>2} "
+        f"{_milliseconds(entries[best] if best else None)}{letter} "
+        f"{_milliseconds(lax)} {_milliseconds(ours)} "
+        f"{','.join(ours.get('lowerings', ())) if ours else '-':<14} "
+        f"{_number(ratio.get('jaxgroups/torch'), 6)} {_number(ratio.get('jaxgroups/lax'), 6)} "
+        f"{_number(rate.get('torch'), 6, 1)} {_number(rate.get('jaxgroups'), 6, 1)} "
+        f"{_percent(share, 5)} "
+        f"{max((e['spread'] for e in entries.values()), default=0):>6.0%} "
+        f"{_percent(row['others'], 6)} "
+        f"{max((e['error'] for e in entries.values()), default=0):>7.0e} "
+        f"{compiled or '-':>11} {scratch or '-':>13}"
+    )
+    for name, entry in entries.items():
+        if name.startswith("jaxgroups."):
+            yield (
+                f"    {name:<47} {_milliseconds(entry):>34}"
+                f" {_number(ratio.get(f'{name}/torch'), 21)}"
+                f" {_number(ratio.get(f'{name}/lax'), 6)}"
+                f"   compiled in {entry['compile_seconds']:.2f} s"
+            )
+    for name, reason in row["absent"].items():
+        yield f"    {name}: not measured, {reason}"
+
+
+def summary_lines(summary: Iterable[Mapping], limits: Mapping | None = None) -> Iterator[str]:
+    """One line a group: the geometric mean of each ratio, its worst layer, mean GFLOP/s."""
+    previous = None
+    for item in summary:
+        if (item["mode"], item["batch"]) != previous:
+            previous = item["mode"], item["batch"]
+            names = list(item["ratios"])
+            yield ""
+            yield (
+                f"{item['mode']}, batch {item['batch']}: geometric mean (worst) of "
+                + ", ".join(names)
+                + "; GFLOP/s"
+                + (f" of {limits['gflops']:.0f}" if limits else "")
+            )
+        cells = [f"  {item['group']:<24} {item['rows']:>4}"]
+        for name in names:
+            found = item["ratios"].get(name)
+            cell = "-" if found is None else f"{found['mean']:.2f} ({found['worst']:.2f})"
+            cells.append(f"{cell:>18}")
+        cells += [f"{name} {value:.1f}" for name, value in item["gflops"].items()]
+        yield "  ".join(cells)
+        main = item["ratios"].get("jaxgroups/torch")
+        if item["group"] == "all" and main and item["rows"] > 1:
+            yield f"  worst of jaxgroups/torch: {main['worst_layer']}"

@@ -1,0 +1,120 @@
+"""From a torch model's .pth to a running Flax model, back to torch, and file to file.
+
+Without torch installed, the same checkpoint is written from NumPy and no outputs are compared.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+import jaxgroups.nnx as jnn
+from jaxgroups import convert
+
+try:
+    import torch
+except ImportError:
+    torch = None
+    print("torch is not installed: the checkpoint is made of random NumPy weights")
+
+
+class Net(nnx.Module):
+    """Layers are called as in torch; where they are not, load_torch takes names=."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.depthwise = jnn.Conv2d(8, 8, 3, padding=1, groups=8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, momentum=0.9, epsilon=1e-5, rngs=rngs)
+        self.up = jnn.ConvTranspose2d(8, 6, 2, stride=2, groups=2, rngs=rngs)
+        self.head = nnx.Linear(6 * 8 * 10, 5, rngs=rngs)
+
+    def __call__(self, x):
+        y = nnx.relu(self.norm(self.depthwise(x)))
+        return self.head(self.up(y).reshape(len(x), -1))
+
+
+def torch_model():
+    """The same in torch, its BatchNorm with statistics of some data."""
+    layers = {
+        "depthwise": torch.nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        "norm": torch.nn.BatchNorm2d(8),
+        "relu": torch.nn.ReLU(),
+        "up": torch.nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2),
+        "flatten": torch.nn.Flatten(),
+        "head": torch.nn.Linear(6 * 8 * 10, 5),
+    }
+    model = torch.nn.Sequential()
+    for name, layer in layers.items():
+        model.add_module(name, layer)
+    with torch.no_grad():
+        model(torch.randn(16, 8, 4, 5))
+    return model.eval()
+
+
+def numpy_state_dict(rng):
+    """What torch_model's state_dict would hold."""
+    shapes = {
+        **{"depthwise.weight": (8, 1, 3, 3), "depthwise.bias": (8,)},
+        **{f"norm.{name}": (8,) for name in ("weight", "bias", "running_mean", "running_var")},
+        **{"up.weight": (8, 3, 2, 2), "up.bias": (6,)},
+        **{"head.weight": (5, 480), "head.bias": (5,)},
+    }
+    tensors = {name: rng.uniform(0.1, 1, shape).astype("float32") for name, shape in shapes.items()}
+    return tensors | {"norm.num_batches_tracked": np.array(1)}
+
+
+def main(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 8, 4, 5)).astype("float32")  # (N, C, H, W)
+    if torch is not None:
+        theirs = torch_model()
+        checkpoint = folder / "net.pth"
+        torch.save(theirs.state_dict(), checkpoint)
+    else:
+        checkpoint = folder / "net.safetensors"
+        save_file(numpy_state_dict(rng), checkpoint)
+
+    # 1. into a Flax model: every tensor finds its place, or one error tells all that do not
+    rules = {"head": convert.FlattenLinear(6, 8, 10)}  # it reads a flattened (C, H, W) in torch
+    model = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))  # the structure; no weight is computed
+    model, report = convert.load_torch(model, checkpoint, rules=rules)
+    model.eval()
+    print(report.plan.report())
+    y = np.asarray(model(x.transpose(0, 2, 3, 1)))
+    print("output", y.shape)
+    if torch is not None:
+        with torch.no_grad():
+            expected = theirs(torch.from_numpy(x)).numpy()
+        print(f"largest difference to torch: {np.abs(y - expected).max():.1e}")
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+    # 2. and back: the same tensors, bit for bit
+    back = folder / "back.safetensors"
+    convert.save_torch(model, back, extras=report.extras, rules=rules)
+    with convert.open_checkpoint(checkpoint) as one, convert.open_checkpoint(back) as other:
+        assert set(one.infos) == set(other.infos)
+        for name in one.infos:
+            assert one.read(name).tobytes() == other.read(name).tobytes(), name
+        print(len(one.infos), "tensors come back bit for bit")
+
+    # 3. file to file by the same plan, tensor by tensor: as `jaxgroups convert` and `verify` do it
+    flax_file = folder / "flax.safetensors"
+    convert.convert_file(checkpoint, flax_file, report.plan, to="flax")
+    assert convert.verify_file(checkpoint, flax_file, report.plan) == []
+    arrays = load_file(flax_file)
+    print("flax.safetensors holds", ", ".join(sorted(arrays)))
+
+    # 4. that file needs no conversion any more: its names are the Flax paths
+    fresh = Net(nnx.Rngs(1))
+    state = nnx.state(fresh)
+    for path, variable in nnx.to_flat_state(state):
+        variable.set_value(arrays[".".join(map(str, path))])
+    nnx.update(fresh, state)
+    fresh.eval()
+    assert np.array_equal(fresh(x.transpose(0, 2, 3, 1)), y)
+    print("a model filled from it computes the same")
+
+
+with tempfile.TemporaryDirectory() as name:
+    main(Path(name))

@@ -1,0 +1,64 @@
+"""A model by the name of what makes it, without its parameters being computed."""
+
+import importlib
+import inspect
+import sys
+from typing import Any
+
+from flax import linen as nn
+from flax import nnx
+
+
+def model_of(spelled: str, kwargs: dict[str, Any]) -> Any:
+    """What ``pkg.mod:factory`` makes of `kwargs`: an abstract nnx model or a linen module.
+
+    A factory with an argument `rngs` gets one, if `kwargs` has none.
+
+    Raises:
+      ValueError: there is no such factory, or it makes no model; the message says why.
+    """
+    module, colon, name = spelled.partition(":")
+    if not colon or not module or not name:
+        raise ValueError(f"a model is package.module:factory, but got {spelled!r}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the directory that the command was called in
+    try:
+        factory: Any = importlib.import_module(module)
+        for part in name.split("."):
+            factory = getattr(factory, part)
+    except Exception as error:  # whatever somebody's module raises
+        raise ValueError(f"{spelled} cannot be imported: {_said(error)}") from error
+    if isinstance(factory, (nnx.Module, nn.Module)) and not kwargs:
+        return factory
+    if not callable(factory):
+        raise ValueError(f"{spelled} is a {type(factory).__name__}, which makes no model")
+    made: list[Any] = []
+
+    def make() -> Any:
+        given = ({"rngs": nnx.Rngs(0)} if _takes_rngs(factory) else {}) | kwargs
+        made.append(factory(**given))
+        return made[0] if isinstance(made[0], nnx.Module) else None
+
+    try:
+        abstract = nnx.eval_shape(make)
+    except Exception as error:
+        raise ValueError(f"{spelled} with {kwargs} fails: {_said(error)}") from error
+    model = made[0] if abstract is None else abstract
+    if not isinstance(model, (nnx.Module, nn.Module)):
+        kind = type(model).__name__
+        raise ValueError(f"{spelled} makes a {kind}, no flax.nnx.Module or flax.linen.Module")
+    return model
+
+
+def _takes_rngs(factory: Any) -> bool:
+    # of a class not its own signature: Flax's metaclass hides it
+    call = factory.__init__ if isinstance(factory, type) else factory
+    try:
+        return "rngs" in inspect.signature(call).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _said(error: Exception) -> str:
+    first = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -1,0 +1,136 @@
+"""`draw`: a picture of a convolution, that becomes a file, a figure, text or a notebook's cell."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxgroups._spec import ConvSpec
+from jaxgroups.diagrams import _matplotlib as mpl
+from jaxgroups.diagrams import _weights as values_of
+from jaxgroups.diagrams._layout import layout
+from jaxgroups.diagrams._scene import Scene
+from jaxgroups.diagrams._structure import Structure, ordinary, structure
+from jaxgroups.diagrams._text import TextPicture
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn convolution. A notebook shows it, ``print`` prints its text form.
+
+    Attributes: spec; values, the weights as torch keeps them or None; compare, whether the
+    ordinary convolution stands beside a grouped one.
+    """
+
+    spec: ConvSpec
+    values: np.ndarray | None = None
+    compare: bool = True
+    counted: bool = False
+
+    @property
+    def structure(self) -> Structure:
+        """What is drawn, as data, with nothing left out."""
+        return structure(self.spec)
+
+    @property
+    def _ordinary_values(self) -> np.ndarray | None:
+        """1, 2, 3, ... also beside, where they fit; given weights have no ordinary counterpart."""
+        beside = ordinary(self.spec)
+        return values_of.counting(beside) if self.counted and values_of.fits(beside) else None
+
+    def scene(self) -> Scene:
+        """Shapes and texts at their places, before any renderer."""
+        return layout(self.spec, self.values, self.compare, self._ordinary_values)
+
+    def figure(self) -> Any:
+        """A ``matplotlib.figure.Figure``."""
+        return mpl.figure(self.scene())
+
+    def svg(self) -> str:
+        """The picture as SVG, the same bytes each time."""
+        return mpl.render(self.scene(), "svg").decode()
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture: .svg, .png or .pdf.
+
+        Raises:
+          ValueError: another ending.
+          ImportError: matplotlib is not installed.
+        """
+        path = Path(path)
+        content = mpl.render(self.scene(), path.suffix.removeprefix(".").lower())
+        path.write_bytes(content)
+
+    def text(self, width: int = 100) -> str:
+        """The picture in letters, without matplotlib; `width` is that of the terminal."""
+        return self._text().plain(width)
+
+    def _text(self) -> TextPicture:
+        return TextPicture(self.spec, self.values, self.compare, self._ordinary_values)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __rich__(self) -> TextPicture:
+        return self._text()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        bundle = {"text/plain": self.text()}
+        return bundle | ({"image/svg+xml": self.svg()} if mpl.available() else {})
+
+
+def draw(what: Any, *, weights: Any = None, compare: bool = True) -> Picture:
+    """A picture of which channels the filters of a convolution read and write.
+
+        draw(ConvSpec.of("conv2d", 4, 8, 1, groups=2)).save("groups.svg")
+
+    Args:
+      what: a `ConvSpec`, its spelling, or a layer of `jaxgroups.nnx` or `jaxgroups.linen`.
+      weights: write values into the kernels. True: those that an nnx layer holds, for a spec 1,
+        2, 3, ... in torch's order; or an array as the layer keeps it (``spec.weight_shape``).
+      compare: draw the ordinary convolution beside a grouped one.
+
+    Raises:
+      ValueError: an unknown number of channels, weights of another shape or without room.
+      TypeError: neither a spec nor a layer.
+    """
+    spec = spec_of(what)
+    kernel = getattr(what, "kernel", None)
+    counted = weights is True and kernel is None
+    if weights is None or weights is False:
+        return Picture(spec, None, compare)
+    if counted:
+        values_of.check_room(spec)
+        return Picture(spec, values_of.counting(spec), compare, True)
+    given = kernel[...] if weights is True and kernel is not None else weights
+    return Picture(spec, values_of.checked(spec, given), compare)
+
+
+def spec_of(what: Any) -> ConvSpec:
+    """The spec of whatever `draw` takes; layers are known by what they have, not by their type."""
+    if isinstance(what, str):
+        return ConvSpec.parse(what)
+    if isinstance(what, ConvSpec):
+        return what
+    spec: Any = getattr(what, "spec", None)
+    if isinstance(spec, ConvSpec):
+        return spec
+    if callable(spec) and hasattr(what, "out_channels"):  # of linen, a method
+        channels = getattr(what, "in_channels", None)
+        if channels is None:
+            raise ValueError(
+                "this layer learns in_channels from its first input: draw layer.spec(in_channels)"
+            )
+        known: ConvSpec = what.spec(channels)
+        return known
+    raise TypeError(
+        "draw takes a ConvSpec, its spelling or a layer of jaxgroups, but got "
+        f"{type(what).__name__}"
+    )
+
+
+def mimebundle(spec: ConvSpec) -> dict[str, str]:
+    """What a notebook shows of a spec: its picture, where matplotlib is installed."""
+    bundle = {"text/plain": repr(spec)}
+    return bundle | ({"image/svg+xml": Picture(spec).svg()} if mpl.available() else {})

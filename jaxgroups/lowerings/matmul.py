@@ -1,0 +1,88 @@
+"""Patches times kernel: one matrix product a group, all groups in one batched product.
+
+Where a kernel has one tap (1x1) the patches are x itself. The weight gradient is the product of
+the patches with y, summed over the pixels.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxgroups._arithmetic import divisors
+from jaxgroups.lowerings._base import accumulator, on_views
+from jaxgroups.lowerings._taps import OutputPhase, interleave, output_phases, slicer
+from jaxgroups.lowerings._views import Forward, View, WeightGradient
+
+MOST_TAPS = 64
+FEW_CHANNELS, MERGED_CHANNELS = 8, 32
+
+
+def why_not(view: View) -> str | None:
+    if isinstance(view, Forward) and max(view.lhs_dilation) > 1 and max(view.stride) > 1:
+        return "strided and dilated input at once"
+    if jnp.issubdtype(view.dtype, jnp.integer):
+        return "integers, which XLA's matrix product does not vectorise"
+    if view.taps > MOST_TAPS:
+        return f"{view.taps} taps, more than {MOST_TAPS}, to copy"
+    if view.c == view.o == 1:
+        return "one channel in a group, no matrix"
+    return None
+
+
+def _grouped(array: jax.Array, groups: int) -> jax.Array:
+    """(N, *P, g c) -> (g, N P, c)."""
+    array = array.reshape(-1, groups, array.shape[-1] // groups)
+    return jnp.swapaxes(array, 0, 1) if groups > 1 else array.reshape(1, -1, array.shape[-1])
+
+
+def _patches(view: View, phase: OutputPhase, of_tap) -> jax.Array:
+    """(g, N P, taps c)."""
+    parts = [_grouped(of_tap(tap, phase.out), view.groups) for tap in phase.taps]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, -1)
+
+
+def _merged(view: View) -> int:
+    """How many groups share a product, of which the diagonal blocks are kept.
+
+    Rows of a few channels cost more to copy and to multiply than the products thrown away.
+    """
+    if max(view.c, view.o) >= FEW_CHANNELS:
+        return 1
+    return max(
+        m for m in divisors(view.groups) if m == 1 or m * max(view.c, view.o) <= MERGED_CHANNELS
+    )
+
+
+def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
+    dtype = accumulator(view)
+    phases = output_phases(view)
+    of_tap = slicer(view, phases, x)
+
+    def product(a: jax.Array, b: jax.Array, over: tuple[int, int]) -> jax.Array:
+        numbers = (((over[0],), (over[1],)), ((0,), (0,)))
+        return lax.dot_general(a, b, numbers, view.precision, preferred_element_type=dtype)
+
+    if isinstance(view, WeightGradient):
+        m = _merged(view)
+        blocks = replace(view, groups=view.groups // m, c=view.c * m, o=view.o * m)
+        w = product(_patches(blocks, phases[0], of_tap), _grouped(other, blocks.groups), (1, 1))
+        w = w.reshape(blocks.groups, view.taps, m, view.c, m, view.o)
+        w = jnp.diagonal(w, axis1=2, axis2=4)  # (blocks, taps, c, o, m)
+        w = jnp.transpose(w, (1, 2, 0, 4, 3))
+        return w.reshape(*view.kernel, view.c, view.groups * view.o)
+    w = other.reshape(*view.kernel, view.c, view.groups, view.o)
+    parts = []
+    for phase in phases:
+        shape = (view.batch, *phase.out, view.groups * view.o)
+        if not phase.taps or 0 in shape:
+            parts.append(jnp.zeros(shape, dtype))
+            continue
+        rows = jnp.concatenate([w[tap.kernel] for tap in phase.taps], 0)  # (taps c, g, o)
+        y = product(_patches(view, phase, of_tap), jnp.swapaxes(rows, 0, 1), (2, 1))
+        parts.append(jnp.swapaxes(y, 0, 1).reshape(shape))
+    return interleave(view, parts)
+
+
+LOWERING = on_views("matmul", "patches and one batched matrix product", why_not, apply)

@@ -1,0 +1,204 @@
+"""One body of tests over all lowerings: values and both gradients of every case, exact.
+
+The judge of the forward is the NumPy definition; of the gradients lax's own convolution, which
+`test_transforms.py` and the torch suites judge in their turn.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from cases import CASES, TRANSPOSED_GRID
+from helpers import assert_same, distinct, weight_to_last, whole
+
+from jaxgroups import ConvSpec, explain
+from jaxgroups import _dispatch as dispatch
+from jaxgroups import _primitive as primitive
+from jaxgroups._functional import transposed_kernel
+from jaxgroups._problem import problem_of
+from jaxgroups.lowerings import LOWERINGS, shift
+from jaxgroups.lowerings._views import Forward, WeightGradient, view_of
+
+BY_NAME = {lowering.name: lowering for lowering in LOWERINGS}
+FAST = [name for name in BY_NAME if name != "xla"]
+ZEROS = {n: s for n, s in CASES.items() if s.padding_mode == "zeros" and 0 not in s.batch}
+GRID = {str(spec): spec for spec in TRANSPOSED_GRID[::16]}
+LAYOUTS = ("channels_first", "channels_last")
+
+
+def unbatched_as_one(spec):
+    return replace(spec, batch=spec.batch or (1,))
+
+
+def ran(function, name, *operands):
+    """Result of the compiled function, and that it holds operations of the lowering `name`."""
+    lowered = jax.jit(function).lower(*operands)
+    assert f"jaxgroups.{name}" in lowered.as_text(debug_info=True)
+    return lowered.compile()(*operands)
+
+
+def gradients_of(function, lhs, rhs):
+    """The two transposes of a bilinear function, each of the cotangent and the other operand."""
+    return (
+        lambda ct: jax.linear_transpose(lambda lhs: function(lhs, rhs), lhs)(ct)[0],
+        lambda ct: jax.linear_transpose(lambda rhs: function(lhs, rhs), rhs)(ct)[0],
+    )
+
+
+def gradient_problems(problem, lhs, rhs, ct):
+    """The problems that lax's transposes of a problem are."""
+    plain = lambda lhs, rhs: primitive.bind(lhs, rhs, **problem.parameters)  # noqa: E731
+    for gradient in gradients_of(plain, lhs, rhs):
+        convs = [e for e in jax.make_jaxpr(gradient)(ct).eqns if e.primitive is primitive.conv_p]
+        (eqn,) = convs
+        params = {k: v for k, v in eqn.params.items() if k != "implementation"}
+        yield type(problem).of(*(v.aval for v in eqn.invars), params)
+
+
+@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("case", [*ZEROS, *GRID])
+def test_values_and_gradients_are_exact(rng, case, name):
+    spec = unbatched_as_one((ZEROS | GRID)[case])
+    # each layout sees half of the cases, which half differs between the lowerings
+    layout = LAYOUTS[(list(ZEROS | GRID).index(case) + FAST.index(name)) % 2]
+    spec = replace(spec, data_format=layout)
+    problem = problem_of(spec)
+    if BY_NAME[name].why_not(problem, "cpu"):
+        with pytest.raises(ValueError, match=f"implementation='{name}' does not take this"):
+            dispatch.choose(problem, name, "cpu")
+        return
+    x = whole(rng, (*spec.batch, spec.in_channels, *spec.size))
+    w = whole(rng, spec.torch_weight_shape)
+    expected = reference.of_spec(replace(spec, data_format="channels_first"), x, w, None)
+    lhs, rhs = x, w
+    if layout == "channels_last":
+        lhs, rhs, expected = np.moveaxis(x, 1, -1), weight_to_last(w), np.moveaxis(expected, 1, -1)
+    if spec.transposed:
+        rhs = transposed_kernel(spec, jnp.asarray(rhs))
+    lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
+
+    def forced(lhs, rhs):
+        return primitive.compute(problem, lhs, rhs, name)
+
+    assert_same(ran(forced, name, lhs, rhs), expected)
+    ct = whole(rng, expected.shape)
+    plain = gradients_of(lambda *a: primitive.compute(problem, *a, "xla"), lhs, rhs)
+    derived = gradient_problems(problem, lhs, rhs, ct)
+    for ours, lax, of in zip(gradients_of(forced, lhs, rhs), plain, derived, strict=True):
+        takes = BY_NAME[name].why_not(of, "cpu") is None
+        assert_same(ran(ours, name if takes else "", ct), lax(ct))
+
+
+SHAPES = {
+    "depthwise": "conv2d in=48 out=48 kernel=3 padding=1 groups=48 batch=2 size=13x14",
+    "small": "conv2d in=64 out=64 kernel=3 padding=1 groups=16 batch=2 size=13x14",
+    "wide": "conv2d in=64 out=96 kernel=3 stride=2 padding=1 groups=2 batch=2 size=13x14",
+    "1x1": "conv2d in=48 out=32 kernel=1 batch=2 size=13x14",
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "complex64"])
+@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_error_is_no_larger_than_that_of_lax(rng, shape, name, dtype):
+    """Against float64 truth, at most twice lax's own error (plus one rounding of the result)."""
+    spec = replace(ConvSpec.parse(SHAPES[shape]), data_format="channels_last", dtype=dtype)
+    accumulate = "float32" if dtype in ("float16", "bfloat16") else None
+    problem = problem_of(spec, preferred_element_type=accumulate)
+    if BY_NAME[name].why_not(problem, "cpu"):
+        assert (shape, name) in {("wide", "shift"), ("1x1", "shift"), ("depthwise", "matmul")}
+        return
+    lhs, rhs = (
+        jnp.asarray(rng.standard_normal(s)).astype(dtype)
+        for s in (problem.lhs_shape, problem.rhs_shape)
+    )
+    exact = problem_of(replace(spec, dtype="complex128" if dtype == "complex64" else "float64"))
+    truth = primitive.compute(exact, lhs.astype(exact.dtype), rhs.astype(exact.dtype), "xla")
+    ours, lax = (
+        primitive.compute(problem, lhs, rhs, by).astype(exact.dtype) for by in (name, "xla")
+    )
+    size = float(jnp.abs(truth).max())
+    error = lambda y: float(jnp.abs(y - truth).max())  # noqa: E731
+    assert error(ours) <= 2 * error(lax) + float(jnp.finfo("float32").eps) * size
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64"])
+def test_integers_are_exact(rng, dtype):
+    spec = replace(ZEROS["depthwise-x2"], data_format="channels_last", dtype=dtype)
+    problem = problem_of(spec)
+    lhs = jnp.asarray(whole(rng, problem.lhs_shape, dtype, bound=3))
+    rhs = jnp.asarray(whole(rng, problem.rhs_shape, dtype, bound=3))
+    y = ran(lambda *a: primitive.compute(problem, *a, "shift"), "shift", lhs, rhs)
+    assert_same(y, primitive.compute(problem, lhs, rhs, "xla"))
+
+
+def test_a_weight_gradient_of_a_transposed_convolution_exchanges_its_operands(rng):
+    spec = replace(CASES["T-two-groups"], data_format="channels_last")
+    problem = problem_of(spec)
+    lhs, rhs = distinct(rng, problem.lhs_shape), distinct(rng, problem.rhs_shape)
+    ct = distinct(rng, primitive.compute(problem, lhs, rhs, "xla").shape)
+    left, right = gradient_problems(problem, lhs, rhs, ct)
+    assert isinstance(view_of(left), Forward)
+    assert isinstance(view_of(right), WeightGradient)
+    assert view_of(right).exchanged
+
+
+def test_the_form_without_a_view_is_refused():
+    spec = replace(CASES["T-two-groups"], data_format="channels_last")
+    problem = replace(
+        problem_of(spec),
+        batch_group_count=2,
+        feature_group_count=1,
+        lhs_shape=(4, 3, 4, 2),
+        rhs_shape=(3, 2, 2, 6),
+        rhs_dilation=(2, 2),
+    )
+    assert view_of(problem) is None
+    assert BY_NAME["matmul"].why_not(problem, "cpu") == "both operands are dilated"
+
+
+REFUSALS = {
+    ("shift", "1x1-strided"): None,
+    ("shift", "wide-groups"): "more than 8 channels in a group",
+    ("shift", "ordinary"): "groups=1",
+    ("matmul", "depthwise"): "one channel in a group, no matrix",
+    ("matmul", "zero-batch"): "an operand is empty",
+}
+
+
+@pytest.mark.parametrize(("name", "case"), REFUSALS)
+def test_refusals_are_told_in_words(name, case):
+    assert BY_NAME[name].why_not(problem_of(CASES[case]), "cpu") == REFUSALS[name, case]
+
+
+def test_unrolled_terms_are_bounded():
+    spec = ConvSpec.parse("conv2d in=8 out=8 kernel=13 groups=8 batch=1 size=20")
+    reason = BY_NAME["shift"].why_not(problem_of(spec), "cpu")
+    assert reason == f"169 terms, more than {shift.MOST_TERMS}, to unroll"
+
+
+CHOSEN = {
+    "conv2d in=128 out=128 kernel=3 padding=1 groups=128 batch=1 size=56": "shift",
+    "conv2d in=128 out=128 kernel=3 padding=1 groups=32 batch=1 size=56": "shift",
+    "conv2d in=512 out=512 kernel=3 padding=1 groups=32 batch=1 size=14": "matmul",
+    "conv2d in=240 out=480 kernel=1 groups=3 batch=1 size=7": "matmul",
+    "conv2d in=64 out=128 kernel=3 padding=1 batch=1 size=56": "xla",
+}
+
+
+@pytest.mark.parametrize("text", CHOSEN)
+def test_the_chooser_on_cpu_and_elsewhere(text):
+    best = explain(text, platform="cpu")
+    names = [name for name in dispatch.names() if name != "native"]
+    assert best.implementation in ("native", CHOSEN[text])
+    assert list(best.refused) == list(
+        dispatch.names()[: dispatch.names().index(best.implementation)]
+    )
+    assert all(best.refused.values())
+    for platform in ("gpu", "tpu"):
+        elsewhere = explain(text, platform=platform)
+        assert elsewhere.implementation == "xla"
+        assert set(names) - {"xla"} <= set(elsewhere.refused)

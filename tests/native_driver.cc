@@ -49,6 +49,11 @@ bool draw(Sizes& s) {
   s.c = pick(0, 2) == 0 ? 1 : lanes[pick(0, 8)];
   s.o = pick(0, 2) == 0 ? s.c : lanes[pick(0, 12)];
   s.groups = pick(1, s.c * s.o > 32 ? 3 : 37);
+  if (rank == 2 && pick(0, 9) == 0) {  // pixels 4096 bytes apart
+    s.c = 32;
+    s.o = pick(0, 1) ? 32 : 20;
+    s.groups = 32;
+  }
   s.x.push_back(pick(0, 9) == 0 ? 0 : pick(1, 3));
   s.y.push_back(s.x[0]);
   const bool dilated = pick(0, 2) == 0;

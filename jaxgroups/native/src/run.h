@@ -81,7 +81,8 @@ void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& 
     split.block_parts = at_most(blocks, divide_up(wanted, split.row_parts));
   }
   parallel(pool, split.count(), [&](int64_t i) {
-    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, 0, 0, 0, 0};
+    Scratch<T> copied(plan.blocks.spread == Spread::broadcast ? kCopied : 0);
+    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, 0, 0, 0, 0};
     split.fill(i, task);
     kernels.forward(task);
   });
@@ -106,7 +107,8 @@ void run_weight(const Kernels* const* sets, int count, const Pool& pool, Plan& p
   split.row_parts = at_least(1, at_most(split.row_parts, pixels / 256));
   Scratch<T> sums(split.row_parts * size);
   parallel(pool, split.count(), [&](int64_t i) {
-    WeightTask<T> task{&plan.problem, &plan.blocks, x, y, nullptr, 0, 0, 0, 0};
+    Scratch<T> copied(plan.blocks.spread == Spread::broadcast ? 2 * kCopied : 0);
+    WeightTask<T> task{&plan.problem, &plan.blocks, x, y, nullptr, copied.data, 0, 0, 0, 0};
     split.fill(i, task);
     task.w = sums.data + i / split.block_parts * size;
     kernels.weight(task);

@@ -2,6 +2,8 @@
 // shifted by one number so that nothing is aligned, compared with plain loops. The data are small
 // whole numbers, so results are exact. Arguments: how many problems, and the seed.
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 #include <random>
 #include <thread>
 #include <vector>

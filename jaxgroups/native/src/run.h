@@ -2,28 +2,13 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
-#include <new>
 
 #include "packing.h"
 #include "parallel.h"
 #include "plan.h"
+#include "scratch.h"
 
 namespace jaxgroups {
-
-template <class T>
-struct Scratch {
-  explicit Scratch(int64_t count) {
-    const size_t bytes = ((size_t)count * sizeof(T) + 127) / 64 * 64;
-    data = static_cast<T*>(std::aligned_alloc(64, bytes));
-    if (data == nullptr) throw std::bad_alloc();
-  }
-  ~Scratch() { std::free(data); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  T* data;
-};
 
 inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }

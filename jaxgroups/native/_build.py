@@ -82,8 +82,11 @@ def _run(command: list[str]) -> None:
         raise BuildError(f"{shlex.join(command)}\n{done.stderr[-4000:]}")
 
 
-def build(target: Path, flags: str = "") -> Path:
-    """Compile the library to `target`; it appears there whole or not at all."""
+def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
+    """Compile the library to `target`; it appears there whole or not at all.
+
+    `flags` are added to every command, `link` says what is made of the objects.
+    """
     if os.name != "posix":
         raise BuildError("the kernels are built on Linux and macOS only")
     compiler, headers = find_compiler(), find_headers()
@@ -97,16 +100,7 @@ def build(target: Path, flags: str = "") -> Path:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(_run, _commands(compiler, headers, to, flags)))
         objects = [str(path) for path in sorted(to.glob("*.o"))]
-        _run(
-            [
-                *compiler,
-                "-shared",
-                "-pthread",
-                *shlex.split(flags),
-                *objects,
-                "-o",
-                str(to / LIBRARY),
-            ]
-        )
+        how = [*shlex.split(flags), *shlex.split(link)]
+        _run([*compiler, "-std=c++17", "-pthread", *how, *objects, "-o", str(to / LIBRARY)])
         os.replace(to / LIBRARY, target)
     return target

@@ -1,6 +1,7 @@
 // Rows of a forward convolution: cuts them into tiles and picks the kernel of each.
 #pragma once
 
+#include "compact.h"
 #include "forward.h"
 #include "kernels.h"
 #include "pair.h"
@@ -124,17 +125,24 @@ TileKernel<T> pair_kernel_of(const Blocks& b, Shape s, int64_t count, int& width
   return nullptr;
 }
 
+// An image to read: the whole input's, or a copy of some of its channels.
+template <class T>
+struct Image {
+  const T* x;
+  int64_t pixel;  // from a pixel to the next
+  int64_t first;  // channel that comes first
+};
+
 // One phase of one row, or of `two` rows: all tiles, and for each the blocks from `block` on.
 template <class T>
-void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, const Phase& w,
+void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase& d, const Phase& h, const Phase& w,
                  int64_t row, bool two, int64_t block, int64_t block_end) {
   const Problem& p = *task.problem;
   const Blocks& b = *task.blocks;
   const Axis* const axis = p.axis;
-  const int64_t channels = p.groups * p.c, outputs = p.groups * p.o;
+  const int64_t channels = image.pixel, outputs = p.groups * p.o;
   const int64_t lanes = int64_t{b.lanes} * b.vectors;
   const int64_t oh = row % axis[1].out, od = row / axis[1].out % axis[0].out;
-  const int64_t image = row / axis[1].out / axis[0].out;
 
   const int64_t in_d = d.base + od / axis[0].phases * d.stride;
   const int64_t in_h = h.base + oh / axis[1].phases * h.stride;
@@ -143,7 +151,7 @@ void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, con
 
   Tile<T> a;
   const int64_t x_row = axis[2].size * channels, x_depth = axis[1].size * x_row;
-  a.x = task.x + image * axis[0].size * x_depth;
+  a.x = image.x;
   a.c = p.c;
   a.taps = w.taps;
   a.w_row = w.taps * p.c * lanes;
@@ -162,8 +170,8 @@ void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, con
   int width;
   TileKernel<T> kernel = two ? pair_kernel_of<T>(b, shape, w.count, width) : nullptr;
   if (two && kernel == nullptr) {
-    forward_row(task, d, h, w, row, false, block, block_end);
-    forward_row(task, d, h, w, row + h.step, false, block, block_end);
+    forward_row(task, image, d, h, w, row, false, block, block_end);
+    forward_row(task, image, d, h, w, row + h.step, false, block, block_end);
     return;
   }
   if (kernel == nullptr) kernel = kernel_of<T>(b, shape, w.count, width);
@@ -209,7 +217,7 @@ void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, con
     }
     for (int64_t i = block; i < block_end; ++i) {
       const Block part = block_of(p, b, i);
-      a.origin = in_rows + a.first * channels + part.x;
+      a.origin = in_rows + a.first * channels + part.x - image.first;
       a.nx = part.nx;
       a.ny = part.ny;
       a.w = weights + i * per_block;
@@ -225,6 +233,28 @@ void forward_row(const ForwardTask<T>& task, const Phase& d, const Phase& h, con
   }
 }
 
+// Rows [row, row_end) of one image: two rows of each phase at a time, of one depth.
+template <class T>
+void forward_image(const ForwardTask<T>& task, const Image<T>& image, int64_t row,
+                   int64_t row_end, int64_t block, int64_t block_end) {
+  const Axis* const axis = task.problem->axis;
+  const int64_t step = axis[1].phases;
+  while (row < row_end) {
+    const int64_t plane_end = smaller((row / axis[1].out + 1) * axis[1].out, row_end);
+    for (int64_t f = row; f < smaller(row + step, plane_end); ++f) {
+      const Phase& h = axis[1].phase[f % axis[1].out % step];
+      const Phase& d = axis[0].phase[f / axis[1].out % axis[0].out % axis[0].phases];
+      const bool more = f + step < plane_end, two = more && h.dilation == 1;
+      for (int64_t i = 0; i < axis[2].phases; ++i) {
+        const Phase& w = axis[2].phase[i];
+        forward_row(task, image, d, h, w, f, two, block, block_end);
+        if (more && !two) forward_row(task, image, d, h, w, f + step, false, block, block_end);
+      }
+    }
+    row = smaller(row + 2 * step, plane_end);
+  }
+}
+
 template <class T>
 void forward(const ForwardTask<T>& task) {
   const Problem& p = *task.problem;
@@ -233,24 +263,25 @@ void forward(const ForwardTask<T>& task) {
   const int64_t taps = axis[0].kernel * axis[1].kernel * axis[2].kernel;
   const int64_t bytes = taps * p.c * b.lanes * b.vectors * (int64_t)sizeof(T);
   const int64_t together = bytes < kWeights ? kWeights / bytes : 1;
-  for (int64_t block = task.block; block < task.block_end; block += together) {
-    const int64_t block_end = smaller(block + together, task.block_end);
-    const int64_t step = axis[1].phases;
+  const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;
+  const int64_t channels = p.groups * p.c, rows = axis[0].out * axis[1].out;
+  const bool copy = worth_a_copy<T>(b, channels, pixels, p.c);
+  int64_t block_end;
+  for (int64_t block = task.block; block < task.block_end; block = block_end) {
+    block_end = smaller(block + together, task.block_end);
+    if (copy) {  // of one group at a time
+      block_end = smaller(block_end, (block / b.blocks_per_group + 1) * b.blocks_per_group);
+    }
     for (int64_t row = task.row; row < task.row_end;) {
-      // rows of one image and depth, two of each phase
-      const int64_t plane_end = smaller((row / axis[1].out + 1) * axis[1].out, task.row_end);
-      for (int64_t f = row; f < smaller(row + step, plane_end); ++f) {
-        const Phase& h = axis[1].phase[f % axis[1].out % step];
-        const Phase& d = axis[0].phase[f / axis[1].out % axis[0].out % axis[0].phases];
-        const bool two = f + step < plane_end && h.dilation == 1;
-        for (int64_t i = 0; i < axis[2].phases; ++i) {
-          forward_row(task, d, h, axis[2].phase[i], f, two, block, block_end);
-          if (f + step < plane_end && !two) {
-            forward_row(task, d, h, axis[2].phase[i], f + step, false, block, block_end);
-          }
-        }
+      const int64_t n = row / rows, row_end = smaller((n + 1) * rows, task.row_end);
+      Image<T> image{task.x + n * pixels * channels, channels, 0};
+      if (copy) {
+        const int64_t first = block_of(p, b, block).x;
+        copy_channels(image.x + first, pixels, channels, p.c, task.copied);
+        image = {task.copied, p.c, first};
       }
-      row = smaller(row + 2 * step, plane_end);
+      forward_image(task, image, row, row_end, block, block_end);
+      row = row_end;
     }
   }
 }

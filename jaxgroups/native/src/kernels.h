@@ -5,6 +5,9 @@
 
 namespace jaxgroups {
 
+// Numbers of an image's group that a task may copy, see compact.h.
+constexpr int64_t kCopied = 1 << 16;
+
 // Output rows [row, row_end) and blocks [block, block_end) of a forward convolution. A row is one
 // (image, depth, height) of the output, in memory order.
 template <class T>
@@ -14,6 +17,7 @@ struct ForwardTask {
   const T* x;
   const T* w;  // packed, see packing.h
   T* y;
+  T* copied;  // room for kCopied numbers
   int64_t row, row_end, block, block_end;
 };
 
@@ -25,6 +29,7 @@ struct WeightTask {
   const T* x;
   const T* y;
   T* w;
+  T* copied;  // room for twice kCopied numbers
   int64_t row, row_end, block, block_end;
 };
 

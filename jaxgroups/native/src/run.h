@@ -2,28 +2,13 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
-#include <new>
 
 #include "packing.h"
 #include "parallel.h"
 #include "plan.h"
+#include "scratch.h"
 
 namespace jaxgroups {
-
-template <class T>
-struct Scratch {
-  explicit Scratch(int64_t count) {
-    const size_t bytes = ((size_t)count * sizeof(T) + 127) / 64 * 64;
-    data = static_cast<T*>(std::aligned_alloc(64, bytes));
-    if (data == nullptr) throw std::bad_alloc();
-  }
-  ~Scratch() { std::free(data); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  T* data;
-};
 
 inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -81,7 +66,8 @@ void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& 
     split.block_parts = at_most(blocks, divide_up(wanted, split.row_parts));
   }
   parallel(pool, split.count(), [&](int64_t i) {
-    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, 0, 0, 0, 0};
+    Scratch<T> copied(plan.blocks.spread == Spread::broadcast ? kCopied : 0);
+    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, 0, 0, 0, 0};
     split.fill(i, task);
     kernels.forward(task);
   });
@@ -106,7 +92,8 @@ void run_weight(const Kernels* const* sets, int count, const Pool& pool, Plan& p
   split.row_parts = at_least(1, at_most(split.row_parts, pixels / 256));
   Scratch<T> sums(split.row_parts * size);
   parallel(pool, split.count(), [&](int64_t i) {
-    WeightTask<T> task{&plan.problem, &plan.blocks, x, y, nullptr, 0, 0, 0, 0};
+    Scratch<T> copied(plan.blocks.spread == Spread::broadcast ? 2 * kCopied : 0);
+    WeightTask<T> task{&plan.problem, &plan.blocks, x, y, nullptr, copied.data, 0, 0, 0, 0};
     split.fill(i, task);
     task.w = sums.data + i / split.block_parts * size;
     kernels.weight(task);

@@ -35,6 +35,7 @@ struct Strip {
   const int32_t* near;
   int nx, ny;
   bool more;        // the sums are added to what is there
+  bool ahead;       // the next block's lines are asked for
   T* sums;          // [row][channel][tap][vector][lane], steps below
   int64_t sums_row, sums_channel, sums_tap;
 };
@@ -59,6 +60,14 @@ struct Gradient {
         grad[t][v] = load_some(y + (p + t) * a.y_pixel + v * L, some_y[v]);
       });
     });
+    if (S == Spread::lanes && a.ahead) {
+      // the next block passes over the same pixels, one cache line on
+      const int64_t last = rows[Rows - 1] + a.x_pixel * (a.column + p * a.stride) + L;
+      for (int q = 0; q < Outputs; ++q) {
+        prefetch<false>(y, (p + q) * a.y_pixel + L);
+        prefetch<false>(a.x, last + q * a.stride * a.x_pixel);
+      }
+    }
     const int64_t column = a.column + p * a.stride;
     int64_t inside = -1;  // bit q: input pixel q is in the image
     if constexpr (Taps > 1) {

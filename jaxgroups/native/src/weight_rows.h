@@ -75,12 +75,11 @@ StripKernel<T> pick(const Blocks& b, Shape shape, int64_t rows, int64_t channels
 }
 
 template <class T>
-void weight_block(const WeightTask<T>& task, Strip<T> a, int64_t index) {
+void weight_block(const WeightTask<T>& task, Strip<T> a, const Block& part, int64_t index) {
   const Problem& p = *task.problem;
   const Blocks& b = *task.blocks;
   const Axis* const axis = p.axis;
   const int64_t lanes = int64_t{b.lanes} * b.vectors;
-  const Block part = block_of(p, b, index);
   const int64_t kh = axis[1].kernel, kw = axis[2].kernel;
   a.x += part.x;
   a.y += part.y;
@@ -118,35 +117,78 @@ void weight_block(const WeightTask<T>& task, Strip<T> a, int64_t index) {
   }
 }
 
+// Rows [row, row_end), in strips; a.x begins with the image of the first row, a.y with that row.
+template <class T, class F>
+void strips(const WeightTask<T>& task, Strip<T>& a, OutputRow (&rows)[kStrip], int64_t row,
+            int64_t row_end, const F& each) {
+  const Axis* const axis = task.problem->axis;
+  const int64_t plane = axis[0].out * axis[1].out, first_image = row / plane, first_row = row;
+  const int64_t strip = axis[2].out < kStrip ? kStrip / axis[2].out : 1;
+  for (; row < row_end; row += a.count) {
+    a.count = smaller(strip, row_end - row);
+    for (int64_t i = 0; i < a.count; ++i) {
+      const int64_t r = row + i, oh = r % axis[1].out, od = r / axis[1].out % axis[0].out;
+      rows[i] = {(r / plane - first_image) * axis[0].size * a.x_depth,
+                 od * axis[0].stride - axis[0].low, oh * axis[1].stride - axis[1].low,
+                 (r - first_row) * axis[2].out * a.y_pixel};
+    }
+    each();
+    a.more = true;
+  }
+}
+
 template <class T>
 void weight(const WeightTask<T>& task) {
   const Problem& p = *task.problem;
+  const Blocks& b = *task.blocks;
   const Axis* const axis = p.axis;
+  const int64_t channels = p.groups * p.c, outputs = p.groups * p.o;
+  const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;
+  const int64_t plane = axis[0].out * axis[1].out;
+  OutputRow rows[kStrip];
   Strip<T> a;
+  a.rows = rows;
   a.problem = &p;
-  a.x = task.x;
-  a.y = task.y;
-  a.near = task.blocks->near;
-  a.x_pixel = p.groups * p.c;
-  a.x_row = axis[2].size * a.x_pixel;
-  a.x_depth = axis[1].size * a.x_row;
-  a.y_pixel = p.groups * p.o;
+  a.near = b.near;
   a.stride = axis[2].stride;
   a.row_step = axis[1].dilation;
-  OutputRow rows[kStrip];
-  a.rows = rows;
-  const int64_t strip = axis[2].out < kStrip ? kStrip / axis[2].out : 1;
-  for (int64_t row = task.row; row < task.row_end; row += a.count) {
-    a.count = smaller(strip, task.row_end - row);
-    a.more = row > task.row;
-    for (int64_t i = 0; i < a.count; ++i) {
-      const int64_t r = row + i, oh = r % axis[1].out, od = r / axis[1].out % axis[0].out;
-      const int64_t image = r / axis[1].out / axis[0].out;
-      rows[i] = {image * axis[0].size * a.x_depth, od * axis[0].stride - axis[0].low,
-                 oh * axis[1].stride - axis[1].low, r * axis[2].out * a.y_pixel};
+  const auto steps = [&](int64_t x_pixel, int64_t y_pixel) {
+    a.x_pixel = x_pixel;
+    a.x_row = axis[2].size * x_pixel;
+    a.x_depth = axis[1].size * a.x_row;
+    a.y_pixel = y_pixel;
+  };
+  const int64_t width = smaller(p.o, int64_t{b.lanes} * b.vectors);
+  if (worth_a_copy<T>(b, channels, pixels, p.c) && plane * axis[2].out * width <= kCopied) {
+    T* const x = task.copied;
+    T* const y = task.copied + kCopied;
+    for (int64_t i = task.block; i < task.block_end; ++i) {
+      const Block part = block_of(p, b, i);
+      a.more = a.ahead = false;
+      for (int64_t row = task.row, row_end; row < task.row_end; row = row_end) {
+        const int64_t n = row / plane;
+        row_end = smaller((n + 1) * plane, task.row_end);
+        copy_channels(task.x + n * pixels * channels + part.x, pixels, channels, p.c, x);
+        copy_channels(task.y + row * axis[2].out * outputs + part.y,
+                      (row_end - row) * axis[2].out, outputs, part.ny, y);
+        steps(p.c, part.ny);
+        a.x = x;
+        a.y = y;
+        strips(task, a, rows, row, row_end, [&] { weight_block(task, a, {0, 0, part.nx, part.ny}, i); });
+      }
     }
-    for (int64_t i = task.block; i < task.block_end; ++i) weight_block(task, a, i);
+    return;
   }
+  steps(channels, outputs);
+  a.x = task.x + task.row / plane * pixels * channels;
+  a.y = task.y + task.row * axis[2].out * outputs;
+  a.more = false;
+  strips(task, a, rows, task.row, task.row_end, [&] {
+    for (int64_t i = task.block; i < task.block_end; ++i) {
+      a.ahead = i + 1 < task.block_end && pixels * channels * (int64_t)sizeof(T) > kLarge;
+      weight_block(task, a, block_of(p, b, i), i);
+    }
+  });
 }
 
 }  // namespace JG_ISA

@@ -37,7 +37,6 @@ ORDER = [
     "_problem",
     "_jax_private",
     "_plain",
-    "native",
     "lowerings",
     "_dispatch",
     "_primitive",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import jax
 
@@ -35,8 +36,6 @@ def on_views(
     summary: str,
     why_not: Callable[[View], str | None],
     apply: Callable[[View, jax.Array, jax.Array], jax.Array],
-    platforms: tuple[str, ...] | None = None,
-    partitionable: bool = True,
 ) -> Lowering:
     """A lowering that is written on the channels-last views of `_views`.
 
@@ -45,8 +44,6 @@ def on_views(
     """
 
     def refuse(problem: ConvProblem, platform: str) -> str | None:
-        if platforms is not None and platform not in platforms:
-            return f"runs on {' and '.join(platforms)} only"
         if not problem.window_strides:
             return "no spatial axes"
         if 0 in problem.lhs_shape or 0 in problem.rhs_shape:
@@ -59,9 +56,8 @@ def on_views(
         return why_not(view)
 
     def compute(problem: ConvProblem, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-        view = view_of(problem)
-        assert view is not None  # noqa: S101  why_not has spoken
+        view = cast(View, view_of(problem))  # why_not has seen to it
         result = apply(view, *arrange(problem, view, lhs, rhs))
         return restore(problem, view, result.astype(view.result))
 
-    return Lowering(name, summary, refuse, compute, partitionable)
+    return Lowering(name, summary, refuse, compute)

@@ -40,7 +40,7 @@ class _Lax(NamedTuple):
     def __call__(self, *operands: Any) -> Any:
         extra = () if self.aval is None else (self.aval,)
         params = dict(self.params)
-        if isinstance(params["preferred_element_type"], str):
+        if isinstance(params.get("preferred_element_type"), str):
             params["preferred_element_type"] = jnp.dtype(params["preferred_element_type"])
         return self.function(*operands, *extra, **params)
 
@@ -76,7 +76,6 @@ def _by_value(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 def bind(lhs: Any, rhs: Any, implementation: str | None = None, **params: Any) -> jax.Array:
     """``lax.conv_general_dilated(lhs, rhs, **params)`` as `conv_p`; params must be hashable."""
-    params.setdefault("preferred_element_type", None)
     return _rebind(_Lax(lax.conv_general_dilated, _by_value(params)), implementation, lhs, rhs)
 
 

@@ -36,3 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def rng() -> np.random.Generator:
     """Random numbers that JAXGROUPS_SEED repeats; the header prints the seed."""
     return np.random.default_rng(SEED)
+
+
+@pytest.fixture
+def flax_promotion():
+    """Flax's own layers promote ranks and dtypes, which is forbidden above for jaxgroups."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield

@@ -4,6 +4,7 @@ Sizes differ on every axis. A pair says how torch's input becomes Flax's (channe
 and Flax's output torch's.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import jaxgroups.nnx as jnn
 
 torch = pytest.importorskip("torch", reason="torch is NOT installed: no layer is compared with it")
 tnn = torch.nn
+load_file = importlib.import_module("safetensors.torch").load_file
 
 
 def last(x):
@@ -29,6 +31,27 @@ def first(x):
 
 def same(x):
     return x
+
+
+def data(shape):
+    return np.random.default_rng(3).standard_normal(shape)
+
+
+def assert_comes_back(path, state):
+    """A file holds a state_dict bit for bit."""
+    returned = load_file(path)
+    assert returned.keys() == state.keys()
+    for key, tensor in state.items():
+        assert returned[key].dtype == tensor.dtype, key
+        assert returned[key].shape == tensor.shape, key
+        assert returned[key].numpy().tobytes() == tensor.numpy().tobytes(), key
+
+
+class Holder(nnx.Module):
+    """A model of one layer."""
+
+    def __init__(self, layer):
+        self.layer = layer
 
 
 class Pair(NamedTuple):

@@ -53,6 +53,8 @@ def place(prepared, tmp_path, monkeypatch):
 
 
 HOW = ["--model", "net_of_bad_files:Net"]
+PLANNED = ["--to", "flax", "--plan", "plan.json"]
+OVER = ["convert", "good.safetensors", *PLANNED, "--overwrite", "-o", "out.safetensors"]
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -216,16 +218,7 @@ def test_a_full_disk(place, limit, old):
     if old is not None:
         out.write_bytes(old)
     before = sorted(os.listdir(place))
-    arguments = [
-        "convert",
-        "good.safetensors",
-        "--to",
-        "flax",
-        "--plan",
-        "plan.json",
-        "--overwrite",
-    ]
-    code = [sys.executable, "-B", "-c", LIMITED, str(limit), *arguments, "-o", "out.safetensors"]
+    code = [sys.executable, "-B", "-c", LIMITED, str(limit), *OVER]
     done = subprocess.run(code, capture_output=True, text=True, cwd=place, env=environment())
     assert done.returncode == 2, done.stderr
     assert done.stderr == "jaxgroups convert: File too large: out.safetensors\n"
@@ -284,23 +277,8 @@ def test_a_conversion_that_is_ended_leaves_no_half_file(place, signal_, old):
     if old is not None:
         out.write_bytes(old)
     before = sorted(os.listdir(place))
-    arguments = [
-        "convert",
-        "good.safetensors",
-        "--to",
-        "flax",
-        "--plan",
-        "plan.json",
-        "--overwrite",
-    ]
-    code = [sys.executable, "-B", "-c", ENDED, str(int(signal_)), *arguments]
-    done = subprocess.run(
-        [*code, "-o", "out.safetensors"],
-        capture_output=True,
-        text=True,
-        cwd=place,
-        env=environment(),
-    )
+    code = [sys.executable, "-B", "-c", ENDED, str(int(signal_)), *OVER]
+    done = subprocess.run(code, capture_output=True, text=True, cwd=place, env=environment())
     if signal_ == signal.SIGINT:
         assert (done.returncode, done.stderr) == (130, "jaxgroups convert: interrupted\n")
     else:

@@ -13,11 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is NOT installed: there is no
 tnn = torch.nn
 
 
-@pytest.fixture(autouse=True)
-def promotion():
-    """Flax's own layers promote ranks and dtypes, which conftest forbids for jaxgroups."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("flax_promotion")
 
 
 class Theirs(tnn.Module):

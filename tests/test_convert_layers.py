@@ -1,25 +1,26 @@
 """Every kind of layer with torch's weights computes what torch computes, and gives them back."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from flax_twins import PAIRS, Pair, random_state, same, tnn, torch
+from flax_twins import (
+    PAIRS,
+    Holder,
+    Pair,
+    assert_comes_back,
+    data,
+    random_state,
+    same,
+    tnn,
+    torch,
+)
 
 import jaxgroups.convert as jc
 
-load_file = importlib.import_module("safetensors.torch").load_file
-
-
-@pytest.fixture(autouse=True)
-def promotion():
-    """Flax's own layers promote ranks and dtypes, which conftest forbids for jaxgroups."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("flax_promotion")
 
 
 def state_of(pair, directory):
@@ -28,10 +29,6 @@ def state_of(pair, directory):
     path = directory / "model.pth"
     torch.save(module.state_dict(), path)
     return module, path
-
-
-def data(shape):
-    return np.random.default_rng(3).standard_normal(shape)
 
 
 def assert_equal_output(pair, module, flax):
@@ -44,20 +41,6 @@ def assert_equal_output(pair, module, flax):
     assert actual.dtype == expected.dtype == np.float64
     assert np.std(expected) > 0.1
     np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-11)
-
-
-def assert_comes_back(path, state):
-    returned = load_file(path)
-    assert returned.keys() == state.keys()
-    for key, tensor in state.items():
-        assert returned[key].dtype == tensor.dtype, key
-        assert returned[key].shape == tensor.shape, key
-        assert returned[key].numpy().tobytes() == tensor.numpy().tobytes(), key
-
-
-class Holder(nnx.Module):
-    def __init__(self, layer):
-        self.layer = layer
 
 
 class TorchHolder(tnn.Module):

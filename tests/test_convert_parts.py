@@ -1,44 +1,17 @@
 """What is not a layer's kernel alone: bare parameters, weight norm, flatten, layers of others."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from checkpoints import assert_same_tensors, saved
 from flax import nnx
-from flax_twins import random_state, tnn, torch
+from flax_twins import Holder, assert_comes_back, data, random_state, tnn, torch
 
 import jaxgroups.convert as jc
 import jaxgroups.nnx as jnn
 
-load_file = importlib.import_module("safetensors.torch").load_file
-
-
-@pytest.fixture(autouse=True)
-def promotion():
-    """Flax's own layers promote ranks and dtypes, which conftest forbids for jaxgroups."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-def data(shape):
-    return np.random.default_rng(3).standard_normal(shape)
-
-
-def assert_comes_back(path, state):
-    returned = load_file(path)
-    assert returned.keys() == state.keys()
-    for key, tensor in state.items():
-        assert returned[key].dtype == tensor.dtype, key
-        assert returned[key].shape == tensor.shape, key
-        assert returned[key].numpy().tobytes() == tensor.numpy().tobytes(), key
-
-
-class Holder(nnx.Module):
-    def __init__(self, layer):
-        self.layer = layer
+pytestmark = pytest.mark.usefixtures("flax_promotion")
 
 
 # --- what lies directly on a module ---------------------------------------------------------------

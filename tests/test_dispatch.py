@@ -1,5 +1,7 @@
 """The table of lowerings: total, named, and the one that was asked for really ran."""
 
+from dataclasses import replace
+
 import jax
 import pytest
 from cases import CASES
@@ -46,3 +48,17 @@ def test_the_asked_lowering_ran(rng, name):
 def test_an_unknown_name_is_refused_before_anything_runs():
     with pytest.raises(ValueError, match="implementation must be None or one of"):
         dispatch.choose(problem_of(CASES["two-groups"]), "magic")
+
+
+def test_what_cannot_be_split_is_left_out_of_programs_for_several_devices(monkeypatch):
+    whole = replace(LOWERINGS[-1], name="whole", partitionable=False)
+    monkeypatch.setattr(dispatch, "LOWERINGS", (whole, *LOWERINGS))
+    monkeypatch.setattr(dispatch.rules, "why_slower", lambda problem, name, platform: None)
+    problem = problem_of(CASES["two-groups"])
+    assert dispatch.choose(problem, partitioned=False) == (whole, ())
+    chosen, refused = dispatch.choose(problem, partitioned=True)
+    assert chosen.name != "whole"
+    assert refused[0] == ("whole", "a program for several devices, which XLA must split")
+    with pytest.raises(ValueError, match="implementation='whole' does not take this"):
+        dispatch.choose(problem, "whole", partitioned=True)
+    assert dispatch.prefer(problem, "whole", "cpu", True) is chosen

@@ -323,6 +323,20 @@ SHARDED = """
             xe = jax.device_put(x, NamedSharding(explicit, P("batch")))
             we = jax.device_put(w, NamedSharding(explicit, P()))
             np.testing.assert_array_equal(jax.jit(ours)(xe, we), theirs(x, w))
+    # one that cannot be split: left out of the split program, taken inside of shard_map
+    from dataclasses import replace
+    from jaxgroups import _dispatch as dispatch
+    whole = replace(dispatch.LOWERINGS[0], partitionable=False)
+    dispatch.LOWERINGS = (whole, *dispatch.LOWERINGS[1:])
+    x, w = jnp.ones((16, 6, 5, 64)), jnp.ones((3, 3, 1, 64))
+    conv = lambda x, w: jg.conv_general_dilated(x, w, feature_group_count=64, **kw)
+    xs = jax.device_put(x, NamedSharding(mesh, P("batch")))
+    inside = jax.shard_map(conv, mesh=mesh, in_specs=(P("batch"), P()), out_specs=P("batch"))
+    scope = f"jaxgroups.{whole.name}"
+    text = lambda f, *a: jax.jit(f).lower(*a).as_text(debug_info=True)
+    assert scope not in text(conv, xs, w)
+    assert scope in text(inside, x, w)
+    assert scope in text(conv, x, w)
     print("fine")
 """
 

@@ -37,7 +37,7 @@ class TensorCost:
 
 
 @dataclass(frozen=True)
-class CheckpointExplanation:
+class CheckpointExplanation(table.Shown):
     """Answer of `explain` for a checkpoint; ``str()`` is a table, `as_dict` for programs."""
 
     path: str
@@ -61,16 +61,6 @@ class CheckpointExplanation:
     def rendered(self, by: str = "cost") -> table.Report:
         """The table sorted, for rich to print."""
         return table.checkpoint(self, by)
-
-    def text(self, by: str = "cost", width: int = 140) -> str:
-        """The table sorted, without colours."""
-        return table.plain(self.rendered(by), width)
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def __rich__(self) -> table.Report:
-        return self.rendered()
 
 
 def checkpoint(path: str | Path, key: str | None = None) -> CheckpointExplanation:

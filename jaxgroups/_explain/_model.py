@@ -77,7 +77,7 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class ModelExplanation:
+class ModelExplanation(table.Shown):
     """Answer of `explain` for a model; ``str()`` is a table, `as_dict` for programs."""
 
     model: str
@@ -114,16 +114,6 @@ class ModelExplanation:
     def rendered(self, by: str = "cost") -> table.Report:
         """The table sorted, for rich to print."""
         return table.model(self, by)
-
-    def text(self, by: str = "cost", width: int = 140) -> str:
-        """The table sorted, without colours."""
-        return table.plain(self.rendered(by), width)
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def __rich__(self) -> table.Report:
-        return self.rendered()
 
 
 def model(

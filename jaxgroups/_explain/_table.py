@@ -38,6 +38,24 @@ class Report:
             yield Text(line)
 
 
+class Shown:
+    """What is a table for people: as text, and wherever rich prints."""
+
+    def rendered(self, by: str = "cost") -> Report:
+        """The table sorted, for rich to print."""
+        raise NotImplementedError
+
+    def text(self, by: str = "cost", width: int = 140) -> str:
+        """The table sorted, without colours."""
+        return plain(self.rendered(by), width)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __rich__(self) -> Report:
+        return self.rendered()
+
+
 def plain(report: Report, width: int) -> str:
     """What rich prints, without colours."""
     from rich.console import Console

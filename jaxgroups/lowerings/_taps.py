@@ -33,9 +33,8 @@ class Tap:
 
 @dataclass(frozen=True)
 class OutputPhase:
-    """The outputs ``phase + q u`` with ``0 <= q < out``."""
+    """The outputs ``r + q u`` of one ``r``, with ``0 <= q < out``."""
 
-    phase: Ints
     out: Ints
     taps: tuple[Tap, ...]
 
@@ -64,76 +63,64 @@ def output_phases(view: Forward | WeightGradient) -> tuple[OutputPhase, ...]:
             axes.append((-(-(p - r) // u), fit))
         out = tuple(max(n, 0) for n, _ in axes)
         taps = tuple(Tap(*zip(*tap, strict=True)) for tap in product(*(fit for _, fit in axes)))
-        phases.append(OutputPhase(at, out, taps))
+        phases.append(OutputPhase(out, taps))
     return tuple(phases)
 
 
 def slicer(
-    view: Forward | WeightGradient, phases: tuple[OutputPhase, ...], x: jax.Array, axis: int = 1
+    view: Forward | WeightGradient, phases: tuple[OutputPhase, ...], x: jax.Array
 ) -> Callable[[Tap, Ints], jax.Array]:
-    """``slice(tap, out)``: the part of x, from `axis` on spatial, that a tap multiplies.
+    """``slice(tap, out)``: the part of x (N, *size, ...) that a tap multiplies.
 
     x is padded once and split into the phases that are read. The barrier makes XLA keep these as
     arrays: fused into the sum, every term would test each index for the border again.
     """
     read = [(tap, phase.out) for phase in phases for tap in phase.taps]
-    low, high, strides = [], [], []
-    for a, (size, stride) in enumerate(zip(view.size, view.stride, strict=True)):
-        shifts = [(tap.shift[a], out[a]) for tap, out in read]
-        low.append(max(0, -min(i for i, _ in shifts)))
-        high.append(max(i + n for i, n in shifts) * stride - size)
-        strides.append(stride)
-    none = (0, 0, 0)
-    config = [(lo * s, hi, 0) for lo, hi, s in zip(low, high, strides, strict=True)]
-    behind = x.ndim - axis - view.rank
-    config = [none] * axis + config + [none] * behind
-    moved = any(lo or hi for lo, hi, _ in config)
-    padded = lax.pad(x, jnp.zeros((), x.dtype), config) if moved else x
-
-    def split(phase: Ints) -> jax.Array:
-        if max(strides) == 1:
-            return padded
-        start = (0,) * axis + phase + (0,) * behind
-        steps = (1,) * axis + tuple(strides) + (1,) * behind
-        return lax.slice(padded, start, padded.shape, steps)
-
-    sources = {phase: split(phase) for phase in sorted({tap.phase for tap, _ in read})}
-    if moved or max(strides) > 1:
+    low, high = [], []
+    for axis, (size, stride) in enumerate(zip(view.size, view.stride, strict=True)):
+        ends = [(tap.shift[axis], tap.shift[axis] + out[axis]) for tap, out in read]
+        low.append(max(0, -min(start for start, _ in ends)))
+        high.append(max(stop for _, stop in ends) * stride - size)
+    behind = (0,) * (x.ndim - 1 - view.rank)
+    config = [(lo * s, hi, 0) for lo, hi, s in zip(low, high, view.stride, strict=True)]
+    changed = any(lo or hi for lo, hi, _ in config)
+    if changed:
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, *((n, n, n) for n in behind)])
+    strided = max(view.stride) > 1
+    steps = (1, *view.stride, *(1 for _ in behind))
+    sources = {
+        phase: lax.slice(x, (0, *phase, *behind), x.shape, steps) if strided else x
+        for phase in sorted({tap.phase for tap, _ in read})
+    }
+    if changed or strided:
         sources = dict(zip(sources, lax.optimization_barrier(tuple(sources.values())), strict=True))
 
     def of_tap(tap: Tap, out: Ints) -> jax.Array:
         source = sources[tap.phase]
         start = [lo + i for lo, i in zip(low, tap.shift, strict=True)]
         stop = [b + n for b, n in zip(start, out, strict=True)]
-        tail = source.shape[axis + view.rank :]
-        return lax.slice(
-            source,
-            (0,) * axis + tuple(start) + (0,) * behind,
-            source.shape[:axis] + tuple(stop) + tail,
-        )
+        whole = source.shape[1 + view.rank :]
+        return lax.slice(source, (0, *start, *behind), (source.shape[0], *stop, *whole))
 
     return of_tap
 
 
-def interleave(view: Forward, parts: list[jax.Array], axis: int = 1) -> jax.Array:
+def interleave(view: Forward, parts: list[jax.Array]) -> jax.Array:
     """Output phases, in the order of `output_phases`, put together: ``y[q u + r] = part_r[q]``."""
     if len(parts) == 1:
         return parts[0]
-    dilated, rank = view.lhs_dilation, view.rank
-    longest = tuple(-(-n // u) for n, u in zip(view.out, dilated, strict=True))
+    rank = view.rank
+    longest = [-(-n // u) for n, u in zip(view.out, view.lhs_dilation, strict=True)]
+    (batch, *_), tail = parts[0].shape, parts[0].shape[1 + rank :]
     grown = []
     for part in parts:
-        sizes = part.shape[axis : axis + rank]
-        config = [(0, 0, 0)] * part.ndim
-        config[axis : axis + rank] = [(0, n - m, 0) for n, m in zip(longest, sizes, strict=True)]
+        missing = [(0, n - m, 0) for n, m in zip(longest, part.shape[1 : 1 + rank], strict=True)]
+        config = [(0, 0, 0), *missing, *((0, 0, 0) for _ in tail)]
         grown.append(lax.pad(part, jnp.zeros((), part.dtype), config))
-    y = jnp.stack(grown, axis).reshape(*grown[0].shape[:axis], *dilated, *grown[0].shape[axis:])
-    # (..., u1, u2, q1, q2, ...) -> (..., q1, u1, q2, u2, ...)
-    order = list(range(axis))
-    for a in range(rank):
-        order += [axis + rank + a, axis + a]
-    order += range(axis + 2 * rank, y.ndim)
-    y = jnp.transpose(y, order)
-    whole = tuple(n * u for n, u in zip(longest, dilated, strict=True))
-    y = y.reshape(*y.shape[:axis], *whole, *y.shape[axis + 2 * rank :])
-    return lax.slice(y, (0,) * y.ndim, (*y.shape[:axis], *view.out, *y.shape[axis + rank :]))
+    y = jnp.stack(grown, 1).reshape(batch, *view.lhs_dilation, *longest, *tail)
+    # (N, u1, u2, ..., q1, q2, ..., tail) -> (N, q1, u1, q2, u2, ..., tail)
+    pairs = [axis for a in range(1, rank + 1) for axis in (a + rank, a)]
+    y = jnp.transpose(y, (0, *pairs, *range(1 + 2 * rank, y.ndim)))
+    whole = [q * u for q, u in zip(longest, view.lhs_dilation, strict=True)]
+    y = y.reshape(batch, *whole, *tail)
+    return lax.slice(y, (0,) * y.ndim, (batch, *view.out, *tail))

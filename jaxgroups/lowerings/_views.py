@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups import _arithmetic as arithmetic
+from jaxgroups._arithmetic import Pair
 from jaxgroups._problem import ConvProblem, Ints, Pairs
 
 
@@ -93,7 +94,7 @@ def view_of(problem: ConvProblem) -> View | None:
         for u, length, k, s, pad, d in axes
     )
     size, window = tuple(size), tuple(window)
-    common = {
+    common: dict[str, Any] = {
         "dtype": problem.dtype,
         "result": problem.preferred_element_type or problem.dtype,
         "precision": problem.precision,
@@ -115,48 +116,27 @@ def view_of(problem: ConvProblem) -> View | None:
             lhs_dilation=problem.lhs_dilation,
             **common,
         )
-    if max(problem.lhs_dilation, default=1) == 1:
-        return WeightGradient(
-            batch=features,
-            size=size,
-            kernel=out,
-            out=window,
-            groups=g,
-            c=n // g,
-            o=outs // g,
-            stride=problem.rhs_dilation,
-            padding=problem.padding,
-            dilation=problem.window_strides,
-            **common,
-        )
-    if max(problem.rhs_dilation, default=1) > 1:
-        return None
-    # y stands at q u = p + k d - lo, so p = q u + (K - 1 - k) d - ((K - 1) d - lo)
+    common |= {"batch": features, "kernel": out, "groups": g, "dilation": problem.window_strides}
+    lhs, rhs = (size, n // g), (window, outs // g)
+    (x, c), (y, o), stride, padding = lhs, rhs, problem.rhs_dilation, problem.padding
+    exchanged = max(problem.lhs_dilation, default=1) > 1
+    if exchanged:
+        if max(stride) > 1:
+            return None
+        (x, c), (y, o), stride = rhs, lhs, problem.lhs_dilation
+        padding = tuple(map(_exchanged_padding, padding, x, y, out, stride, problem.window_strides))
     return WeightGradient(
-        batch=features,
-        size=window,
-        kernel=out,
-        out=size,
-        groups=g,
-        c=outs // g,
-        o=n // g,
-        stride=problem.lhs_dilation,
-        padding=tuple(
-            ((k - 1) * d - lo, (q - 1) * u + lo + 1 - length)
-            for k, d, (lo, _), q, u, length in zip(
-                out,
-                problem.window_strides,
-                problem.padding,
-                size,
-                problem.lhs_dilation,
-                window,
-                strict=True,
-            )
-        ),
-        dilation=problem.window_strides,
-        exchanged=True,
-        **common,
+        size=x, c=c, out=y, o=o, stride=stride, padding=padding, exchanged=exchanged, **common
     )
+
+
+def _exchanged_padding(pad: Pair, x: int, y: int, k: int, u: int, d: int) -> Pair:
+    """Lengths x and y, of which y was dilated by u: its entry q stands at ``q u = p + j d - lo``.
+
+    So ``p = q u + (k - 1 - j) d - ((k - 1) d - lo)``, with the tap j counted from the other end.
+    """
+    lo, _ = pad
+    return (k - 1) * d - lo, (y - 1) * u + lo + 1 - x
 
 
 def arrange(

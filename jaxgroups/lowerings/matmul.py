@@ -4,6 +4,7 @@ Where a kernel has one tap (1x1) the patches are x itself. The weight gradient i
 the patches with y, summed over the pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax
@@ -12,8 +13,8 @@ from jax import lax
 
 from jaxgroups._arithmetic import divisors
 from jaxgroups.lowerings._base import accumulator, on_views
-from jaxgroups.lowerings._taps import OutputPhase, interleave, output_phases, slicer
-from jaxgroups.lowerings._views import Forward, View, WeightGradient
+from jaxgroups.lowerings._taps import OutputPhase, Tap, interleave, output_phases, slicer
+from jaxgroups.lowerings._views import Forward, Ints, View, WeightGradient
 
 MOST_TAPS = 64
 FEW_CHANNELS, MERGED_CHANNELS = 8, 32
@@ -37,7 +38,7 @@ def _grouped(array: jax.Array, groups: int) -> jax.Array:
     return jnp.swapaxes(array, 0, 1) if groups > 1 else array.reshape(1, -1, array.shape[-1])
 
 
-def _patches(view: View, phase: OutputPhase, of_tap) -> jax.Array:
+def _patches(view: View, phase: OutputPhase, of_tap: Callable[[Tap, Ints], jax.Array]) -> jax.Array:
     """(g, N P, taps c)."""
     parts = [_grouped(of_tap(tap, phase.out), view.groups) for tap in phase.taps]
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, -1)

@@ -23,7 +23,7 @@ def why_not(view: View) -> str | None:
         return "strided and dilated input at once"
     if max(view.c, view.o) > MOST_CHANNELS:
         return f"more than {MOST_CHANNELS} channels in a group"
-    terms = view.taps * view.c * (view.o if isinstance(view, WeightGradient) else 1)
+    terms = view.taps * (1 if isinstance(view, WeightGradient) else view.c)
     if terms > MOST_TERMS:
         return f"{terms} terms, more than {MOST_TERMS}, to unroll"
     if view.groups == 1:

@@ -70,3 +70,7 @@ def convolutions() -> Convolutions:
 def small(features: int = 3) -> Small:
     assert features == 3
     return Small()
+
+
+def by_path(answer):
+    return {row.path: row for row in answer.layers}

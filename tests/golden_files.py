@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 GOLDEN = Path(__file__).parent / "golden"
+PAGES = GOLDEN.parents[1] / "docs" / "pictures"  # what the pages show
 UPDATE = os.environ.get("JAXGROUPS_UPDATE_GOLDEN") == "1"
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from explained_models import Convolutions, Everything, Small, convolutions
+from explained_models import Convolutions, Everything, Small, by_path, convolutions
 from flax import linen as nn
 from flax import nnx
 from jax import lax
@@ -15,8 +15,6 @@ from jax import lax
 import jaxgroups as jg
 import jaxgroups.linen as jln
 import jaxgroups.nnx as jnn
-from jaxgroups import _dispatch as dispatch
-from jaxgroups.lowerings import _base, xla
 
 
 def xla_flops(model, *shapes):
@@ -25,10 +23,6 @@ def xla_flops(model, *shapes):
     function = jax.jit(lambda state, *x: nnx.merge(graph, state)(*x))
     arrays = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
     return function.lower(state, *arrays).compile().cost_analysis()["flops"]
-
-
-def by_path(answer):
-    return {row.path: row for row in answer.layers}
 
 
 # --- totals ---------------------------------------------------------------------------------------
@@ -307,82 +301,6 @@ def test_subclasses_count_once_under_their_name():
             return self.theirs(self.mine(x))
 
     assert [row.layer for row in jg.explain(Model(), (1, 9, 9, 4)).layers] == ["Mine", "Conv2d"]
-
-
-# --- lowerings ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def two_lowerings(monkeypatch):
-    """A lowering for depthwise convolutions only, before XLA's."""
-
-    def why_not(problem, platform):
-        if platform != "cpu":
-            return f"not for {platform}"
-        return None if problem.feature_group_count > 4 else "few groups"
-
-    picky = _base.Lowering("picky", "only many groups", why_not, xla.LOWERING.apply)
-    monkeypatch.setattr(dispatch, "LOWERINGS", (picky, xla.LOWERING))
-
-
-@pytest.mark.usefixtures("two_lowerings")
-def test_lowerings_and_reasons():
-    class Model(nnx.Module):
-        def __init__(self):
-            rngs = nnx.Rngs(0)
-            self.few = jnn.Conv2d(8, 8, 3, padding=1, groups=2, rngs=rngs)
-            self.many = jnn.Conv2d(8, 8, 3, padding=1, groups=8, rngs=rngs)
-            self.asked = jnn.Conv2d(8, 8, 3, padding=1, groups=8, implementation="xla", rngs=rngs)
-            self.own = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=rngs)
-            self.ours = nnx.Conv(
-                8,
-                8,
-                (3, 3),
-                feature_group_count=8,
-                conv_general_dilated=jg.conv_general_dilated,
-                rngs=rngs,
-            )
-
-        def __call__(self, x):
-            return self.ours(self.own(self.asked(self.many(self.few(x)))))
-
-    model = Model()
-    rows = by_path(jg.explain(model, (1, 5, 5, 8)))
-    assert {path: row.implementation for path, row in rows.items()} == {
-        "few": "xla",
-        "many": "picky",
-        "asked": "xla",
-        "own": "xla",
-        "ours": "picky",
-    }
-    assert rows["few"].refused == {"picky": "few groups"}
-    assert rows["many"].refused == rows["asked"].refused == {}
-    assert rows["own"].note == "Flax's own layer; as a layer of jaxgroups: picky"
-    assert rows["ours"].note == ""
-    gpu = by_path(jg.explain(model, (1, 5, 5, 8), platform="gpu"))
-    assert gpu["many"].implementation == "xla"
-    assert gpu["many"].refused == {"picky": "not for gpu"}
-    text = jg.explain(model, (1, 5, 5, 8)).text()
-    assert "not picky, 1 layer: few groups" in text
-    assert "1 layer: Flax's own layer; as a layer of jaxgroups: picky" in text
-    with pytest.raises(ValueError, match="implementation='picky' does not take this convolution"):
-        jg.explain(model, (1, 5, 5, 8), implementation="picky")
-    with pytest.raises(ValueError, match="implementation must be None or one of picky, xla"):
-        jg.explain(model, (1, 5, 5, 8), implementation="magic")
-
-
-def test_flaxs_own_layers_while_lax_is_accelerated():
-    model = nnx.Conv(32, 32, (3, 3), feature_group_count=32, rngs=nnx.Rngs(0))
-    [before] = jg.explain(model, (1, 9, 9, 32), platform="cpu").layers
-    with jg.accelerate():
-        [during] = jg.explain(model, (1, 9, 9, 32), platform="cpu").layers
-        [elsewhere] = jg.explain(model, (1, 9, 9, 32), platform="gpu").layers
-    [after] = jg.explain(model, (1, 9, 9, 32), platform="cpu").layers
-    assert before == after
-    assert (before.implementation, elsewhere.implementation) == ("xla", "xla")
-    assert before.note == f"Flax's own layer; as a layer of jaxgroups: {during.implementation}"
-    assert during.implementation != "xla"
-    assert during.note == ""
 
 
 # --- tracing leaves no trace ----------------------------------------------------------------------

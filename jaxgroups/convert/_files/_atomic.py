@@ -63,11 +63,14 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+_THERE = "the file is there already: overwrite=True, or --overwrite, replaces it"
+
+
 def check_free(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise CheckpointError("a directory is in the way: give the name of a file")
     if not overwrite and os.path.lexists(path):
-        raise CheckpointError("the file is there already: overwrite=True replaces it")
+        raise CheckpointError(_THERE)
 
 
 def _unnamed(directory: Path) -> int | None:
@@ -94,7 +97,7 @@ def _name(descriptor: int, path: Path, overwrite: bool) -> None:
         if overwrite:
             os.replace(hidden, path)
     except FileExistsError as error:
-        raise CheckpointError("the file is there already: overwrite=True replaces it") from error
+        raise CheckpointError(_THERE) from error
     finally:
         if overwrite:
             hidden.unlink(missing_ok=True)

@@ -48,12 +48,21 @@ def gradients_of(function, lhs, rhs):
     )
 
 
+def convolutions(jaxpr):
+    """Equations of our primitive, also within the calls that newer JAX keeps."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is primitive.conv_p:
+            yield eqn
+        for inner in eqn.params.values():
+            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                yield from convolutions(getattr(inner, "jaxpr", inner))
+
+
 def gradient_problems(problem, lhs, rhs, ct):
     """The problems that lax's transposes of a problem are."""
     plain = lambda lhs, rhs: primitive.bind(lhs, rhs, **problem.parameters)  # noqa: E731
     for gradient in gradients_of(plain, lhs, rhs):
-        convs = [e for e in jax.make_jaxpr(gradient)(ct).eqns if e.primitive is primitive.conv_p]
-        (eqn,) = convs
+        (eqn,) = convolutions(jax.make_jaxpr(gradient)(ct).jaxpr)
         params = {k: v for k, v in eqn.params.items() if k != "implementation"}
         yield type(problem).of(*(v.aval for v in eqn.invars), params)
 

@@ -192,7 +192,11 @@ def test_unrolled_terms_are_bounded():
 CHOSEN = {
     "conv2d in=128 out=128 kernel=3 padding=1 groups=128 batch=1 size=56": "shift",
     "conv2d in=128 out=128 kernel=3 padding=1 groups=32 batch=1 size=56": "shift",
+    "conv2d in=256 out=256 kernel=3 padding=1 groups=32 batch=4 size=28": "shift",
     "conv2d in=512 out=512 kernel=3 padding=1 groups=32 batch=1 size=14": "matmul",
+    "conv2d in=48 out=48 kernel=3 padding=1 groups=2 batch=1 size=56": "matmul",
+    "conv2d in=48 out=48 kernel=3 padding=1 groups=2 batch=4 size=56": "xla",
+    "conv2d in=16 out=16 kernel=3 padding=1 groups=2 batch=1 size=56": "matmul",
     "conv2d in=240 out=480 kernel=1 groups=3 batch=1 size=7": "matmul",
     "conv2d in=64 out=128 kernel=3 padding=1 batch=1 size=56": "xla",
 }

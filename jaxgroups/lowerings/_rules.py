@@ -1,16 +1,23 @@
 """Where a lowering that takes a problem is slower than a later one in the table: it stands back.
 
-Numbers from measurements on CPUs (`python -m benchmarks.ops`, forward and both gradients of the
-layers in benchmarks/), each the border beyond which the lowering lost on most layers.
+The borders are numbers from ``python -m benchmarks.ops benchmarks/layers.csv --implementation shift
+matmul``, where the two cross over the groups of ResNeXt and RegNet; all depthwise layers are far
+from any of them.
 """
 
-from jaxgroups._problem import ConvProblem
-from jaxgroups.lowerings._views import WeightGradient, view_of
+from math import prod
 
-# shift: the innermost loop runs over the groups, so they must fill vector registers
-LEAST_LANES = 16
-# ... and the sum grows with c and o of a group, which a matrix product does better
-MOST_SHIFTED = 4
+import numpy as np
+
+from jaxgroups._problem import ConvProblem
+from jaxgroups.lowerings._views import Forward, View, view_of
+
+# shift, by (most channels of a group, least groups: the innermost loop runs over these)
+FORWARD = (8, 3)
+GRADIENTS = (4, 16)  # of weights, and of inputs through a stride
+# matmul, forward: bytes of patches, beyond which every call gets fresh pages from the system;
+# XLA's gradients are so slow that theirs may be larger
+MOST_PATCHES = 16 << 20
 
 
 def why_slower(problem: ConvProblem, name: str, platform: str) -> str | None:
@@ -22,15 +29,25 @@ def why_slower(problem: ConvProblem, name: str, platform: str) -> str | None:
     view = view_of(problem)
     if view is None:
         return None
-    if view.groups == 1 and (view.taps > 1 or view.rank != 2):
+    if view.groups == 1 and view.taps > 1:
         return "groups=1, where XLA's own is as fast"
-    if name == "shift" and view.c * view.o > 1:
-        if isinstance(view, WeightGradient):
-            return (
-                "a weight gradient of several channels in a group, where a matrix product is faster"
-            )
-        if view.groups < LEAST_LANES:
-            return f"{view.groups} groups, fewer than {LEAST_LANES}, in the innermost loop"
-        if max(view.c, view.o) > MOST_SHIFTED:
-            return f"more than {MOST_SHIFTED} channels in a group, where a matrix product is faster"
+    if name == "shift":
+        return _short_lanes(view) if view.c * view.o > 1 else None
+    size = view.batch * prod(view.out) * view.taps * view.groups * view.c
+    size *= np.dtype(view.dtype).itemsize
+    if _plain(view) and view.taps > 1 and size > MOST_PATCHES:
+        return f"patches of {size >> 20} MiB, more than {MOST_PATCHES >> 20}, to write and read"
+    return None
+
+
+def _plain(view: View) -> bool:
+    return isinstance(view, Forward) and max(view.lhs_dilation) == 1
+
+
+def _short_lanes(view: View) -> str | None:
+    channels, groups = FORWARD if _plain(view) else GRADIENTS
+    if max(view.c, view.o) > channels:
+        return f"more than {channels} channels in a group, where a matrix product is faster"
+    if view.groups < groups:
+        return f"{view.groups} groups, fewer than {groups}, in the innermost loop"
     return None

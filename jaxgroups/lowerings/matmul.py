@@ -5,19 +5,16 @@ the patches with y, summed over the pixels.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._arithmetic import divisors
 from jaxgroups.lowerings._base import accumulator, on_views
 from jaxgroups.lowerings._taps import OutputPhase, Tap, interleave, output_phases, slicer
 from jaxgroups.lowerings._views import Forward, Ints, View, WeightGradient
 
 MOST_TAPS = 64
-FEW_CHANNELS, MERGED_CHANNELS = 8, 32
 
 
 def why_not(view: View) -> str | None:
@@ -44,18 +41,6 @@ def _patches(view: View, phase: OutputPhase, of_tap: Callable[[Tap, Ints], jax.A
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, -1)
 
 
-def _merged(view: View) -> int:
-    """How many groups share a product, of which the diagonal blocks are kept.
-
-    Rows of a few channels cost more to copy and to multiply than the products thrown away.
-    """
-    if max(view.c, view.o) >= FEW_CHANNELS:
-        return 1
-    return max(
-        m for m in divisors(view.groups) if m == 1 or m * max(view.c, view.o) <= MERGED_CHANNELS
-    )
-
-
 def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
     dtype = accumulator(view)
     phases = output_phases(view)
@@ -66,13 +51,8 @@ def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
         return lax.dot_general(a, b, numbers, view.precision, preferred_element_type=dtype)
 
     if isinstance(view, WeightGradient):
-        m = _merged(view)
-        blocks = replace(view, groups=view.groups // m, c=view.c * m, o=view.o * m)
-        w = product(_patches(blocks, phases[0], of_tap), _grouped(other, blocks.groups), (1, 1))
-        w = w.reshape(blocks.groups, view.taps, m, view.c, m, view.o)
-        w = jnp.diagonal(w, axis1=2, axis2=4)  # (blocks, taps, c, o, m)
-        w = jnp.transpose(w, (1, 2, 0, 4, 3))
-        return w.reshape(*view.kernel, view.c, view.groups * view.o)
+        w = product(_patches(view, phases[0], of_tap), _grouped(other, view.groups), (1, 1))
+        return jnp.moveaxis(w, 0, 1).reshape(*view.kernel, view.c, view.groups * view.o)
     w = other.reshape(*view.kernel, view.c, view.groups, view.o)
     parts = []
     for phase in phases:

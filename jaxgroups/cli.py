@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import jaxgroups
-from jaxgroups import _cli_convert, _cli_diagram, _cli_explain
+from jaxgroups import _cli_convert, _cli_diagram, _cli_doctor, _cli_explain
 from jaxgroups import _experiment as groups_experiment
 
 
@@ -39,6 +39,7 @@ def _run(argv: Sequence[str] | None) -> int:
     explain = _cli_explain.add_to(commands)
     diagram = _cli_diagram.add_to(commands)
     _cli_convert.add_to(commands)
+    _cli_doctor.add_to(commands)
     for command in (experiment, explain, diagram):
         command.add_argument("--json", action="store_true", help="print data instead of text")
     arguments = parser.parse_args(argv)

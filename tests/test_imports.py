@@ -37,6 +37,7 @@ ORDER = [
     "_problem",
     "_jax_private",
     "_plain",
+    "native",
     "lowerings",
     "_dispatch",
     "_primitive",

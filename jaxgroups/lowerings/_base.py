@@ -36,14 +36,18 @@ def on_views(
     summary: str,
     why_not: Callable[[View], str | None],
     apply: Callable[[View, jax.Array, jax.Array], jax.Array],
+    platforms: tuple[str, ...] | None = None,
+    partitionable: bool = True,
 ) -> Lowering:
     """A lowering that is written on the channels-last views of `_views`.
 
     `apply` gets (x, w) of a `Forward` view and (x, y) of a `WeightGradient` view, and returns the
-    third array, of dtype ``view.result``.
+    third array, of dtype ``view.result``. `platforms`: where it runs, None for everywhere.
     """
 
     def refuse(problem: ConvProblem, platform: str) -> str | None:
+        if platforms is not None and platform not in platforms:
+            return f"runs on {' and '.join(platforms)} only"
         if not problem.window_strides:
             return "no spatial axes"
         if 0 in problem.lhs_shape or 0 in problem.rhs_shape:
@@ -60,4 +64,4 @@ def on_views(
         result = apply(view, *arrange(problem, view, lhs, rhs))
         return restore(problem, view, result.astype(view.result))
 
-    return Lowering(name, summary, refuse, compute)
+    return Lowering(name, summary, refuse, compute, partitionable)

@@ -1,0 +1,106 @@
+"""Compiles the kernels: a C++17 compiler, the headers that ship in jaxlib, nothing else.
+
+Imports neither jax nor jaxgroups, because the build of the wheel runs it before either is there.
+"""
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "src"
+LIBRARY = "_kernels.so"  # in this folder, or in one of the user's cache
+_X86 = "-mavx2 -mfma -mbmi2"
+SETS = {
+    "x86_64": {
+        "avx512": f"{_X86} -mavx512f -mavx512vl -mavx512dq -mavx512bw",
+        "avx2": _X86,
+    },
+}
+
+
+class BuildError(Exception):
+    """No library could be made; the text says what is missing."""
+
+
+def source_hash() -> str:
+    """Identifies the sources: a library made of others is not loaded."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.iterdir()):
+        if path.suffix in (".h", ".cc"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def find_compiler() -> list[str] | None:
+    """$CXX, else the first of c++, g++ and clang++ that is there."""
+    if os.environ.get("CXX"):
+        return shlex.split(os.environ["CXX"])
+    for name in ("c++", "g++", "clang++"):
+        path = shutil.which(name)
+        if path:
+            return [path]
+    return None
+
+
+def find_headers() -> Path | None:
+    """The folder of XLA's FFI headers, of an installed jaxlib, without importing it."""
+    spec = importlib.util.find_spec("jaxlib")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / "include"
+        if (path / "xla" / "ffi" / "api" / "ffi.h").is_file():
+            return path
+    return None
+
+
+def _commands(compiler: list[str], headers: Path, to: Path, flags: str) -> Iterator[list[str]]:
+    """One compilation for each object; the longest first."""
+    common = [*compiler, "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden"]
+    common += ["-ffp-contract=fast", "-pthread", "-w", *shlex.split(flags)]
+    sets = SETS.get(platform.machine().lower().replace("amd64", "x86_64"), {})
+    for name, options in {**sets, "baseline": ""}.items():
+        for size in (32, 64):
+            defines = [f"-DJG_ISA={name}", f"-DJG_TYPE={size}"]
+            source, output = str(SOURCES / "instruction_set.cc"), str(to / f"{name}{size}.o")
+            yield [*common, *options.split(), *defines, "-c", source, "-o", output]
+    for name in ("handlers", "plan", "sets"):
+        source, output = str(SOURCES / f"{name}.cc"), str(to / f"{name}.o")
+        defines = [f'-DJG_SOURCES="{source_hash()}"', "-isystem", str(headers)]
+        yield [*common, *defines, "-c", source, "-o", output]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BuildError(f"{shlex.join(command)}\n{done.stderr[-4000:]}")
+
+
+def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
+    """Compile the library to `target`; it appears there whole or not at all.
+
+    `flags` are added to every command, `link` says what is made of the objects.
+    """
+    if os.name != "posix":
+        raise BuildError("the kernels are built on Linux and macOS only")
+    compiler, headers = find_compiler(), find_headers()
+    if compiler is None:
+        raise BuildError("no C++ compiler was found: install g++ or clang++, or set $CXX")
+    if headers is None:
+        raise BuildError("jaxlib, whose headers are needed, is not installed")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        to = Path(folder)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(_run, _commands(compiler, headers, to, flags)))
+        objects = [str(path) for path in sorted(to.glob("*.o"))]
+        how = [*shlex.split(flags), *shlex.split(link)]
+        _run([*compiler, "-std=c++17", "-pthread", *how, *objects, "-o", str(to / LIBRARY)])
+        os.replace(to / LIBRARY, target)
+    return target

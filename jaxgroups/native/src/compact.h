@@ -1,0 +1,32 @@
+// The channels of one group, copied together, where they lie a power of two apart.
+//
+// Pixels whose distance is a multiple of 4096 bytes share the few places that the first cache has
+// for such addresses, and push each other out of it. A group is read many times over, so copying
+// its channels out of an image once costs little. Depthwise reads each pixel about once: no copy.
+#pragma once
+
+#include "kernels.h"
+#include "vec.h"
+
+namespace jaxgroups {
+namespace JG_ISA {
+
+// Whether to copy, and whether `pixels` times `channels` fit.
+template <class T>
+bool worth_a_copy(const Blocks& b, int64_t distance, int64_t pixels, int64_t channels) {
+  return b.spread == Spread::broadcast && distance * (int64_t)sizeof(T) % 4096 == 0 &&
+         pixels * channels <= kCopied;
+}
+
+template <class T>
+void copy_channels(const T* from, int64_t pixels, int64_t distance, int64_t channels, T* to) {
+  for (int64_t i = 0; i < pixels; ++i, from += distance, to += channels) {
+    for (int64_t j = 0; j < channels; j += Vec<T>::lanes) {
+      const Some<T> some((int)smaller(channels - j, Vec<T>::lanes));
+      store_some(to + j, load_some(from + j, some), some);
+    }
+  }
+}
+
+}  // namespace JG_ISA
+}  // namespace jaxgroups

@@ -1,0 +1,141 @@
+// The forward convolution of one tile: `T` neighbouring outputs of a row times a block of channels.
+//
+// The accumulators stay in registers over all taps and input channels of a group. A tap row is
+// walked by input pixels: the vector of input pixel q is made once and meets every weight of the
+// row that connects it to an output of the tile, t = (q - k) / S. Pixels outside the image are
+// skipped by a bit of a mask, tap rows outside by the range of rows the caller hands over, so a
+// border costs less than the interior and nothing is padded or copied.
+#pragma once
+
+#include "geometry.h"
+#include "vec.h"
+
+namespace jaxgroups {
+namespace JG_ISA {
+
+template <class T>
+struct Tile {
+  const T* x;           // the image; positions in it are counted from here
+  int64_t origin;       // input of output 0, first tap row, tap 0, first channel of the block
+  int64_t x_depth, x_row;   // from a tap row to the next, in depth and height
+  int64_t x_pixel, x_tap;   // from an output to the next, from a tap to the next
+  const T* w;           // packed: [depth][row][c][tap][vector][lane]
+  int64_t w_depth, w_row;
+  int64_t depths, rows, taps, c;
+  int64_t first, size;  // input column of output 0 and tap 0; columns of the image
+  int64_t stride, dilation;
+  int64_t inside;       // bit q: input pixel q of the tile is in the image (fixed taps)
+  T* y;
+  int64_t y_pixel;
+  int64_t y_row, shift;  // pair.h: to the second row of outputs; its tap 0 is tap `shift` of the first
+  int64_t from[2], to[2];  // pair.h: tap rows inside, of either row of outputs
+  const int32_t* near;
+  int nx, ny;
+};
+
+template <class T, int Outputs, int Vectors>
+JG_INLINE void store_tile(const Tile<T>& a, const V<T> (&sum)[Outputs][Vectors]) {
+  unroll<Vectors>([&](auto v) JG_LAMBDA {
+    const Some<T> there(a.ny - v * Vec<T>::lanes);
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      store_some(a.y + t * a.y_pixel + v * Vec<T>::lanes, sum[t][v], there);
+    });
+  });
+}
+
+// Taps and strides known at compile time, dilation 1.
+template <class T, Spread S, int Outputs, int Vectors, int Taps, int Stride>
+struct Fixed {
+  static constexpr int L = Vec<T>::lanes;
+  static constexpr int Pixels = (Outputs - 1) * Stride + Taps;
+  static constexpr int64_t All = (int64_t{1} << Pixels) - 1;
+
+  static void run(const Tile<T>& a) {
+    // a single tap has little work for each test of the mask, so most tiles do without
+    if (Taps == 1 && a.inside == All) return tile<true>(a);
+    tile<false>(a);
+  }
+
+  template <bool Whole>
+  static JG_INLINE void tile(const Tile<T>& a) {
+    const T* const base = a.x;
+    const int64_t step = a.x_tap;
+    const Some<T> some(a.nx);
+    V<T> sum[Outputs][Vectors];
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; });
+    });
+    for (int64_t d = 0; d < a.depths; ++d) {
+      for (int64_t r = 0; r < a.rows; ++r) {
+        const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
+        const T* w = a.w + d * a.w_depth + r * a.w_row;
+        for (int64_t i = 0; i < a.c; ++i, w += Taps * Vectors * L) {
+          const Reader<S, T> read(some, a.near, i);
+          V<T> weight[Taps][Vectors];
+          unroll<Taps>([&](auto k) JG_LAMBDA {
+            unroll<Vectors>([&](auto v) JG_LAMBDA { weight[k][v] = load(w + (k * Vectors + v) * L); });
+          });
+          int64_t at = row, inside = a.inside;
+          if (!Whole) opaque(inside);
+          unroll<Pixels>([&](auto q) JG_LAMBDA {
+            if (Whole || (inside >> q & 1)) {
+              const V<T> x = read(base + at);
+              unroll<Taps>([&](auto k) JG_LAMBDA {
+                constexpr int offset = decltype(q)::value - decltype(k)::value;
+                if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
+                  unroll<Vectors>([&](auto v) JG_LAMBDA {
+                    sum[offset / Stride][v] += x * weight[k][v];
+                  });
+                }
+              });
+            }
+            at += step;
+            opaque(at);
+          });
+        }
+      }
+    }
+    store_tile(a, sum);
+  }
+};
+
+// Any taps, stride and dilation.
+template <class T, Spread S, int Outputs, int Vectors>
+struct Fixed<T, S, Outputs, Vectors, 0, 0> {
+  static void run(const Tile<T>& a) {
+    constexpr int L = Vec<T>::lanes;
+    const Some<T> some(a.nx);
+    V<T> sum[Outputs][Vectors];
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; });
+    });
+    for (int64_t d = 0; d < a.depths; ++d) {
+      for (int64_t r = 0; r < a.rows; ++r) {
+        const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
+        const T* w = a.w + d * a.w_depth + r * a.w_row;
+        for (int64_t i = 0; i < a.c; ++i) {
+          const Reader<S, T> read(some, a.near, i);
+          for (int64_t k = 0; k < a.taps; ++k, w += Vectors * L) {
+            V<T> weight[Vectors];
+            unroll<Vectors>([&](auto v) JG_LAMBDA { weight[v] = load(w + v * L); });
+            int64_t column = a.first + k * a.dilation;
+            int64_t at = row + k * a.x_tap;
+            unroll<Outputs>([&](auto t) JG_LAMBDA {
+              if (column >= 0 && column < a.size) {
+                const V<T> x = read(a.x + at);
+                unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] += x * weight[v]; });
+              }
+              column += a.stride;
+              at += a.x_pixel;
+              opaque(at);
+            });
+          }
+        }
+      }
+    }
+    store_tile(a, sum);
+  }
+};
+
+}  // namespace JG_ISA
+}  // namespace jaxgroups

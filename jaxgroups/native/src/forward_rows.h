@@ -1,0 +1,290 @@
+// Rows of a forward convolution: cuts them into tiles and picks the kernel of each.
+#pragma once
+
+#include "compact.h"
+#include "forward.h"
+#include "kernels.h"
+#include "pair.h"
+
+namespace jaxgroups {
+namespace JG_ISA {
+
+constexpr bool kManyRegisters = JG_VECTOR_BYTES == 64;
+constexpr int64_t kLarge = 1 << 19;   // bytes of an image that is not in a near cache
+constexpr int64_t kWeights = 16384;  // bytes of weights that stay in the first cache
+
+template <class T>
+using TileKernel = void (*)(const Tile<T>&);
+
+// The widths there are: 8, 7, 6, 4, 2, 1. Even shares of a row waste the least of its last tile.
+inline int tile_width(int64_t count, int widest) {
+  const int64_t tiles = (count + widest - 1) / widest;
+  const int even = (int)((count + tiles - 1) / tiles);
+  const int up = even == 3 ? 4 : even == 5 ? 6 : even;
+  return up <= count ? up : even - 1;
+}
+
+// Outputs of the widest tile: sums, weights and one input vector fit in the registers.
+constexpr int widest(int vectors, int taps) {
+  const int registers = (kManyRegisters ? 31 : 15) - vectors * (taps > 0 ? taps : 1);
+  const int most = registers / vectors;
+  return most >= 8 ? 8 : most >= 6 ? 6 : most >= 4 ? 4 : most >= 2 ? 2 : 1;
+}
+
+template <template <int> class Kernel, int Widest, class T>
+TileKernel<T> kernel_of_width(int width) {
+  if constexpr (Widest >= 8) {
+    if (width == 8) return Kernel<8>::run;
+    if (width == 7) return Kernel<7>::run;
+  }
+  if constexpr (Widest >= 6) {
+    if (width == 6) return Kernel<6>::run;
+  }
+  if constexpr (Widest >= 4) {
+    if (width == 4) return Kernel<4>::run;
+  }
+  return width == 2 ? Kernel<2>::run : Kernel<1>::run;
+}
+
+template <class T, Spread S, int Vectors, int Taps, int Stride>
+struct Single {
+  template <int Outputs>
+  using Kernel = Fixed<T, S, Outputs, Vectors, Taps, Stride>;
+  static TileKernel<T> of(int64_t count, int& width) {
+    constexpr int most = widest(Vectors, Taps);
+    width = tile_width(count, most);
+    return kernel_of_width<Kernel, most, T>(width);
+  }
+};
+
+template <class T, int Taps, int Stride>
+struct Double {
+  template <int Outputs>
+  using Kernel = Pair<T, Outputs, Taps, Stride>;
+  static TileKernel<T> of(int64_t count, int& width) {
+    width = tile_width(count, 8);
+    return kernel_of_width<Kernel, 8, T>(width);
+  }
+};
+
+// Taps and stride of the kernel made for a phase; 0 and 0 where only the general one fits.
+struct Shape {
+  int taps, stride;
+};
+
+inline Shape shape_of(const Phase& w) {
+  if (w.taps == 1) return {1, 1};
+  if (w.dilation != 1 || w.stride > 2 || w.taps > 7) return {0, 0};
+  return {(int)w.taps, (int)w.stride};
+}
+
+// Which kernels are made at all: compiling each costs time, and the baseline and double precision
+// are seldom run.
+template <class T>
+constexpr bool kSpecial = JG_VECTOR_BYTES > 16 && sizeof(T) == 4;
+
+template <class T, Spread S, int Vectors>
+TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
+  const int code = s.taps * 10 + s.stride;
+  if (code == 11) return Single<T, S, Vectors, 1, 1>::of(count, width);
+  if constexpr (Vectors < 3) {
+    if (code == 31) return Single<T, S, Vectors, 3, 1>::of(count, width);
+    if constexpr (kSpecial<T>) {
+      if (code == 21) return Single<T, S, Vectors, 2, 1>::of(count, width);
+      if (code == 32) return Single<T, S, Vectors, 3, 2>::of(count, width);
+      if constexpr (S == Spread::lanes) {
+        if (code == 51) return Single<T, S, Vectors, 5, 1>::of(count, width);
+        if (code == 52) return Single<T, S, Vectors, 5, 2>::of(count, width);
+        if (code == 71) return Single<T, S, Vectors, 7, 1>::of(count, width);
+      }
+    }
+  }
+  s = {0, 0};
+  return Single<T, S, Vectors, 0, 0>::of(count, width);
+}
+
+// The kernel of a row of `count` outputs and the width of its tiles.
+template <class T>
+TileKernel<T> kernel_of(const Blocks& b, Shape& s, int64_t count, int& width) {
+  if (b.spread == Spread::lanes) return kernel_of_shape<T, Spread::lanes, 1>(s, count, width);
+  if (b.spread == Spread::near) return kernel_of_shape<T, Spread::near, 1>(s, count, width);
+  if (b.vectors == 3) return kernel_of_shape<T, Spread::broadcast, 3>(s, count, width);
+  if (b.vectors == 2) return kernel_of_shape<T, Spread::broadcast, 2>(s, count, width);
+  return kernel_of_shape<T, Spread::broadcast, 1>(s, count, width);
+}
+
+// The kernel of two rows at once; null where there is none.
+template <class T>
+TileKernel<T> pair_kernel_of(const Blocks& b, Shape s, int64_t count, int& width) {
+  if constexpr (kManyRegisters && kSpecial<T>) {
+    if (b.spread != Spread::lanes) return nullptr;
+    if (s.taps == 3 && s.stride == 1) return Double<T, 3, 1>::of(count, width);
+    if (s.taps == 3 && s.stride == 2) return Double<T, 3, 2>::of(count, width);
+    if (s.taps == 5 && s.stride == 1) return Double<T, 5, 1>::of(count, width);
+  }
+  return nullptr;
+}
+
+// An image to read: the whole input's, or a copy of some of its channels.
+template <class T>
+struct Image {
+  const T* x;
+  int64_t pixel;  // from a pixel to the next
+  int64_t first;  // channel that comes first
+};
+
+// One phase of one row, or of `two` rows: all tiles, and for each the blocks from `block` on.
+template <class T>
+void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase& d, const Phase& h, const Phase& w,
+                 int64_t row, bool two, int64_t block, int64_t block_end) {
+  const Problem& p = *task.problem;
+  const Blocks& b = *task.blocks;
+  const Axis* const axis = p.axis;
+  const int64_t channels = image.pixel, outputs = p.groups * p.o;
+  const int64_t lanes = int64_t{b.lanes} * b.vectors;
+  const int64_t oh = row % axis[1].out, od = row / axis[1].out % axis[0].out;
+
+  const int64_t in_d = d.base + od / axis[0].phases * d.stride;
+  const int64_t in_h = h.base + oh / axis[1].phases * h.stride;
+  const Taps td = taps_inside(in_d, d.dilation, d.taps, axis[0].size);
+  Taps th = taps_inside(in_h, h.dilation, h.taps, axis[1].size);
+
+  Tile<T> a;
+  const int64_t x_row = axis[2].size * channels, x_depth = axis[1].size * x_row;
+  a.x = image.x;
+  a.c = p.c;
+  a.taps = w.taps;
+  a.w_row = w.taps * p.c * lanes;
+  a.w_depth = h.taps * a.w_row;
+  a.depths = td.to - td.from;
+  a.rows = w.taps ? th.to - th.from : 0;
+  a.x_depth = a.depths > 1 ? d.dilation * x_depth : 0;  // unused steps might overflow
+  a.x_row = a.rows > 1 ? h.dilation * x_row : 0;
+  a.size = axis[2].size;
+  a.stride = w.stride;
+  a.dilation = w.dilation;
+  a.x_pixel = w.stride * channels;
+  a.y_pixel = w.step * outputs;
+  a.near = b.near;
+  Shape shape = shape_of(w);
+  int width;
+  TileKernel<T> kernel = two ? pair_kernel_of<T>(b, shape, w.count, width) : nullptr;
+  if (two && kernel == nullptr) {
+    forward_row(task, image, d, h, w, row, false, block, block_end);
+    forward_row(task, image, d, h, w, row + h.step, false, block, block_end);
+    return;
+  }
+  if (kernel == nullptr) kernel = kernel_of<T>(b, shape, w.count, width);
+  const bool single = shape.taps == 1;  // its pixels are the outputs', so any stride will do
+  a.x_tap = single ? a.x_pixel : w.dilation * channels;
+  const int64_t pixel = single ? w.stride : 1;
+  const int pixels = shape.taps ? (width - 1) * shape.stride + shape.taps : 0;
+
+  if (two) {
+    const Taps below = taps_inside(in_h + h.stride, h.dilation, h.taps, axis[1].size);
+    a.shift = h.stride;
+    a.from[0] = th.from;
+    a.to[0] = th.to;
+    a.from[1] = below.from;
+    a.to[1] = below.to;
+    a.y_row = h.step * axis[2].out * outputs;
+    a.x_row = x_row;  // dilation 1, see `forward`
+    th = {0, a.rows = th.to > below.to + a.shift ? th.to : below.to + a.shift};
+  }
+  int64_t in_rows = 0;
+  if (a.depths > 0 && a.rows > 0) {
+    in_rows = (in_d + td.from * d.dilation) * x_depth + (in_h + th.from * h.dilation) * x_row;
+  }
+  const T* const weights = task.w + taps_before(p, d, h, w) * p.c * lanes * b.count +
+                           td.from * a.w_depth + th.from * a.w_row;
+  T* const y = task.y + row * axis[2].out * outputs;
+  const int64_t per_block = d.taps * a.w_depth;
+
+  // Blocks inside tiles read short pieces of many lines, which no processor foresees: where the
+  // arrays are large, the lines that the next tile adds are asked for while this one is computed.
+  const int64_t image_bytes = axis[0].size * x_depth * (int64_t)sizeof(T);
+  const bool ahead = b.spread != Spread::broadcast && image_bytes > kLarge && a.rows > 0 && a.depths > 0;
+  const int64_t next_x = (a.depths - 1) * a.x_depth + (a.rows - 1) * a.x_row +
+                         smaller(w.taps - 1, width * w.stride) * w.dilation * channels;
+
+  for (int64_t from = 0; from < w.count; from += width) {
+    const int64_t t = smaller(from, w.count - width);  // the last tile overlaps the one before
+    a.first = w.base + t * w.stride;
+    a.inside = 0;
+    for (int q = 0; q < pixels; ++q) {
+      const int64_t column = a.first + q * pixel;
+      if (column >= 0 && column < a.size) a.inside |= int64_t{1} << q;
+    }
+    for (int64_t i = block; i < block_end; ++i) {
+      const Block part = block_of(p, b, i);
+      a.origin = in_rows + a.first * channels + part.x - image.first;
+      a.nx = part.nx;
+      a.ny = part.ny;
+      a.w = weights + i * per_block;
+      a.y = y + (w.first + t * w.step) * outputs + part.y;
+      if (ahead) {
+        for (int64_t q = 0; q < width * w.stride; ++q) {
+          prefetch<false>(a.x, a.origin + next_x + (width * w.stride + q) * channels);
+        }
+        for (int64_t q = 0; q < width; ++q) prefetch<true>(a.y, (width + q) * a.y_pixel);
+      }
+      kernel(a);
+    }
+  }
+}
+
+// Rows [row, row_end) of one image: two rows of each phase at a time, of one depth.
+template <class T>
+void forward_image(const ForwardTask<T>& task, const Image<T>& image, int64_t row,
+                   int64_t row_end, int64_t block, int64_t block_end) {
+  const Axis* const axis = task.problem->axis;
+  const int64_t step = axis[1].phases;
+  while (row < row_end) {
+    const int64_t plane_end = smaller((row / axis[1].out + 1) * axis[1].out, row_end);
+    for (int64_t f = row; f < smaller(row + step, plane_end); ++f) {
+      const Phase& h = axis[1].phase[f % axis[1].out % step];
+      const Phase& d = axis[0].phase[f / axis[1].out % axis[0].out % axis[0].phases];
+      const bool more = f + step < plane_end, two = more && h.dilation == 1;
+      for (int64_t i = 0; i < axis[2].phases; ++i) {
+        const Phase& w = axis[2].phase[i];
+        forward_row(task, image, d, h, w, f, two, block, block_end);
+        if (more && !two) forward_row(task, image, d, h, w, f + step, false, block, block_end);
+      }
+    }
+    row = smaller(row + 2 * step, plane_end);
+  }
+}
+
+template <class T>
+void forward(const ForwardTask<T>& task) {
+  const Problem& p = *task.problem;
+  const Blocks& b = *task.blocks;
+  const Axis* const axis = p.axis;
+  const int64_t taps = axis[0].kernel * axis[1].kernel * axis[2].kernel;
+  const int64_t bytes = taps * p.c * b.lanes * b.vectors * (int64_t)sizeof(T);
+  const int64_t together = bytes < kWeights ? kWeights / bytes : 1;
+  const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;
+  const int64_t channels = p.groups * p.c, rows = axis[0].out * axis[1].out;
+  const bool copy = worth_a_copy<T>(b, channels, pixels, p.c);
+  int64_t block_end;
+  for (int64_t block = task.block; block < task.block_end; block = block_end) {
+    block_end = smaller(block + together, task.block_end);
+    if (copy) {  // of one group at a time
+      block_end = smaller(block_end, (block / b.blocks_per_group + 1) * b.blocks_per_group);
+    }
+    for (int64_t row = task.row; row < task.row_end;) {
+      const int64_t n = row / rows, row_end = smaller((n + 1) * rows, task.row_end);
+      Image<T> image{task.x + n * pixels * channels, channels, 0};
+      if (copy) {
+        const int64_t first = block_of(p, b, block).x;
+        copy_channels(image.x + first, pixels, channels, p.c, task.copied);
+        image = {task.copied, p.c, first};
+      }
+      forward_image(task, image, row, row_end, block, block_end);
+      row = row_end;
+    }
+  }
+}
+
+}  // namespace JG_ISA
+}  // namespace jaxgroups

@@ -1,0 +1,59 @@
+// What each instruction set offers, as tables of functions: the handlers choose one at run time.
+#pragma once
+
+#include "geometry.h"
+
+namespace jaxgroups {
+
+// Numbers of an image's group that a task may copy, see compact.h.
+constexpr int64_t kCopied = 1 << 16;
+
+// Output rows [row, row_end) and blocks [block, block_end) of a forward convolution. A row is one
+// (image, depth, height) of the output, in memory order.
+template <class T>
+struct ForwardTask {
+  const Problem* problem;
+  const Blocks* blocks;
+  const T* x;
+  const T* w;  // packed, see packing.h
+  T* y;
+  T* copied;  // room for kCopied numbers
+  int64_t row, row_end, block, block_end;
+};
+
+// The same rows and blocks of a weight gradient; the sums go to `w`, in packed order.
+template <class T>
+struct WeightTask {
+  const Problem* problem;
+  const Blocks* blocks;
+  const T* x;
+  const T* y;
+  T* w;
+  T* copied;  // room for twice kCopied numbers
+  int64_t row, row_end, block, block_end;
+};
+
+template <class T>
+struct KernelsOf {
+  int lanes;
+  bool wide_registers;  // 32 vector registers, not 16
+  void (*forward)(const ForwardTask<T>&);
+  void (*weight)(const WeightTask<T>&);
+};
+
+struct Kernels {
+  const char* name;
+  const KernelsOf<float>* f32;
+  const KernelsOf<double>* f64;
+
+  template <class T>
+  const KernelsOf<T>& of() const {
+    if constexpr (sizeof(T) == 4) {
+      return *f32;
+    } else {
+      return *f64;
+    }
+  }
+};
+
+}  // namespace jaxgroups

@@ -1,0 +1,76 @@
+// Depthwise, two rows of outputs at once: an input row that both need is read once for both.
+//
+// Input rows are counted by the taps of the first row of outputs: row i is its tap i and, with
+// `shift` rows from one row of outputs to the next, tap i - shift of the second.
+#pragma once
+
+#include "forward.h"
+
+namespace jaxgroups {
+namespace JG_ISA {
+
+template <class T, int Outputs, int Taps, int Stride>
+struct Pair {
+  static constexpr int L = Vec<T>::lanes;
+  static constexpr int Pixels = (Outputs - 1) * Stride + Taps;
+  typedef V<T> Sums[Outputs][1];
+
+  template <bool First, bool Second>
+  static JG_INLINE void row(const Tile<T>& a, Some<T> some, int64_t at, const T* w, Sums& first,
+                            Sums& second) {
+    const T* const base = a.x;
+    const int64_t step = a.x_tap;
+    const T* const w1 = w - a.shift * a.w_row;
+    V<T> weight[2][Taps];
+    unroll<Taps>([&](auto k) JG_LAMBDA {
+      if constexpr (First) weight[0][k] = load(w + k * L);
+      if constexpr (Second) weight[1][k] = load(w1 + k * L);
+    });
+    int64_t inside = a.inside;
+    opaque(inside);
+    unroll<Pixels>([&](auto q) JG_LAMBDA {
+      if (inside >> q & 1) {
+        const V<T> x = load_some(base + at, some);
+        unroll<Taps>([&](auto k) JG_LAMBDA {
+          constexpr int offset = decltype(q)::value - decltype(k)::value;
+          if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
+            if constexpr (First) first[offset / Stride][0] += x * weight[0][k];
+            if constexpr (Second) second[offset / Stride][0] += x * weight[1][k];
+          }
+        });
+      }
+      at += step;
+      opaque(at);
+    });
+  }
+
+  static void run(const Tile<T>& a) {
+    const Some<T> some(a.nx);
+    Sums first, second;
+    unroll<Outputs>([&](auto t) JG_LAMBDA { first[t][0] = second[t][0] = V<T>{}; });
+    const int64_t from = smaller(a.from[0], a.from[1] + a.shift);
+    const int64_t to = a.to[1] + a.shift > a.to[0] ? a.to[1] + a.shift : a.to[0];
+    for (int64_t d = 0; d < a.depths; ++d) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t at = a.origin + d * a.x_depth + i * a.x_row;
+        const T* const w = a.w + d * a.w_depth + i * a.w_row;
+        const bool in_first = i >= a.from[0] && i < a.to[0];
+        const bool in_second = i - a.shift >= a.from[1] && i - a.shift < a.to[1];
+        if (in_first && in_second) {
+          row<true, true>(a, some, at, w, first, second);
+        } else if (in_first) {
+          row<true, false>(a, some, at, w, first, second);
+        } else if (in_second) {
+          row<false, true>(a, some, at, w, first, second);
+        }
+      }
+    }
+    store_tile(a, first);
+    Tile<T> below = a;
+    below.y = a.y + a.y_row;
+    store_tile(below, second);
+  }
+};
+
+}  // namespace JG_ISA
+}  // namespace jaxgroups

@@ -1,0 +1,169 @@
+#include "plan.h"
+
+#include <numeric>
+
+namespace jaxgroups {
+namespace {
+
+// No number of a call may exceed this, so that sums of a few products of two stay in 64 bits.
+constexpr int64_t kLargest = int64_t{1} << 28;
+
+std::string wrong(const char* what, int64_t got) {
+  return std::string("jaxgroups: ") + what + ", but got " + std::to_string(got);
+}
+
+// The number of elements, -1 if it is too large to address.
+int64_t elements(const Ints& shape) {
+  int64_t product = 1;
+  for (int64_t i = 0; i < shape.size; ++i) {
+    if (shape[i] < 0 || shape[i] > kLargest) return -1;
+    if (__builtin_mul_overflow(product, shape[i], &product)) return -1;
+    if (product > (int64_t{1} << 56)) return -1;
+  }
+  return product;
+}
+
+std::vector<Phase> phases_of(const Axis& a) {
+  const int64_t u = a.lhs_dilation;
+  const int64_t step = u / std::gcd(a.stride, u), tap_step = u / std::gcd(a.dilation, u);
+  std::vector<Phase> phases;
+  int64_t before = 0;
+  for (int64_t r = 0; r < step && r < a.out; ++r) {
+    Phase f{};
+    f.first = r;
+    f.step = step;
+    f.count = (a.out - r + step - 1) / step;
+    f.stride = step * a.stride / u;
+    f.dilation = tap_step * a.dilation / u;
+    f.tap_step = tap_step;
+    f.before = before;
+    for (int64_t k = 0; k < tap_step && k < a.kernel; ++k) {
+      const int64_t at = r * a.stride + k * a.dilation - a.low;
+      if (at % u != 0) continue;
+      f.base = at / u;
+      f.tap = k;
+      f.taps = (a.kernel - k + tap_step - 1) / tap_step;
+      break;
+    }
+    before += f.taps;
+    phases.push_back(f);
+  }
+  return phases;
+}
+
+std::string check_axis(const Axis& a, int64_t high) {
+  if (a.kernel < 1 || a.out < 1 || a.size < 1) return "jaxgroups: an axis is empty";
+  for (const int64_t n : {a.stride, a.dilation, a.lhs_dilation}) {
+    if (n < 1 || n > kLargest) return wrong("strides and dilations should be positive", n);
+  }
+  for (const int64_t n : {a.low, high}) {
+    if (n < -kLargest || n > kLargest) return wrong("a padding is too large", n);
+  }
+  const int64_t dilated = (a.size - 1) * a.lhs_dilation + 1 + a.low + high;
+  const int64_t window = (a.kernel - 1) * a.dilation + 1;
+  const int64_t out = dilated < window ? 0 : (dilated - window) / a.stride + 1;
+  if (out != a.out) return wrong(("an axis of the result should have size " + std::to_string(out)).c_str(), a.out);
+  return "";
+}
+
+}  // namespace
+
+std::string check(const Call& call, Plan& plan) {
+  const int64_t rank = call.x.size - 2;
+  if (rank < 1 || rank > 3) return wrong("there should be 1, 2 or 3 spatial axes", rank);
+  if (call.w.size != rank + 2 || call.y.size != rank + 2) return "jaxgroups: ranks differ";
+  for (const Ints* n : {&call.stride, &call.low, &call.high, &call.dilation, &call.lhs_dilation}) {
+    if (n->size != rank) return wrong("an attribute should have one number per axis", n->size);
+  }
+  for (const Ints* n : {&call.x, &call.w, &call.y}) {
+    if (elements(*n) < 0) return "jaxgroups: an array is too large";
+  }
+  Problem& p = plan.problem;
+  p.batch = call.x[0];
+  p.groups = call.groups;
+  p.c = call.w[rank];
+  const int64_t outputs = call.w[rank + 1];
+  if (p.groups < 1) return wrong("groups should be positive", p.groups);
+  if (call.y[0] != p.batch) return wrong("batches differ: the result should have the input's", call.y[0]);
+  if (p.c < 1 || outputs < 1) return "jaxgroups: there are no channels";
+  if (call.x[rank + 1] % p.groups != 0 || call.x[rank + 1] / p.groups != p.c) {
+    return wrong("input channels should be groups times the channels of the kernel", call.x[rank + 1]);
+  }
+  if (outputs % p.groups != 0) return wrong("outputs should be a multiple of groups", outputs);
+  if (call.y[rank + 1] != outputs) return wrong("output channels differ", call.y[rank + 1]);
+  p.o = outputs / p.groups;
+  for (int i = 0; i < 3; ++i) {
+    const int64_t from = i - (3 - rank);  // missing axes come first, of size 1
+    Axis& a = p.axis[i];
+    a = {1, 1, 1, 1, 0, 1, 1, 0, nullptr};
+    if (from >= 0) {
+      a = {call.x[from + 1], call.y[from + 1],      call.w[from],           call.stride[from], call.low[from],
+           call.dilation[from], call.lhs_dilation[from], 0, nullptr};
+      const std::string error = check_axis(a, call.high[from]);
+      if (!error.empty()) return error;
+    }
+    plan.phases[i] = phases_of(a);
+    a.phases = (int64_t)plan.phases[i].size();
+    a.phase = plan.phases[i].data();
+  }
+  return "";
+}
+
+template <class T>
+const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, Plan& plan) {
+  const Problem& p = plan.problem;
+  const KernelsOf<T>* chosen = nullptr;
+  double least = 0;
+  for (int i = 0; i < count; ++i) {
+    const KernelsOf<T>& k = sets[i]->of<T>();
+    // twice as wide is not always twice as fast, so fewer wasted lanes may beat wider vectors
+    const int bytes = k.lanes * (int)sizeof(T);
+    const double price = bytes == 64 ? 1.7 : bytes == 32 ? 1.0 : 0.6;
+    Blocks b{Spread::broadcast, k.lanes, 1, 0, (p.o + k.lanes - 1) / k.lanes, 0, nullptr};
+    b.count = p.groups * b.blocks_per_group;
+    double cost = price * (double)b.count;
+    if (p.c <= k.lanes && p.o <= k.lanes) {
+      const int64_t together = k.lanes / (p.c > p.o ? p.c : p.o);
+      const int64_t blocks = (p.groups + together - 1) / together;
+      const bool depthwise = p.c == 1 && p.o == 1;
+      const double near = price * (double)blocks * (depthwise ? 1.0 : 1.15);
+      if (depthwise || near < cost) {
+        cost = near;
+        b = {depthwise ? Spread::lanes : Spread::near, k.lanes, 1, together, 0, blocks, nullptr};
+      }
+    }
+    if (b.spread == Spread::broadcast) {
+      // several vectors share the broadcast of an input; with one tap they are needed for speed
+      const bool single = p.axis[2].kernel == 1;
+      for (const int v : {3, 2}) {
+        if (!(single || (v == 2 && k.wide_registers)) || b.blocks_per_group % v != 0) continue;
+        b.vectors = v;
+        b.blocks_per_group /= v;
+        b.count /= v;
+        break;
+      }
+      if (single && b.vectors == 1 && !k.wide_registers) cost *= 1.5;
+    }
+    if (chosen == nullptr || cost < least) {
+      chosen = &k;
+      least = cost;
+      plan.blocks = b;
+    }
+  }
+  if (plan.blocks.spread == Spread::near) {
+    const int lanes = plan.blocks.lanes;
+    plan.near.assign((size_t)(p.c * lanes), 0);
+    for (int64_t i = 0; i < p.c; ++i) {
+      for (int64_t l = 0; l < plan.blocks.groups_per_block * p.o; ++l) {
+        plan.near[(size_t)(i * lanes + l)] = (int32_t)(l / p.o * p.c + i);
+      }
+    }
+    plan.blocks.near = plan.near.data();
+  }
+  return *chosen;
+}
+
+template const KernelsOf<float>& choose_kernels<float>(const Kernels* const*, int, Plan&);
+template const KernelsOf<double>& choose_kernels<double>(const Kernels* const*, int, Plan&);
+
+}  // namespace jaxgroups

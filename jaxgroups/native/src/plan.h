@@ -1,0 +1,48 @@
+// From the sizes of a call to a checked problem and the way it is cut into vectors.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "geometry.h"
+#include "kernels.h"
+
+namespace jaxgroups {
+
+struct Ints {
+  const int64_t* data;
+  int64_t size;
+  int64_t operator[](int64_t i) const { return data[i]; }
+};
+
+// What a call says: shapes channels last, the kernel (*kernel, c, g o), one number per axis.
+struct Call {
+  Ints x, w, y;
+  Ints stride, low, high, dilation, lhs_dilation;
+  int64_t groups;
+};
+
+struct Plan {
+  Problem problem;
+  Blocks blocks;
+  std::vector<Phase> phases[3];
+  std::vector<int32_t> near;
+
+  int64_t taps() const {
+    return problem.axis[0].kernel * problem.axis[1].kernel * problem.axis[2].kernel;
+  }
+  int64_t rows() const { return problem.batch * problem.axis[0].out * problem.axis[1].out; }
+  int64_t lanes() const { return int64_t{blocks.lanes} * blocks.vectors; }
+  int64_t packed() const { return taps() * problem.c * lanes() * blocks.count; }
+};
+
+// Fills `plan.problem`. Returns what is wrong with the call, empty if nothing is: after that every
+// offset the kernels form is inside its array and fits in 64 bits.
+std::string check(const Call& call, Plan& plan);
+
+// The kernels for this problem, of `best` or one of the narrower sets after it, and the blocks.
+template <class T>
+const KernelsOf<T>& choose_kernels(const Kernels* const* best, int sets, Plan& plan);
+
+}  // namespace jaxgroups

@@ -1,0 +1,63 @@
+#include "sets.h"
+
+#include <cstring>
+
+namespace jaxgroups {
+
+#define JG_SET(name)                                \
+  namespace name {                                  \
+  extern const KernelsOf<float> f32;                \
+  extern const KernelsOf<double> f64;               \
+  const Kernels kernels = {#name, &f32, &f64};      \
+  }
+
+#if defined(__x86_64__)
+JG_SET(avx512)
+JG_SET(avx2)
+#endif
+JG_SET(baseline)
+
+namespace {
+
+Sets find() {
+  Sets s{};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                   __builtin_cpu_supports("bmi2");
+  if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
+    s.all[s.count++] = &avx512::kernels;
+  }
+  if (fma) s.all[s.count++] = &avx2::kernels;
+#endif
+  s.all[s.count++] = &baseline::kernels;
+  return s;
+}
+
+}  // namespace
+
+Sets& sets() {
+  static Sets s = find();
+  return s;
+}
+
+}  // namespace jaxgroups
+
+// Name of the i-th instruction set that runs here, null after the last.
+extern "C" __attribute__((visibility("default"))) const char* jaxgroups_instruction_set(int i) {
+  const jaxgroups::Sets& s = jaxgroups::sets();
+  return i >= 0 && i < s.count ? s.all[i]->name : nullptr;
+}
+
+// Uses no set wider than this one; 0 if it does not run here. Not while a convolution runs.
+extern "C" __attribute__((visibility("default"))) int jaxgroups_use_instruction_set(const char* name) {
+  jaxgroups::Sets& s = jaxgroups::sets();
+  for (int i = 0; i < s.count; ++i) {
+    if (std::strcmp(s.all[i]->name, name) == 0) {
+      s.first = i;
+      return 1;
+    }
+  }
+  return 0;
+}

@@ -31,6 +31,8 @@ def why_slower(problem: ConvProblem, name: str, platform: str) -> str | None:
         return None
     if view.groups == 1 and view.taps > 1:
         return "groups=1, where XLA's own is as fast"
+    if name == "native":
+        return None
     if name == "shift":
         return _short_lanes(view) if view.c * view.o > 1 else None
     size = view.batch * prod(view.out) * view.taps * view.groups * view.c

@@ -31,11 +31,11 @@ def choose(
     problem: ConvProblem,
     implementation: str | None = None,
     platform: str | None = None,
-    partitioned: bool = False,
+    portable: str | None = None,
 ) -> tuple[Lowering, Refusals]:
     """The lowering to use and, by name, why those before it were not.
 
-    `partitioned`: XLA will split the program over several devices.
+    `portable`: why nothing but operations of XLA will do in this program, if so.
 
     Raises:
       ValueError: an unknown `implementation`, or one that does not take this problem.
@@ -46,7 +46,7 @@ def choose(
     for lowering in LOWERINGS:
         if implementation not in (None, lowering.name):
             continue
-        reason = _why_not(lowering, problem, platform, partitioned)
+        reason = _why_not(lowering, problem, platform, portable)
         if reason is None and implementation is None:
             reason = rules.why_slower(problem, lowering.name, platform)
         if reason is None:
@@ -59,7 +59,7 @@ def choose(
 
 
 def prefer(
-    problem: ConvProblem, implementation: str | None, platform: str, partitioned: bool
+    problem: ConvProblem, implementation: str | None, platform: str, portable: str | None
 ) -> Lowering:
     """The named lowering where it takes the problem, else the best.
 
@@ -67,14 +67,14 @@ def prefer(
     """
     for lowering in LOWERINGS:
         named = lowering.name == implementation
-        if named and _why_not(lowering, problem, platform, partitioned) is None:
+        if named and _why_not(lowering, problem, platform, portable) is None:
             return lowering
-    return choose(problem, None, platform, partitioned)[0]
+    return choose(problem, None, platform, portable)[0]
 
 
 def _why_not(
-    lowering: Lowering, problem: ConvProblem, platform: str, partitioned: bool
+    lowering: Lowering, problem: ConvProblem, platform: str, portable: str | None
 ) -> str | None:
-    if partitioned and not lowering.partitionable:
-        return "a program for several devices, which XLA must split"
+    if portable and not lowering.portable:
+        return portable
     return lowering.why_not(problem, platform)

@@ -24,6 +24,11 @@ def partitioned(ctx: Any) -> bool:
     return mesh.size > 1 and set(context.manual_axes) != set(mesh.axis_names)
 
 
+def exported(ctx: Any) -> bool:
+    """Whether ``jax.export`` lowers this program."""
+    return ctx.module_context.lowering_parameters.for_export
+
+
 def sharded_by_type(avals: Any) -> bool:
     """Whether an operand's type names mesh axes (explicit sharding)."""
     specs = (getattr(getattr(aval, "sharding", None), "spec", ()) for aval in avals)

@@ -51,14 +51,14 @@ def test_an_unknown_name_is_refused_before_anything_runs():
 
 
 def test_what_cannot_be_split_is_left_out_of_programs_for_several_devices(monkeypatch):
-    whole = replace(LOWERINGS[-1], name="whole", partitionable=False)
+    whole = replace(LOWERINGS[-1], name="whole", portable=False)
     monkeypatch.setattr(dispatch, "LOWERINGS", (whole, *LOWERINGS))
     monkeypatch.setattr(dispatch.rules, "why_slower", lambda problem, name, platform: None)
     problem = problem_of(CASES["two-groups"])
-    assert dispatch.choose(problem, partitioned=False) == (whole, ())
-    chosen, refused = dispatch.choose(problem, partitioned=True)
+    assert dispatch.choose(problem, portable=None) == (whole, ())
+    chosen, refused = dispatch.choose(problem, portable="split")
     assert chosen.name != "whole"
-    assert refused[0] == ("whole", "a program for several devices, which XLA must split")
-    with pytest.raises(ValueError, match="implementation='whole' does not take this"):
-        dispatch.choose(problem, "whole", partitioned=True)
-    assert dispatch.prefer(problem, "whole", "cpu", True) is chosen
+    assert refused[0] == ("whole", "split")
+    with pytest.raises(ValueError, match="implementation='whole' does not take this convolution: split"):
+        dispatch.choose(problem, "whole", portable="split")
+    assert dispatch.prefer(problem, "whole", "cpu", "split") is chosen

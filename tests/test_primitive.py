@@ -326,7 +326,7 @@ SHARDED = """
     # one that cannot be split: left out of the split program, taken inside of shard_map
     from dataclasses import replace
     from jaxgroups import _dispatch as dispatch
-    whole = replace(dispatch.LOWERINGS[0], partitionable=False)
+    whole = replace(dispatch.LOWERINGS[0], portable=False)
     dispatch.LOWERINGS = (whole, *dispatch.LOWERINGS[1:])
     x, w = jnp.ones((16, 6, 5, 64)), jnp.ones((3, 3, 1, 64))
     conv = lambda x, w: jg.conv_general_dilated(x, w, feature_group_count=64, **kw)

@@ -16,14 +16,15 @@ class Lowering:
 
     ``why_not(problem, platform)`` answers None where it takes the problem, else the reason, in
     words for a person. ``apply(problem, lhs, rhs)`` gets arrays of exactly the problem's shapes.
-    `partitionable`: XLA can split what it emits over several devices.
+    `portable`: it emits operations of XLA alone, which XLA can split over several devices, and
+    which run wherever an exported program runs.
     """
 
     name: str
     summary: str
     why_not: Callable[[ConvProblem, str], str | None]
     apply: Callable[[ConvProblem, jax.Array, jax.Array], jax.Array]
-    partitionable: bool = True
+    portable: bool = True
 
 
 def accumulator(view: View) -> str:
@@ -37,7 +38,7 @@ def on_views(
     why_not: Callable[[View], str | None],
     apply: Callable[[View, jax.Array, jax.Array], jax.Array],
     platforms: tuple[str, ...] | None = None,
-    partitionable: bool = True,
+    portable: bool = True,
 ) -> Lowering:
     """A lowering that is written on the channels-last views of `_views`.
 
@@ -64,4 +65,4 @@ def on_views(
         result = apply(view, *arrange(problem, view, lhs, rhs))
         return restore(problem, view, result.astype(view.result))
 
-    return Lowering(name, summary, refuse, compute, partitionable)
+    return Lowering(name, summary, refuse, compute, portable)

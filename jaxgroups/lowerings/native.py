@@ -1,24 +1,34 @@
-"""C++ kernels, called through XLA's FFI: the sources are in ``jaxgroups/native/src``."""
+"""C++ kernels, called through XLA's FFI: the sources are in ``jaxgroups/native/src``.
+
+They compute float32 and float64; the 16-bit floats are converted, so that their sums are float32.
+"""
 
 import jax
 import numpy as np
 
 from jaxgroups import native
-from jaxgroups.lowerings._base import on_views
+from jaxgroups.lowerings._base import accumulator, on_views
 from jaxgroups.lowerings._views import Forward, View
 
 
+RESULTS = {
+    "float32": ("float32",),
+    "float64": ("float64",),
+    "bfloat16": ("bfloat16", "float32"),
+    "float16": ("float16", "float32"),
+}
+
+
 def why_not(view: View) -> str | None:
-    if view.groups == 1:
-        return "groups=1: XLA's own dense convolution is faster"
-    if view.dtype not in ("float32", "float64") or view.result != view.dtype:
-        return f"the kernels compute float32 and float64, not {view.dtype} to {view.result}"
+    if view.result not in RESULTS.get(view.dtype, ()):
+        return f"the kernels compute real floats, not {view.dtype} to {view.result}"
     if view.rank > 3:
         return "the kernels take up to three spatial axes"
     return native.status().missing
 
 
 def apply(view: View, first: jax.Array, second: jax.Array) -> jax.Array:
+    dtype = accumulator(view)
     if isinstance(view, Forward):
         target = native.FORWARD
         shape = (view.batch, *view.out, view.groups * view.o)
@@ -27,10 +37,10 @@ def apply(view: View, first: jax.Array, second: jax.Array) -> jax.Array:
         target = native.WEIGHT_GRADIENT
         shape = (*view.kernel, view.c, view.groups * view.o)
         lhs_dilation = (1,) * view.rank
-    call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, first.dtype))
+    call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
     return call(
-        first,
-        second,
+        first.astype(dtype),
+        second.astype(dtype),
         groups=np.int64(view.groups),
         stride=np.array(view.stride, np.int64),
         low=np.array([low for low, _ in view.padding], np.int64),
@@ -46,5 +56,5 @@ LOWERING = on_views(
     why_not,
     apply,
     platforms=("cpu",),
-    partitionable=False,
+    portable=False,
 )

@@ -33,6 +33,44 @@ struct Tile {
   int nx, ny;
 };
 
+// Sums of a tile. A long sum is made of short ones, so that its error stays small: after each
+// `Terms` products of one output, what is in the registers is added to sums in memory.
+template <class T, int Outputs, int Vectors>
+struct Sums {
+  static constexpr int64_t Terms = 96;
+  V<T> now[Outputs][Vectors];
+  V<T> before[Outputs][Vectors];
+  int64_t after, left;  // input channels until the registers are full, from the start and now
+  bool more = false;
+
+  explicit JG_INLINE Sums(int64_t taps) : after(taps < Terms ? Terms / taps : 1), left(after) {
+    clear();
+  }
+  JG_INLINE void clear() {
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      unroll<Vectors>([&](auto v) JG_LAMBDA { now[t][v] = V<T>{}; });
+    });
+  }
+  // To be called after each input channel.
+  JG_INLINE void step() {
+    if (__builtin_expect(--left != 0, 1)) return;
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      unroll<Vectors>([&](auto v) JG_LAMBDA {
+        before[t][v] = more ? before[t][v] + now[t][v] : now[t][v];
+      });
+    });
+    clear();
+    left = after;
+    more = true;
+  }
+  JG_INLINE void finish() {
+    if (!more) return;
+    unroll<Outputs>([&](auto t) JG_LAMBDA {
+      unroll<Vectors>([&](auto v) JG_LAMBDA { now[t][v] += before[t][v]; });
+    });
+  }
+};
+
 template <class T, int Outputs, int Vectors>
 JG_INLINE void store_tile(const Tile<T>& a, const V<T> (&sum)[Outputs][Vectors]) {
   unroll<Vectors>([&](auto v) JG_LAMBDA {
@@ -61,10 +99,7 @@ struct Fixed {
     const T* const base = a.x;
     const int64_t step = a.x_tap;
     const Some<T> some(a.nx);
-    V<T> sum[Outputs][Vectors];
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; });
-    });
+    Sums<T, Outputs, Vectors> sum(Taps);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
         const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
@@ -84,7 +119,7 @@ struct Fixed {
                 constexpr int offset = decltype(q)::value - decltype(k)::value;
                 if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
                   unroll<Vectors>([&](auto v) JG_LAMBDA {
-                    sum[offset / Stride][v] += x * weight[k][v];
+                    sum.now[offset / Stride][v] += x * weight[k][v];
                   });
                 }
               });
@@ -92,10 +127,12 @@ struct Fixed {
             at += step;
             opaque(at);
           });
+          if (S != Spread::lanes) sum.step();
         }
       }
     }
-    store_tile(a, sum);
+    if (S != Spread::lanes) sum.finish();
+    store_tile(a, sum.now);
   }
 };
 
@@ -105,10 +142,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
   static void run(const Tile<T>& a) {
     constexpr int L = Vec<T>::lanes;
     const Some<T> some(a.nx);
-    V<T> sum[Outputs][Vectors];
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] = V<T>{}; });
-    });
+    Sums<T, Outputs, Vectors> sum(a.taps);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
         const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
@@ -123,17 +157,19 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
             unroll<Outputs>([&](auto t) JG_LAMBDA {
               if (column >= 0 && column < a.size) {
                 const V<T> x = read(a.x + at);
-                unroll<Vectors>([&](auto v) JG_LAMBDA { sum[t][v] += x * weight[v]; });
+                unroll<Vectors>([&](auto v) JG_LAMBDA { sum.now[t][v] += x * weight[v]; });
               }
               column += a.stride;
               at += a.x_pixel;
               opaque(at);
             });
           }
+          sum.step();
         }
       }
     }
-    store_tile(a, sum);
+    sum.finish();
+    store_tile(a, sum.now);
   }
 };
 

@@ -13,11 +13,11 @@ template <class T, int Outputs, int Taps, int Stride>
 struct Pair {
   static constexpr int L = Vec<T>::lanes;
   static constexpr int Pixels = (Outputs - 1) * Stride + Taps;
-  typedef V<T> Sums[Outputs][1];
+  typedef V<T> Row[Outputs][1];
 
   template <bool First, bool Second>
-  static JG_INLINE void row(const Tile<T>& a, Some<T> some, int64_t at, const T* w, Sums& first,
-                            Sums& second) {
+  static JG_INLINE void row(const Tile<T>& a, Some<T> some, int64_t at, const T* w, Row& first,
+                            Row& second) {
     const T* const base = a.x;
     const int64_t step = a.x_tap;
     const T* const w1 = w - a.shift * a.w_row;
@@ -46,7 +46,7 @@ struct Pair {
 
   static void run(const Tile<T>& a) {
     const Some<T> some(a.nx);
-    Sums first, second;
+    Row first, second;
     unroll<Outputs>([&](auto t) JG_LAMBDA { first[t][0] = second[t][0] = V<T>{}; });
     const int64_t from = smaller(a.from[0], a.from[1] + a.shift);
     const int64_t to = a.to[1] + a.shift > a.to[0] ? a.to[1] + a.shift : a.to[0];

@@ -27,6 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    arguments = command_line().parse_args(argv)
+    return arguments.run(arguments)
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The parser of all subcommands; `run` of what it parses does the work."""
     parser = argparse.ArgumentParser(prog="jaxgroups", description=jaxgroups.__doc__)
     parser.add_argument("--version", action="version", version=jaxgroups.__version__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -42,8 +48,7 @@ def _run(argv: Sequence[str] | None) -> int:
     _cli_doctor.add_to(commands)
     for command in (experiment, explain, diagram):
         command.add_argument("--json", action="store_true", help="print data instead of text")
-    arguments = parser.parse_args(argv)
-    return arguments.run(arguments)
+    return parser
 
 
 def _experiment(arguments: argparse.Namespace) -> int:

@@ -1,12 +1,12 @@
 """``jaxgroups explain`` and the data it prints: schemas, files, sorting, bad arguments."""
 
 import json
-from importlib.resources import files
 
 import numpy as np
 import pytest
 from command import run
 from safetensors.numpy import save_file
+from schema_checks import assert_nothing_else_is_taken, validated, validator
 
 import jaxgroups as jg
 
@@ -20,15 +20,6 @@ TENSORS = {
     "fc.weight": np.zeros((10, 32), "float32"),
     "steps": np.zeros((), "int64"),
 }
-
-
-def validated(text, schema):
-    jsonschema = pytest.importorskip("jsonschema", reason="schemas are NOT checked: no jsonschema")
-    data = json.loads(text)
-    kept = json.loads((files("jaxgroups") / "schemas" / f"{schema}.schema.json").read_text("utf-8"))
-    jsonschema.Draft202012Validator.check_schema(kept)
-    jsonschema.Draft202012Validator(kept).validate(data)
-    return data
 
 
 @pytest.fixture
@@ -153,16 +144,13 @@ def test_the_experiment(capsys):
     assert validated(out, "experiment")["ok"]
 
 
-def test_the_schemas_can_fail(capsys):
-    jsonschema = pytest.importorskip("jsonschema", reason="schemas are NOT checked: no jsonschema")
-    _, out, _ = run(capsys, "explain", CONV, "--json")
-    data = json.loads(out)
-    for wrong in (data | {"more": 1}, data | {"flops": -1}, {**data, "kind": "model"}):
-        with pytest.raises(jsonschema.ValidationError):
-            validated(json.dumps(wrong), "explain")
-    del data["macs"]
-    with pytest.raises(jsonschema.ValidationError):
-        validated(json.dumps(data), "explain")
+@pytest.mark.parametrize("argv", [["explain", CONV], ["diagram", "4", "8"]])
+def test_the_schemas_can_fail(capsys, argv):
+    data = validated(run(capsys, *argv, "--json")[1], argv[0])
+    assert_nothing_else_is_taken(argv[0], data)
+    other = "diagram" if data["kind"] == "convolution" else "convolution"
+    assert not validator(argv[0]).is_valid(data | {"kind": other})
+    assert not validator(argv[0]).is_valid(data | {"parameters": -1})
 
 
 # --- bad arguments --------------------------------------------------------------------------------

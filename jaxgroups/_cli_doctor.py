@@ -7,7 +7,7 @@ import platform
 from typing import Any
 
 import jax
-import jaxlib
+import jaxlib.version
 import numpy
 
 import jaxgroups
@@ -33,7 +33,7 @@ def examine() -> dict[str, Any]:
         "versions": {
             "jaxgroups": jaxgroups.__version__,
             "jax": jax.__version__,
-            "jaxlib": jaxlib.__version__,
+            "jaxlib": jaxlib.version.__version__,
             "numpy": numpy.__version__,
             "python": platform.python_version(),
         },

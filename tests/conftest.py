@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from jaxgroups import native
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -36,6 +38,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def rng() -> np.random.Generator:
     """Random numbers that JAXGROUPS_SEED repeats; the header prints the seed."""
     return np.random.default_rng(SEED)
+
+
+@pytest.fixture
+def without_kernels(monkeypatch):
+    """As where the C++ kernels are not compiled."""
+    missing = native.Status("the kernels are not compiled")
+    monkeypatch.setattr(native, "status", lambda: missing)
+
+
+@pytest.fixture
+def with_kernels(monkeypatch):
+    """As where they are, for what chooses but does not run."""
+    monkeypatch.setattr(native, "status", lambda: native.Status(None))
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ ORDER = [
     "_experiment",
     "_cli_convert",
     "_cli_diagram",
+    "_cli_doctor",
     "_cli_explain",
     "cli",
     "__main__",

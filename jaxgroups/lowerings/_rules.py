@@ -12,6 +12,8 @@ import numpy as np
 from jaxgroups._problem import ConvProblem
 from jaxgroups.lowerings._views import Forward, View, view_of
 
+# native: a vector covers outputs of one group where it has many channels, so few leave lanes idle
+LEAST_OUTPUTS, FEW_CHANNELS = 8, 16
 # shift, by (most channels of a group, least groups: the innermost loop runs over these)
 FORWARD = (8, 3)
 GRADIENTS = (4, 16)  # of weights, and of inputs through a stride
@@ -29,10 +31,10 @@ def why_slower(problem: ConvProblem, name: str, platform: str) -> str | None:
     view = view_of(problem)
     if view is None:
         return None
+    if name == "native":
+        return _idle_lanes(view)
     if view.groups == 1 and view.taps > 1:
         return "groups=1, where XLA's own is as fast"
-    if name == "native":
-        return None
     if name == "shift":
         return _short_lanes(view) if view.c * view.o > 1 else None
     size = view.batch * prod(view.out) * view.taps * view.groups * view.c
@@ -44,6 +46,12 @@ def why_slower(problem: ConvProblem, name: str, platform: str) -> str | None:
 
 def _plain(view: View) -> bool:
     return isinstance(view, Forward) and max(view.lhs_dilation) == 1
+
+
+def _idle_lanes(view: View) -> str | None:
+    if view.c > FEW_CHANNELS and view.o < LEAST_OUTPUTS:
+        return f"{view.o} outputs in a group of {view.c} channels, fewer than {LEAST_OUTPUTS} lanes"
+    return None
 
 
 def _short_lanes(view: View) -> str | None:

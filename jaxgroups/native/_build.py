@@ -41,7 +41,7 @@ def source_hash() -> str:
 
 def find_compiler() -> list[str] | None:
     """$CXX, else the first of c++, g++ and clang++ that is there."""
-    if os.environ.get("CXX"):
+    if os.environ.get("CXX", "").strip():
         return shlex.split(os.environ["CXX"])
     for name in ("c++", "g++", "clang++"):
         path = shutil.which(name)

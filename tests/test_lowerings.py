@@ -14,10 +14,9 @@ import reference
 from cases import CASES, TRANSPOSED_GRID
 from helpers import assert_same, distinct, weight_to_last, whole
 
-from jaxgroups import ConvSpec, explain
+from jaxgroups import ConvSpec, explain, native
 from jaxgroups import _dispatch as dispatch
 from jaxgroups import _primitive as primitive
-from jaxgroups import native
 from jaxgroups._functional import transposed_kernel
 from jaxgroups._problem import problem_of
 from jaxgroups.lowerings import LOWERINGS, shift

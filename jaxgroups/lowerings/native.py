@@ -10,7 +10,6 @@ from jaxgroups import native
 from jaxgroups.lowerings._base import accumulator, on_views
 from jaxgroups.lowerings._views import Forward, View
 
-
 RESULTS = {
     "float32": ("float32",),
     "float64": ("float64",),

@@ -43,7 +43,7 @@ struct Sums {
   int64_t after, left;  // input channels until the registers are full, from the start and now
   bool more = false;
 
-  explicit JG_INLINE Sums(int64_t taps) : after(taps < Terms ? Terms / taps : 1), left(after) {
+  explicit JG_INLINE Sums(int64_t taps) : after(taps > 0 && taps < Terms ? Terms / taps : 1), left(after) {
     clear();
   }
   JG_INLINE void clear() {

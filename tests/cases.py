@@ -59,6 +59,8 @@ _ROWS = {
     "T-depthwise": "conv_transpose2d in=5 out=5 kernel=4 stride=2 padding=1 groups=5 batch=2 size=3x4",
     "T-depthwise-x2": "conv_transpose2d in=3 out=6 kernel=3x2 stride=2 groups=3 batch=2 size=3x4",
     "T-long-1d": "conv_transpose1d in=4 out=2 kernel=16 stride=4 padding=3 groups=2 batch=1 size=5",
+    "T-many-taps-1d": "conv_transpose1d in=6 out=4 kernel=70 stride=16 padding=3 output_padding=2 groups=2 batch=2 size=5",
+    "T-many-taps-2d": "conv_transpose2d in=4 out=6 kernel=9x8 stride=4x3 padding=1x2 groups=2 batch=1 size=3x4",
     "T-unbatched": "conv_transpose2d in=4 out=6 kernel=3 stride=2 groups=2 size=3x4",
     "T-zero-batch": "conv_transpose2d in=4 out=6 kernel=3 stride=2 groups=2 batch=0 size=3x4",
 }

@@ -5,6 +5,7 @@ The judge of the forward is the NumPy definition; of the gradients lax's own con
 """
 
 from dataclasses import replace
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from jaxgroups import _dispatch as dispatch
 from jaxgroups import _primitive as primitive
 from jaxgroups._functional import transposed_kernel
 from jaxgroups._problem import problem_of
-from jaxgroups.lowerings import LOWERINGS, shift
+from jaxgroups.lowerings import LOWERINGS, _fold, matmul, shift
 from jaxgroups.lowerings._views import Forward, WeightGradient, view_of
 
 BY_NAME = {lowering.name: lowering for lowering in LOWERINGS}
@@ -191,6 +192,16 @@ def test_unrolled_terms_are_bounded():
     assert reason == f"169 terms, more than {shift.MOST_TERMS}, to unroll"
 
 
+@pytest.mark.parametrize("case", ["T-many-taps-1d", "T-many-taps-2d"])
+def test_many_taps_of_a_transposed_convolution_are_folded_into_few(case):
+    view = view_of(problem_of(CASES[case]))
+    assert matmul.folds(view)
+    folded = _fold.fold(view)
+    assert folded.taps < view.taps / 4
+    assert folded.multiplications < 2 * view.multiplications / prod(view.lhs_dilation)
+    assert not matmul.folds(view_of(problem_of(CASES["T-two-groups"])))
+
+
 CHOSEN = {
     "conv2d in=128 out=128 kernel=3 padding=1 groups=128 batch=1 size=56": "shift",
     "conv2d in=128 out=128 kernel=3 padding=1 groups=32 batch=1 size=56": "shift",
@@ -202,8 +213,12 @@ CHOSEN = {
     "conv2d in=240 out=480 kernel=1 groups=3 batch=1 size=7": "matmul",
     "conv2d in=64 out=128 kernel=3 padding=1 batch=1 size=56": "xla",
     "conv2d in=64 out=2 kernel=3 padding=1 batch=1 size=56": "xla",
+    "conv_transpose1d in=514 out=1 kernel=512 stride=128 batch=1 size=40": "matmul",
 }
-NOT_NATIVE = {"conv2d in=64 out=2 kernel=3 padding=1 batch=1 size=56"}
+NOT_NATIVE = {
+    "conv2d in=64 out=2 kernel=3 padding=1 batch=1 size=56",
+    "conv_transpose1d in=514 out=1 kernel=512 stride=128 batch=1 size=40",
+}
 
 
 def check_choice(text, expected):

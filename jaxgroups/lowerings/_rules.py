@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 
 from jaxgroups._problem import ConvProblem
+from jaxgroups.lowerings import matmul
 from jaxgroups.lowerings._views import Forward, View, view_of
 
 # native: a vector covers outputs of one group where it has many channels, so few leave lanes idle
@@ -33,7 +34,7 @@ def why_slower(problem: ConvProblem, name: str, platform: str) -> str | None:
         return None
     if name == "native":
         return _idle_lanes(view)
-    if view.groups == 1 and view.taps > 1:
+    if view.groups == 1 and view.taps > 1 and not matmul.folds(view):
         return "groups=1, where XLA's own is as fast"
     if name == "shift":
         return _short_lanes(view) if view.c * view.o > 1 else None

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgroups.lowerings import _fold
 from jaxgroups.lowerings._base import accumulator, on_views
 from jaxgroups.lowerings._taps import OutputPhase, Tap, interleave, output_phases, slicer
 from jaxgroups.lowerings._views import Forward, Ints, View, WeightGradient
@@ -22,11 +23,17 @@ def why_not(view: View) -> str | None:
         return "strided and dilated input at once"
     if jnp.issubdtype(view.dtype, jnp.integer):
         return "integers, which XLA's matrix product does not vectorise"
-    if view.taps > MOST_TAPS:
-        return f"{view.taps} taps, more than {MOST_TAPS}, to copy"
+    taps = _fold.fold(view).taps if folds(view) else view.taps
+    if taps > MOST_TAPS:
+        return f"{taps} taps, more than {MOST_TAPS}, to copy"
     if view.c == view.o == 1:
         return "one channel in a group, no matrix"
     return None
+
+
+def folds(view: View) -> bool:
+    """Whether output phases become channels, because one by one there are too many taps."""
+    return view.taps > MOST_TAPS and _fold.foldable(view)
 
 
 def _grouped(array: jax.Array, groups: int) -> jax.Array:
@@ -42,6 +49,8 @@ def _patches(view: View, phase: OutputPhase, of_tap: Callable[[Tap, Ints], jax.A
 
 
 def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
+    if isinstance(view, Forward) and folds(view):
+        return _fold.unfold(view, apply(_fold.fold(view), x, _fold.fold_kernel(view, other)))
     dtype = accumulator(view)
     phases = output_phases(view)
     of_tap = slicer(view, phases, x)

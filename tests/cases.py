@@ -47,6 +47,7 @@ _ROWS = {
     "circular-same": "conv1d in=4 out=6 kernel=4 padding=1:2 groups=2 padding_mode=circular batch=2 size=5",
     "reflect-3d": "conv3d in=4 out=2 kernel=2 padding=1x2x0 groups=2 padding_mode=reflect batch=1 size=2x3x4",
     # transposed
+    "kernel-over-output": "conv1d in=2 out=3 kernel=4 stride=2 padding=2 batch=2 size=5",
     "T-ordinary": "conv_transpose2d in=3 out=4 kernel=3x2 stride=2 batch=2 size=3x4",
     "T-two-groups": "conv_transpose2d in=4 out=6 kernel=3x2 stride=2x3 padding=1x0 groups=2 batch=2 size=3x4",
     "T-output-padding": "conv_transpose2d in=6 out=4 kernel=3 stride=2 padding=1 output_padding=1x0 groups=2 batch=2 size=3x4",

@@ -26,6 +26,23 @@ def why_not(view: View) -> str | None:
     return native.status().missing
 
 
+def _high(view: View) -> list[int]:
+    """Padding behind x that is read: with what a stride leaves over, sizes would not add up."""
+    return [
+        (p - 1) * s + (k - 1) * d + 1 - (n - 1) * u - 1 - lo
+        for p, s, k, d, n, u, (lo, _) in zip(
+            view.out,
+            view.stride,
+            view.kernel,
+            view.dilation,
+            view.size,
+            view.lhs_dilation if isinstance(view, Forward) else (1,) * view.rank,
+            view.padding,
+            strict=True,
+        )
+    ]
+
+
 def apply(view: View, first: jax.Array, second: jax.Array) -> jax.Array:
     dtype = accumulator(view)
     if isinstance(view, Forward):
@@ -43,7 +60,7 @@ def apply(view: View, first: jax.Array, second: jax.Array) -> jax.Array:
         groups=np.int64(view.groups),
         stride=np.array(view.stride, np.int64),
         low=np.array([low for low, _ in view.padding], np.int64),
-        high=np.array([high for _, high in view.padding], np.int64),
+        high=np.array(_high(view), np.int64),
         dilation=np.array(view.dilation, np.int64),
         lhs_dilation=np.array(lhs_dilation, np.int64),
     )

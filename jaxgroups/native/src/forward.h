@@ -81,11 +81,24 @@ JG_INLINE void store_tile(const Tile<T>& a, const V<T> (&sum)[Outputs][Vectors])
   });
 }
 
+// The output that input pixel q and tap k of a tile meet, -1 if none. A negative stride is that of
+// an input dilated by 2: t = 2 q - k - e, where e, 0 or 1, is stride + 2.
+constexpr int output_of(int q, int k, int stride) {
+  if (stride < 0) return 2 * q - k - (stride + 2);
+  return q >= k && (q - k) % stride == 0 ? (q - k) / stride : -1;
+}
+
+// How many input pixels a tile meets.
+constexpr int pixels_of(int outputs, int taps, int stride) {
+  if (stride < 0) return (outputs - 1 + taps - 1 + stride + 2) / 2 + 1;
+  return (outputs - 1) * stride + taps;
+}
+
 // Taps and strides known at compile time, dilation 1.
 template <class T, Spread S, int Outputs, int Vectors, int Taps, int Stride>
 struct Fixed {
   static constexpr int L = Vec<T>::lanes;
-  static constexpr int Pixels = (Outputs - 1) * Stride + Taps;
+  static constexpr int Pixels = pixels_of(Outputs, Taps, Stride);
   static constexpr int64_t All = (int64_t{1} << Pixels) - 1;
 
   static void run(const Tile<T>& a) {
@@ -116,10 +129,10 @@ struct Fixed {
             if (Whole || (inside >> q & 1)) {
               const V<T> x = read(base + at);
               unroll<Taps>([&](auto k) JG_LAMBDA {
-                constexpr int offset = decltype(q)::value - decltype(k)::value;
-                if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
+                constexpr int t = output_of(decltype(q)::value, decltype(k)::value, Stride);
+                if constexpr (t >= 0 && t < Outputs) {
                   unroll<Vectors>([&](auto v) JG_LAMBDA {
-                    sum.now[offset / Stride][v] += x * weight[k][v];
+                    sum.now[t][v] += x * weight[k][v];
                   });
                 }
               });

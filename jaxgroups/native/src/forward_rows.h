@@ -73,6 +73,7 @@ struct Shape {
 };
 
 inline Shape shape_of(const Phase& w) {
+  if (w.up == 2) return {(int)w.taps, -2};
   if (w.taps == 1) return {1, 1};
   if (w.dilation != 1 || w.stride > 2 || w.taps > 7) return {0, 0};
   return {(int)w.taps, (int)w.stride};
@@ -90,11 +91,15 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   if constexpr (Vectors < 3) {
     if (code == 31) return Single<T, S, Vectors, 3, 1>::of(count, width);
     if constexpr (kSpecial<T>) {
+      if (code == 28) return Single<T, S, Vectors, 3, -2>::of(count, width);
+      if (code == 29) return Single<T, S, Vectors, 3, -1>::of(count, width);
       if (code == 21) return Single<T, S, Vectors, 2, 1>::of(count, width);
       if (code == 32) return Single<T, S, Vectors, 3, 2>::of(count, width);
       if constexpr (S == Spread::lanes) {
         if (code == 51) return Single<T, S, Vectors, 5, 1>::of(count, width);
         if (code == 52) return Single<T, S, Vectors, 5, 2>::of(count, width);
+        if (code == 48) return Single<T, S, Vectors, 5, -2>::of(count, width);
+        if (code == 49) return Single<T, S, Vectors, 5, -1>::of(count, width);
         if (code == 71) return Single<T, S, Vectors, 7, 1>::of(count, width);
       }
     }
@@ -111,6 +116,13 @@ TileKernel<T> kernel_of(const Blocks& b, Shape& s, int64_t count, int& width) {
   if (b.vectors == 3) return kernel_of_shape<T, Spread::broadcast, 3>(s, count, width);
   if (b.vectors == 2) return kernel_of_shape<T, Spread::broadcast, 2>(s, count, width);
   return kernel_of_shape<T, Spread::broadcast, 1>(s, count, width);
+}
+
+// Whether `kernel_of` has one for both phases of an input dilated by 2.
+template <class T>
+bool takes_up(const Blocks& b, int64_t taps) {
+  if (!kSpecial<T> || b.vectors > 2) return false;
+  return taps == 3 || (taps == 5 && b.spread == Spread::lanes);
 }
 
 // The kernel of two rows at once; null where there is none.
@@ -175,10 +187,14 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
     return;
   }
   if (kernel == nullptr) kernel = kernel_of<T>(b, shape, w.count, width);
+  TileKernel<T> odd = kernel;  // for tiles whose first output has an odd distance to tap 0
+  if (w.up == 2) {
+    Shape other{shape.taps, -1};
+    odd = kernel_of<T>(b, other, w.count, width);
+  }
   const bool single = shape.taps == 1;  // its pixels are the outputs', so any stride will do
   a.x_tap = single ? a.x_pixel : w.dilation * channels;
   const int64_t pixel = single ? w.stride : 1;
-  const int pixels = shape.taps ? (width - 1) * shape.stride + shape.taps : 0;
 
   if (two) {
     const Taps below = taps_inside(in_h + h.stride, h.dilation, h.taps, axis[1].size);
@@ -209,7 +225,10 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
 
   for (int64_t from = 0; from < w.count; from += width) {
     const int64_t t = smaller(from, w.count - width);  // the last tile overlaps the one before
-    a.first = w.base + t * w.stride;
+    const int64_t first = w.base + t * w.stride;
+    const bool is_odd = w.up == 2 && (first & 1);
+    a.first = w.up == 2 ? first >> 1 : first;
+    const int pixels = shape.taps ? pixels_of(width, shape.taps, shape.stride + is_odd) : 0;
     a.inside = 0;
     for (int q = 0; q < pixels; ++q) {
       const int64_t column = a.first + q * pixel;
@@ -228,7 +247,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
         }
         for (int64_t q = 0; q < width; ++q) prefetch<true>(a.y, (width + q) * a.y_pixel);
       }
-      kernel(a);
+      (is_odd ? odd : kernel)(a);
     }
   }
 }
@@ -265,7 +284,7 @@ void forward(const ForwardTask<T>& task) {
   const int64_t together = bytes < kWeights ? kWeights / bytes : 1;
   const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;
   const int64_t channels = p.groups * p.c, rows = axis[0].out * axis[1].out;
-  const bool copy = worth_a_copy<T>(b, channels, pixels, p.c);
+  const bool copy = worth_a_copy<T>(b, channels, pixels, p.c, axis[1].phases > 1);
   int64_t block_end;
   for (int64_t block = task.block; block < task.block_end; block = block_end) {
     block_end = smaller(block + together, task.block_end);

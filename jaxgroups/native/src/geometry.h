@@ -9,7 +9,9 @@
 //
 //     base + q s' + j d'           s' = P s / u,  d' = K d / u,  base = (r s + k0 d - low) / u
 //
-// so that no inserted zero is ever multiplied. Without a dilated input there is one phase.
+// so that no inserted zero is ever multiplied. Without a dilated input there is one phase. Where
+// u = 2 on the last axis, a kernel may take both phases at once: one phase with `up` = 2, whose
+// output q and tap j meet (base + q + j) / 2.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +24,7 @@ struct Phase {
   int64_t base, stride, dilation; // input of output q and tap j: base + q stride + j dilation
   int64_t tap, tap_step, taps;    // taps tap + tap_step j, j < taps
   int64_t before;                 // number of taps of the phases before this one
+  int64_t up;
 };
 
 struct Axis {

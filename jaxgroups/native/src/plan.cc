@@ -30,6 +30,7 @@ std::vector<Phase> phases_of(const Axis& a) {
   int64_t before = 0;
   for (int64_t r = 0; r < step && r < a.out; ++r) {
     Phase f{};
+    f.up = 1;
     f.first = r;
     f.step = step;
     f.count = (a.out - r + step - 1) / step;
@@ -149,6 +150,13 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, Plan& 
       least = cost;
       plan.blocks = b;
     }
+  }
+  Axis& last = plan.problem.axis[2];
+  if (last.lhs_dilation == 2 && last.stride == 1 && last.dilation == 1 &&
+      chosen->takes_up(plan.blocks, last.kernel)) {
+    plan.phases[2] = {{0, 1, last.out, -last.low, 1, 1, 0, 1, last.kernel, 0, 2}};
+    last.phases = 1;
+    last.phase = plan.phases[2].data();
   }
   if (plan.blocks.spread == Spread::near) {
     const int lanes = plan.blocks.lanes;

@@ -159,7 +159,7 @@ void weight(const WeightTask<T>& task) {
     a.y_pixel = y_pixel;
   };
   const int64_t width = smaller(p.o, int64_t{b.lanes} * b.vectors);
-  if (worth_a_copy<T>(b, channels, pixels, p.c) && plane * axis[2].out * width <= kCopied) {
+  if (worth_a_copy<T>(b, channels, pixels, p.c, true) && plane * axis[2].out * width <= kCopied) {
     T* const x = task.copied;
     T* const y = task.copied + kCopied;
     for (int64_t i = task.block; i < task.block_end; ++i) {

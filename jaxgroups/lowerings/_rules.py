@@ -1,11 +1,13 @@
 """Where a lowering that takes a problem is slower than a later one in the table: it stands back.
 
-The borders are numbers from ``python -m benchmarks.ops benchmarks/layers.csv --implementation shift
-matmul``, where the two cross over the groups of ResNeXt and RegNet; all depthwise layers are far
-from any of them.
+The borders are data, ``borders.json``; ``python -m benchmarks.borders`` measures every lowering on
+the problems of the tables of layers and writes those that lose least time.
 """
 
+import json
+from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -13,17 +15,36 @@ from jaxgroups._problem import ConvProblem
 from jaxgroups.lowerings import matmul
 from jaxgroups.lowerings._views import Forward, View, view_of
 
-# native: a vector covers outputs of one group where it has many channels, so few leave lanes idle
-LEAST_OUTPUTS, FEW_CHANNELS = 8, 16
-# shift, by (most channels of a group, least groups: the innermost loop runs over these)
-FORWARD = (8, 3)
-GRADIENTS = (4, 16)  # of weights, and of inputs through a stride
-# matmul, forward: bytes of patches, beyond which every call gets fresh pages from the system;
-# XLA's gradients are so slow that theirs may be larger
-MOST_PATCHES = 16 << 20
+DATA = Path(__file__).with_name("borders.json")
 
 
-def why_slower(problem: ConvProblem, name: str, platform: str) -> str | None:
+@dataclass(frozen=True)
+class Borders:
+    """Channels and outputs are those of one group.
+
+    * native covers outputs of one group with a vector where a group has many channels: above
+      `native_channels` it wants `native_outputs`, or lanes are idle.
+    * shift takes up to `shift_channels`, and at least `shift_groups`, over which its innermost
+      loop runs; for gradients of weights, and of inputs through a stride, the other two.
+    * matmul writes its patches to memory, up to `matmul_patches` bytes: beyond, every call gets
+      fresh pages from the system. XLA's gradients are so slow that theirs may be larger.
+    """
+
+    native_channels: int
+    native_outputs: int
+    shift_channels: int
+    shift_groups: int
+    shift_gradient_channels: int
+    shift_gradient_groups: int
+    matmul_patches: int
+
+
+BORDERS = Borders(**json.loads(DATA.read_text(encoding="utf-8"))["borders"])
+
+
+def why_slower(
+    problem: ConvProblem, name: str, platform: str, borders: Borders = BORDERS
+) -> str | None:
     """Why the lowering `name` should not be the choice for a problem that it takes, or None."""
     if name == "xla":
         return None
@@ -33,15 +54,16 @@ def why_slower(problem: ConvProblem, name: str, platform: str) -> str | None:
     if view is None:
         return None
     if name == "native":
-        return _idle_lanes(view)
+        return _idle_lanes(view, borders)
     if view.groups == 1 and view.taps > 1 and not matmul.folds(view):
         return "groups=1, where XLA's own is as fast"
     if name == "shift":
-        return _short_lanes(view) if view.c * view.o > 1 else None
+        return _short_lanes(view, borders) if view.c * view.o > 1 else None
     size = view.batch * prod(view.out) * view.taps * view.groups * view.c
     size *= np.dtype(view.dtype).itemsize
-    if _plain(view) and view.taps > 1 and size > MOST_PATCHES:
-        return f"patches of {size >> 20} MiB, more than {MOST_PATCHES >> 20}, to write and read"
+    most = borders.matmul_patches
+    if _plain(view) and view.taps > 1 and size > most:
+        return f"patches of {size >> 20} MiB, more than {most >> 20}, to write and read"
     return None
 
 
@@ -49,14 +71,17 @@ def _plain(view: View) -> bool:
     return isinstance(view, Forward) and max(view.lhs_dilation) == 1
 
 
-def _idle_lanes(view: View) -> str | None:
-    if view.c > FEW_CHANNELS and view.o < LEAST_OUTPUTS:
-        return f"{view.o} outputs in a group of {view.c} channels, fewer than {LEAST_OUTPUTS} lanes"
+def _idle_lanes(view: View, borders: Borders) -> str | None:
+    least = borders.native_outputs
+    if view.c > borders.native_channels and view.o < least:
+        return f"{view.o} outputs in a group of {view.c} channels, fewer than {least} lanes"
     return None
 
 
-def _short_lanes(view: View) -> str | None:
-    channels, groups = FORWARD if _plain(view) else GRADIENTS
+def _short_lanes(view: View, borders: Borders) -> str | None:
+    channels, groups = borders.shift_gradient_channels, borders.shift_gradient_groups
+    if _plain(view):
+        channels, groups = borders.shift_channels, borders.shift_groups
     if max(view.c, view.o) > channels:
         return f"more than {channels} channels in a group, where a matrix product is faster"
     if view.groups < groups:

@@ -1,0 +1,174 @@
+"""The borders of the chooser from measurements: ``python -m benchmarks.borders [layers.csv ...]``.
+
+Every layer gives three problems: forward, gradient of the weight, gradient of the input. Each is
+timed with every lowering that takes it. Then the borders are moved, one at a time, to where the
+choice loses least against the best lowering of each problem (the mean of the logarithms of the
+ratios), until none moves. Those without compiled kernels are fitted without them.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import machine, table
+from benchmarks.timing import Rounds, interleave
+from jaxgroups import ConvSpec
+from jaxgroups import _primitive as primitive
+from jaxgroups._problem import ConvProblem, problem_of
+from jaxgroups.lowerings import LOWERINGS
+from jaxgroups.lowerings import _rules as rules
+
+PROBLEMS = ("forward", "weight", "input")
+POWERS = tuple(2**i for i in range(8))
+CANDIDATES: dict[str, tuple[int, ...]] = {
+    "native_channels": (0, *POWERS),
+    "native_outputs": (0, *POWERS[:6]),
+    "shift_channels": tuple(range(1, 9)),
+    "shift_groups": (2, 3, *POWERS[2:]),
+    "shift_gradient_channels": tuple(range(1, 9)),
+    "shift_gradient_groups": (2, 3, *POWERS[2:]),
+    "matmul_patches": (0, *(2**i for i in range(18, 31))),
+}
+Measured = tuple[ConvProblem, Mapping[str, float]]
+
+
+def problems(spec: ConvSpec) -> tuple[ConvProblem, ...]:
+    """Those of PROBLEMS, of a spec with its input."""
+    problem = problem_of(spec)
+    lhs, rhs = (
+        jax.ShapeDtypeStruct(shape, problem.dtype)
+        for shape in (problem.lhs_shape, problem.rhs_shape)
+    )
+    of = partial(primitive.compute, problem, implementation=None)
+
+    def gradients(lhs: Any, rhs: Any, ct: Any) -> Any:
+        return jax.vjp(of, lhs, rhs)[1](ct)
+
+    jaxpr = jax.make_jaxpr(gradients)(lhs, rhs, jax.eval_shape(of, lhs, rhs)).jaxpr
+    found = [_problem(eqn) for eqn in _convolutions(jaxpr)]
+    derived = [other for other in found if other != problem]
+    return (problem, *derived)
+
+
+def _convolutions(jaxpr: Any) -> Iterator[Any]:
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is primitive.conv_p:
+            yield eqn
+        for inner in eqn.params.values():
+            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                yield from _convolutions(getattr(inner, "jaxpr", inner))
+
+
+def _problem(eqn: Any) -> ConvProblem:
+    params = {k: v for k, v in eqn.params.items() if k != "implementation"}
+    problem = ConvProblem.of(*(v.aval for v in eqn.invars), params)
+    assert problem is not None  # noqa: S101  no symbolic sizes here
+    return problem
+
+
+def measure(problem: ConvProblem, how: Rounds) -> dict[str, float]:
+    """Seconds by lowering, of those that take the problem."""
+    rng = np.random.default_rng(0)
+    lhs, rhs = (
+        jax.device_put(rng.standard_normal(shape).astype(problem.dtype))
+        for shape in (problem.lhs_shape, problem.rhs_shape)
+    )
+
+    def call(run: Any) -> Any:
+        return lambda: jax.block_until_ready(run(lhs, rhs))
+
+    calls = {
+        lowering.name: call(jax.jit(partial(lowering.apply, problem)))
+        for lowering in LOWERINGS
+        if lowering.why_not(problem, "cpu") is None
+    }
+    for compiled in calls.values():
+        compiled()
+    timed = interleave(calls, how)
+    return {name: of.seconds(how.statistic) for name, of in timed.items()}
+
+
+def choice(problem: ConvProblem, times: Mapping[str, float], borders: rules.Borders) -> str:
+    """The name that the chooser would take of those measured."""
+    for name in times:  # in the order of the table
+        if rules.why_slower(problem, name, "cpu", borders) is None:
+            return name
+    raise ValueError("xla takes all, and was not measured")
+
+
+def loss(measured: Sequence[Measured], borders: rules.Borders) -> float:
+    """Mean logarithm of the chosen lowering's time over the best one's."""
+    return sum(
+        math.log(times[choice(problem, times, borders)] / min(times.values()))
+        for problem, times in measured
+    ) / len(measured)
+
+
+def without_kernels(measured: Iterable[Measured]) -> list[Measured]:
+    return [(p, {n: t for n, t in times.items() if n != "native"}) for p, times in measured]
+
+
+def fit(measured: Sequence[Measured], start: rules.Borders) -> rules.Borders:
+    """The borders that lose least. A border moves only where that gains something."""
+    borders, moved = start, True
+    views = {True: list(measured), False: without_kernels(measured)}
+    while moved:
+        moved = False
+        for name, values in CANDIDATES.items():
+            on = views[name.startswith("native")]
+            best = min(values, key=lambda v: loss(on, replace(borders, **{name: v})))
+            better = replace(borders, **{name: best})
+            if loss(on, better) < loss(on, borders) - 1e-9:
+                borders, moved = better, True
+    return borders
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.borders", description=__doc__)
+    parser.add_argument("tables", nargs="*", type=Path, default=list(table.OWN))
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--match", metavar="REGEX")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--budget", type=float, default=0.5, metavar="SECONDS")
+    parser.add_argument("--write", action="store_true", help=f"into {rules.DATA.name}")
+    args = parser.parse_args(argv)
+    how = Rounds(rounds=args.rounds, budget=args.budget)
+    layers = [la for path in args.tables for la in table.read(path) if la.matches(args.match)]
+    specs = chain.from_iterable(
+        ((la, la.problem(n)) for n in la.batches(args.batch)) for la in layers
+    )
+    measured: list[Measured] = []
+    for layer, spec in specs:
+        for kind, problem in zip(PROBLEMS, problems(spec), strict=True):
+            times = measure(problem, how)
+            measured.append((problem, times))
+            taken = choice(problem, times, rules.BORDERS)
+            shown = "  ".join(f"{name} {1e3 * t:.3f}" for name, t in times.items())
+            worse = times[taken] / min(times.values())
+            print(f"{layer.model} {spec} {kind}: {shown} ms; {taken}, {worse:.2f}", flush=True)
+    fitted = fit(measured, rules.BORDERS)
+    for title, of in (("with kernels", measured), ("without", without_kernels(measured))):
+        before, after = (math.exp(loss(of, b)) for b in (rules.BORDERS, fitted))
+        print(f"{title}: the choice takes {before:.3f} times the best, fitted {after:.3f}")
+    for name, value in asdict(fitted).items():
+        old = getattr(rules.BORDERS, name)
+        print(f"{name} {value}" + (f" (was {old})" if old != value else ""))
+    if args.write:
+        found = machine.describe()
+        data = {"borders": asdict(fitted), "measured": machine.lines(found | {"limits": None})[0]}
+        rules.DATA.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The borders of the chooser: fitted to times that are made up, and held by the chooser."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from benchmarks import borders, table
+from jaxgroups import _dispatch as dispatch
+from jaxgroups.lowerings import LOWERINGS
+from jaxgroups.lowerings import _rules as rules
+from jaxgroups.lowerings._views import Forward, WeightGradient, view_of
+
+LAYERS = [layer.problem(1) for layer in table.read(table.OWN[0])[::8]]
+
+
+def test_the_file_holds_every_border_and_a_candidate_is_each_of_them():
+    data = json.loads(rules.DATA.read_text(encoding="utf-8"))
+    assert data["borders"] == asdict(rules.BORDERS)
+    assert set(borders.CANDIDATES) == set(asdict(rules.BORDERS))
+    assert all(value in borders.CANDIDATES[name] for name, value in data["borders"].items())
+    assert data["measured"]
+
+
+@pytest.mark.parametrize("text", [str(spec) for spec in LAYERS[::3]])
+def test_a_layer_gives_its_three_problems(text):
+    spec = next(spec for spec in LAYERS if str(spec) == text)
+    forward, to_weight, to_input = map(view_of, borders.problems(spec))
+    assert isinstance(forward, Forward)
+    assert isinstance(to_input, Forward)
+    assert isinstance(to_weight, WeightGradient)
+    assert (forward.c, forward.o) == (to_input.o, to_input.c) == (to_weight.c, to_weight.o)
+    assert to_input.lhs_dilation == to_weight.stride == spec.stride
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_the_choice_is_the_choosers():
+    for spec in LAYERS:
+        for problem in borders.problems(spec):
+            taking = [low.name for low in LOWERINGS if low.why_not(problem, "cpu") is None]
+            times = dict.fromkeys(taking, 1.0)
+            expected = dispatch.choose(problem, None, "cpu")[0].name
+            assert borders.choice(problem, times, rules.BORDERS) == expected
+            assert "native" not in times
+
+
+def planted(truth):
+    """Times by which exactly the borders `truth` choose the best lowering of every problem."""
+    measured = []
+    for spec in [layer.problem(1) for layer in table.read(table.OWN[0])]:
+        for problem in borders.problems(spec):
+            taking = [low.name for low in LOWERINGS if low.why_not(problem, "cpu") is None]
+            times = dict.fromkeys(taking, 3.0)
+            times[borders.choice(problem, times, truth)] = 1.0
+            measured.append((problem, times))
+    return measured
+
+
+@pytest.mark.usefixtures("without_kernels")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shift_channels": 3},
+        {"shift_gradient_channels": 8, "shift_gradient_groups": 4},
+        {"matmul_patches": 1 << 20},
+    ],
+)
+def test_planted_borders_are_found(change):
+    truth = replace(rules.BORDERS, **change)
+    measured = planted(truth)
+    assert borders.loss(measured, rules.BORDERS) > 0.01
+    assert borders.loss(measured, truth) == 0
+    found = borders.fit(measured, rules.BORDERS)
+    assert borders.loss(measured, found) == 0
+    assert borders.fit(measured, truth) == truth  # where nothing is gained nothing moves
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_kernels_do_not_hide_the_borders_behind_them():
+    truth = replace(rules.BORDERS, shift_channels=3)
+    measured = [(problem, {"native": 0.1, **times}) for problem, times in planted(truth)]
+    found = borders.fit(measured, rules.BORDERS)
+    assert borders.loss(borders.without_kernels(measured), found) == 0

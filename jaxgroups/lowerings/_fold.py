@@ -11,6 +11,7 @@ inverse short-time Fourier transform, is this sum in another order.)
 """
 
 from dataclasses import replace
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from jax import lax
 from jaxgroups.lowerings._views import Forward, View
 
 
-def foldable(view: View) -> bool:
+def foldable(view: View) -> TypeGuard[Forward]:
     """Whether `fold` holds for it."""
     if not isinstance(view, Forward) or max(view.lhs_dilation) == 1:
         return False

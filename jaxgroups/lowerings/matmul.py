@@ -5,6 +5,7 @@ the patches with y, summed over the pixels.
 """
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def why_not(view: View) -> str | None:
     return None
 
 
-def folds(view: View) -> bool:
+def folds(view: View) -> TypeGuard[Forward]:
     """Whether output phases become channels, because one by one there are too many taps."""
     return view.taps > MOST_TAPS and _fold.foldable(view)
 
@@ -49,7 +50,7 @@ def _patches(view: View, phase: OutputPhase, of_tap: Callable[[Tap, Ints], jax.A
 
 
 def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
-    if isinstance(view, Forward) and folds(view):
+    if folds(view):
         return _fold.unfold(view, apply(_fold.fold(view), x, _fold.fold_kernel(view, other)))
     dtype = accumulator(view)
     phases = output_phases(view)

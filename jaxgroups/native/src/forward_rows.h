@@ -113,6 +113,9 @@ template <class T>
 TileKernel<T> kernel_of(const Blocks& b, Shape& s, int64_t count, int& width) {
   if (b.spread == Spread::lanes) return kernel_of_shape<T, Spread::lanes, 1>(s, count, width);
   if (b.spread == Spread::near) return kernel_of_shape<T, Spread::near, 1>(s, count, width);
+  if constexpr (kManyRegisters) {
+    if (b.vectors == 5) return kernel_of_shape<T, Spread::broadcast, 5>(s, count, width);
+  }
   if (b.vectors == 3) return kernel_of_shape<T, Spread::broadcast, 3>(s, count, width);
   if (b.vectors == 2) return kernel_of_shape<T, Spread::broadcast, 2>(s, count, width);
   return kernel_of_shape<T, Spread::broadcast, 1>(s, count, width);

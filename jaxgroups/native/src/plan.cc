@@ -111,7 +111,7 @@ std::string check(const Call& call, Plan& plan) {
 }
 
 template <class T>
-const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, Plan& plan) {
+const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, bool gradient, Plan& plan) {
   const Problem& p = plan.problem;
   const KernelsOf<T>* chosen = nullptr;
   double least = 0;
@@ -136,14 +136,16 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, Plan& 
     if (b.spread == Spread::broadcast) {
       // several vectors share the broadcast of an input; with one tap they are needed for speed
       const bool single = p.axis[2].kernel == 1;
-      for (const int v : {3, 2}) {
-        if (!(single || (v == 2 && k.wide_registers)) || b.blocks_per_group % v != 0) continue;
+      for (const int v : {3, 2, 5}) {
+        const bool made = v == 5 ? single && k.wide_registers : single || (v == 2 && k.wide_registers);
+        if (!made || b.blocks_per_group % v != 0) continue;
         b.vectors = v;
         b.blocks_per_group /= v;
         b.count /= v;
         break;
       }
-      if (single && b.vectors == 1 && !k.wide_registers) cost *= 1.5;
+      // and few registers leave a gradient of one tap no room for several pixels
+      if (single && (b.vectors == 1 || gradient) && !k.wide_registers) cost *= 1.5;
     }
     if (chosen == nullptr || cost < least) {
       chosen = &k;
@@ -171,7 +173,7 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, Plan& 
   return *chosen;
 }
 
-template const KernelsOf<float>& choose_kernels<float>(const Kernels* const*, int, Plan&);
-template const KernelsOf<double>& choose_kernels<double>(const Kernels* const*, int, Plan&);
+template const KernelsOf<float>& choose_kernels<float>(const Kernels* const*, int, bool, Plan&);
+template const KernelsOf<double>& choose_kernels<double>(const Kernels* const*, int, bool, Plan&);
 
 }  // namespace jaxgroups

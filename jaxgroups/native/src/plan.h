@@ -42,7 +42,8 @@ struct Plan {
 std::string check(const Call& call, Plan& plan);
 
 // The kernels for this problem, of `best` or one of the narrower sets after it, and the blocks.
+// `gradient`: the weight gradient is wanted.
 template <class T>
-const KernelsOf<T>& choose_kernels(const Kernels* const* best, int sets, Plan& plan);
+const KernelsOf<T>& choose_kernels(const Kernels* const* best, int sets, bool gradient, Plan& plan);
 
 }  // namespace jaxgroups

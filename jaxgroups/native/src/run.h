@@ -46,7 +46,7 @@ template <class T>
 void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& plan, const T* x,
                  const T* w, T* y) {
   if (plan.problem.batch == 0) return;
-  const KernelsOf<T>& kernels = choose_kernels<T>(sets, count, plan);
+  const KernelsOf<T>& kernels = choose_kernels<T>(sets, count, false, plan);
   const int64_t blocks = plan.blocks.count;
   Scratch<T> packed(plan.packed());
   const int64_t packers = plan.packed() < 32768 ? 1 : at_most(blocks, 2 * pool.threads);
@@ -80,7 +80,7 @@ void run_weight(const Kernels* const* sets, int count, const Pool& pool, Plan& p
     std::fill_n(w, plan.taps() * plan.problem.c * plan.problem.o * plan.problem.groups, T{0});
     return;
   }
-  const KernelsOf<T>& kernels = choose_kernels<T>(sets, count, plan);
+  const KernelsOf<T>& kernels = choose_kernels<T>(sets, count, true, plan);
   const int64_t blocks = plan.blocks.count, size = plan.packed();
   // sums depend on the split, so the split depends on the problem alone, not on the threads
   const int64_t wanted = tasks_wanted(plan, 64);

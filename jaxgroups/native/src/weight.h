@@ -113,7 +113,8 @@ struct Gradient {
       });
     });
     const Some<T> some(a.nx);
-    const Some<T> some_y[3] = {Some<T>(a.ny), Some<T>(a.ny - L), Some<T>(a.ny - 2 * L)};
+    const Some<T> some_y[5] = {Some<T>(a.ny), Some<T>(a.ny - L), Some<T>(a.ny - 2 * L),
+                               Some<T>(a.ny - 3 * L), Some<T>(a.ny - 4 * L)};
     for (int64_t i = 0; i < a.count; ++i) {
       const OutputRow& row = a.rows[i];
       const int64_t in_d = row.depth + a.tap_d;

@@ -59,7 +59,8 @@ StripKernel<T> pick(Shape shape, int64_t rows, int64_t channels, Cover& c) {
       if (code == 32 && channels >= few) return strip_kernel<T, S, 3, 2, 1, few, Vectors>(c);
       if (code == 32) return strip_kernel<T, S, 3, 2, 1, 1, Vectors>(c);
     }
-    if (kManyRegisters && channels >= 8) return strip_kernel<T, S, 1, 1, 1, 8, Vectors>(c);
+    constexpr int most = 24 / Vectors > 8 ? 8 : 24 / Vectors;
+    if (kManyRegisters && channels >= most) return strip_kernel<T, S, 1, 1, 1, most, Vectors>(c);
     if (channels >= single) return strip_kernel<T, S, 1, 1, 1, single, Vectors>(c);
     return strip_kernel<T, S, 1, 1, 1, 1, Vectors>(c);
   }
@@ -69,6 +70,9 @@ template <class T>
 StripKernel<T> pick(const Blocks& b, Shape shape, int64_t rows, int64_t channels, Cover& c) {
   if (b.spread == Spread::lanes) return pick<T, Spread::lanes, 1>(shape, rows, channels, c);
   if (b.spread == Spread::near) return pick<T, Spread::near, 1>(shape, rows, channels, c);
+  if constexpr (kManyRegisters) {
+    if (b.vectors == 5) return pick<T, Spread::broadcast, 5>(shape, rows, channels, c);
+  }
   if (b.vectors == 3) return pick<T, Spread::broadcast, 3>(shape, rows, channels, c);
   if (b.vectors == 2) return pick<T, Spread::broadcast, 2>(shape, rows, channels, c);
   return pick<T, Spread::broadcast, 1>(shape, rows, channels, c);

@@ -70,7 +70,7 @@ struct Some {
   explicit JG_INLINE Some(int count) : n(count) {}
 };
 
-// The memory at p, in the order of a table: lane i is p[index[i]], which `some` must cover.
+// The memory at p, in the order of a table: lane i is p[index[i]] where `some` covers that.
 template <class T>
 struct Order {
   const int32_t* index;
@@ -92,9 +92,10 @@ JG_INLINE void store_some(T* p, V<T> v, Some<T> some) {
 }
 
 template <class T>
-JG_INLINE V<T> load_ordered(const T* p, Some<T>, Order<T> order) {
+JG_INLINE V<T> load_ordered(const T* p, Some<T> some, Order<T> order) {
   V<T> v{};
-  for (int i = 0; i < Vec<T>::lanes; ++i) v[i] = p[order.index[i]];
+  // the table is that of a full block, the last one may hold fewer groups
+  for (int i = 0; i < Vec<T>::lanes; ++i) v[i] = p[order.index[i] < some.n ? order.index[i] : 0];
   return v;
 }
 

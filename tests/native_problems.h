@@ -1,0 +1,155 @@
+// Random problems for the kernels, arrays of exactly their size, and plain loops to judge by.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "plan.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(from, bytes) ((void)0)
+#endif
+
+namespace jaxgroups {
+
+inline thread_local std::mt19937 dice;
+
+inline int64_t pick(int64_t from, int64_t to) {
+  return std::uniform_int_distribution<int64_t>(from, to)(dice);
+}
+
+inline int64_t product(const std::vector<int64_t>& v) {
+  int64_t p = 1;
+  for (const int64_t n : v) p *= n;
+  return p;
+}
+
+// An array of exactly `count` numbers on the heap, some numbers away from any alignment. The bytes
+// in front of it are poisoned, as far as the sanitizer's grain of 8 bytes allows.
+template <class T>
+struct Array {
+  explicit Array(int64_t count, bool whole = true)
+      : shift(pick(0, 15)), bytes(new char[(size_t)(count + shift) * sizeof(T)]), size(count) {
+    data = reinterpret_cast<T*>(bytes.get() + (size_t)shift * sizeof(T));
+    ASAN_POISON_MEMORY_REGION(bytes.get(), (size_t)shift * sizeof(T) / 8 * 8);
+    std::uniform_real_distribution<double> real(-1, 1);
+    for (int64_t i = 0; i < count; ++i) data[i] = whole ? (T)pick(-3, 3) : (T)real(dice);
+  }
+  int64_t shift;
+  std::unique_ptr<char[]> bytes;
+  int64_t size;
+  T* data;
+};
+
+struct Sizes {
+  std::vector<int64_t> x, w, y, stride, low, high, dilation, lhs_dilation;
+  int64_t groups, c, o;
+  bool large;
+
+  Call call() const {
+    const auto ints = [](const std::vector<int64_t>& v) { return Ints{v.data(), (int64_t)v.size()}; };
+    return {ints(x),   ints(w),    ints(y),        ints(stride),
+            ints(low), ints(high), ints(dilation), ints(lhs_dilation), groups};
+  }
+  std::vector<std::vector<int64_t>*> all() {
+    return {&x, &w, &y, &stride, &low, &high, &dilation, &lhs_dilation};
+  }
+};
+
+inline int64_t draw_channels() {
+  const int64_t lanes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 19, 24, 31, 33, 48, 65};
+  return lanes[pick(0, pick(0, 3) ? 14 : 20)];
+}
+
+// One spatial axis; false where it would have no output.
+inline bool draw_axis(Sizes& s, int64_t rank, bool dilated) {
+  const int64_t kernel = pick(1, rank == 1 ? 9 : rank == 2 ? 5 : 3);
+  const int64_t most = rank == 1 ? 40 : rank == 2 ? 19 : 5;
+  const int64_t sizes[] = {1, kernel > 1 ? kernel - 1 : 1, kernel, pick(1, most)};
+  const int64_t size = s.large ? most * (rank == 1 ? 20 : 2) : sizes[pick(0, 3)];
+  const int64_t stride = pick(0, 1) ? 1 : pick(1, 4);
+  int64_t dilation = pick(0, 2) ? 1 : pick(1, 4);
+  const int64_t u = dilated ? pick(1, 4) : 1;
+  const int64_t low = pick(-2, kernel + 1);
+  int64_t high = pick(-2, kernel + 1);
+  if (kernel > 1 && pick(0, 29) == 0) {  // huge, and at most what padding can span
+    const int64_t spans[] = {100000, (int64_t{1} << 28) / (kernel - 1) - 9};
+    dilation = spans[pick(0, 1)];
+    high = (kernel - 1) * dilation + pick(-1, 3);
+  }
+  const int64_t room = (size - 1) * u + low + high - (kernel - 1) * dilation;
+  if (room < 0) return false;
+  s.x.push_back(size);
+  s.w.push_back(kernel);
+  s.y.push_back(room / stride + 1);
+  s.stride.push_back(stride);
+  s.low.push_back(low);
+  s.high.push_back(high);
+  s.dilation.push_back(dilation);
+  s.lhs_dilation.push_back(u);
+  return true;
+}
+
+// A problem whose every axis has at least one output; false where the draw had none.
+inline bool draw(Sizes& s) {
+  const int64_t rank = pick(1, 3);
+  s = {};
+  s.large = pick(0, 39) == 0;  // enough for several tasks
+  s.c = pick(0, 2) == 0 ? 1 : draw_channels();
+  s.o = pick(0, 2) == 0 ? s.c : draw_channels();
+  s.groups = pick(1, s.c * s.o > 32 ? 3 : 37);
+  if (rank == 2 && pick(0, 9) == 0) {  // pixels 4096 bytes apart
+    s.c = 32;
+    s.o = pick(0, 1) ? 32 : 20;
+    s.groups = 32;
+  }
+  s.x.push_back(pick(0, 9) == 0 ? 0 : pick(1, 3));
+  s.y.push_back(s.x[0]);
+  const bool dilated = pick(0, 2) == 0;
+  for (int64_t i = 0; i < rank; ++i) {
+    if (!draw_axis(s, rank, dilated)) return false;
+  }
+  s.x.push_back(s.groups * s.c);
+  s.w.push_back(s.c);
+  s.w.push_back(s.groups * s.o);
+  s.y.push_back(s.groups * s.o);
+  const double work = (double)product(s.y) * (double)product(s.w) / (double)s.w.back();
+  return work < (s.large ? 4e6 : 1e6);
+}
+
+// f(index of x, of w, of y) for every product of the trilinear form.
+template <class F>
+void each_product(const Problem& p, const F& f) {
+  const Axis* const a = p.axis;
+  int64_t y = 0;
+  for (int64_t n = 0; n < p.batch; ++n)
+    for (int64_t pd = 0; pd < a[0].out; ++pd)
+      for (int64_t ph = 0; ph < a[1].out; ++ph)
+        for (int64_t pw = 0; pw < a[2].out; ++pw, y += p.groups * p.o)
+          for (int64_t kd = 0; kd < a[0].kernel; ++kd)
+            for (int64_t kh = 0; kh < a[1].kernel; ++kh)
+              for (int64_t kw = 0; kw < a[2].kernel; ++kw) {
+                const int64_t out[] = {pd, ph, pw}, tap[] = {kd, kh, kw};
+                int64_t at = n;
+                bool there = true;
+                for (int i = 0; i < 3; ++i) {
+                  const int64_t in = out[i] * a[i].stride + tap[i] * a[i].dilation - a[i].low;
+                  const int64_t u = a[i].lhs_dilation;
+                  there = there && in >= 0 && in % u == 0 && in / u < a[i].size;
+                  if (there) at = at * a[i].size + in / u;
+                }
+                if (!there) continue;
+                const int64_t k = (kd * a[1].kernel + kh) * a[2].kernel + kw;
+                for (int64_t g = 0; g < p.groups; ++g)
+                  for (int64_t c = 0; c < p.c; ++c)
+                    for (int64_t o = 0; o < p.o; ++o)
+                      f((at * p.groups + g) * p.c + c, ((k * p.c + c) * p.groups + g) * p.o + o,
+                        y + g * p.o + o);
+              }
+}
+
+}  // namespace jaxgroups

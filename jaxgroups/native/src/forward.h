@@ -149,26 +149,37 @@ struct Fixed {
   }
 };
 
-// Any taps, stride and dilation.
+// Any taps, stride and dilation. Only taps that meet a pixel of the image are walked.
 template <class T, Spread S, int Outputs, int Vectors>
 struct Fixed<T, S, Outputs, Vectors, 0, 0> {
   static void run(const Tile<T>& a) {
+    const int64_t width = (Outputs - 1) * a.stride;
+    if (a.first >= 0 && a.first + width + (a.taps - 1) * a.dilation < a.size) {
+      return tile<true>(a, {0, a.taps});
+    }
+    const int64_t from = taps_inside(a.first + width, a.dilation, a.taps, a.size).from;
+    tile<false>(a, {from, taps_inside(a.first, a.dilation, a.taps, a.size).to});
+  }
+
+  template <bool Whole>
+  static JG_INLINE void tile(const Tile<T>& a, const Taps taps) {
     constexpr int L = Vec<T>::lanes;
     const Some<T> some(a.nx);
-    Sums<T, Outputs, Vectors> sum(a.taps);
+    Sums<T, Outputs, Vectors> sum(taps.to - taps.from);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
         const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
-        const T* w = a.w + d * a.w_depth + r * a.w_row;
+        const T* const weights = a.w + d * a.w_depth + r * a.w_row;
         for (int64_t i = 0; i < a.c; ++i) {
           const Reader<S, T> read(some, a.near, i);
-          for (int64_t k = 0; k < a.taps; ++k, w += Vectors * L) {
+          const T* w = weights + (i * a.taps + taps.from) * Vectors * L;
+          for (int64_t k = taps.from; k < taps.to; ++k, w += Vectors * L) {
             V<T> weight[Vectors];
             unroll<Vectors>([&](auto v) JG_LAMBDA { weight[v] = load(w + v * L); });
             int64_t column = a.first + k * a.dilation;
             int64_t at = row + k * a.x_tap;
             unroll<Outputs>([&](auto t) JG_LAMBDA {
-              if (column >= 0 && column < a.size) {
+              if (Whole || (column >= 0 && column < a.size)) {
                 const V<T> x = read(a.x + at);
                 unroll<Vectors>([&](auto v) JG_LAMBDA { sum.now[t][v] += x * weight[v]; });
               }

@@ -101,6 +101,8 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
         if (code == 48) return Single<T, S, Vectors, 5, -2>::of(count, width);
         if (code == 49) return Single<T, S, Vectors, 5, -1>::of(count, width);
         if (code == 71) return Single<T, S, Vectors, 7, 1>::of(count, width);
+      } else {
+        if (code == 51) return Single<T, S, Vectors, 5, 1>::of(count, width);
       }
     }
   }

@@ -1,5 +1,5 @@
 // The pool and the kept memory alone: many callers over one set of helpers, tasks that start tasks,
-// a helper that comes when its call is over, and (argument "fork") children in which no helper runs.
+// tasks that fail, and (argument "fork") children in which no helper runs.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,11 +68,26 @@ void call(const Pool& pool, int64_t tasks, int depth) {
   for (int64_t i = 0; i < tasks; ++i) wrong += sum[(size_t)i] != i * 4950;
 }
 
+// All tasks are over when the call fails: none may touch the caller's frame after that.
+void call_failing(const Pool& pool, int64_t tasks) {
+  std::atomic<int64_t> over{0};
+  bool failed = false;
+  try {
+    parallel(pool, tasks, [&](int64_t i) {
+      over += 1;
+      if (i % 5 == 3) throw std::bad_alloc();
+    });
+  } catch (const std::bad_alloc&) {
+    failed = true;
+  }
+  wrong += failed != (tasks > 3) || (pool.threads > 1 && over != tasks);
+}
+
 void callers(const Pool& pool, int rounds) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&pool, rounds, t] {
-      for (int i = 0; i < rounds; ++i) call(pool, (i * 5 + t) % 23, i % 3);
+      for (int i = 0; i < rounds; ++i) call(pool, (i * 5 + t) % 23, i % 3), call_failing(pool, i % 19);
     });
   }
   for (std::thread& t : threads) t.join();

@@ -69,8 +69,16 @@ def _load(path: Path, wanted: str) -> Status:
         if not library.jaxgroups_use_instruction_set(wanted.encode()):
             raise ValueError(f"JAXGROUPS_NATIVE={wanted}, but there is 0, 1, {', '.join(names)}")
         names = names[names.index(wanted) :]
-    # XLA asks each handler for the version of its interface here, and refuses one it does not know
+    # XLA asks each handler for the version of its interface, and refuses one it does not know: here
+    # if the backend is up, else while it starts, which then fails
+    try:
+        jax.local_devices(backend="cpu")
+    except Exception as error:  # an AssertionError at times
+        raise RuntimeError(f"JAX has no CPU backend: {error!r}") from error
     for target in (FORWARD, WEIGHT_GRADIENT):
         handler = jax.ffi.pycapsule(getattr(library, target))
-        jax.ffi.register_ffi_target(target, handler, platform="cpu")
+        try:
+            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}; {INSTALL}") from error
     return Status(None, path, tuple(names))

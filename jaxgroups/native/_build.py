@@ -77,7 +77,10 @@ def _commands(compiler: list[str], headers: Path, to: Path, flags: str) -> Itera
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise BuildError(f"the C++ compiler {command[0]} does not run: {error}") from error
     if done.returncode:
         raise BuildError(f"{shlex.join(command)}\n{done.stderr[-4000:]}")
 

@@ -111,10 +111,10 @@ bool small(Sizes& s) {
 // A few numbers of the call changed; what is still accepted has to be computed rightly.
 bool compare_wrong(Sizes s) {
   constexpr int64_t k = int64_t{1} << 28;
-  const int64_t wrong[] = {0, -1, 2, 3, 7, k - 1, k, k + 1, -k, -k - 1, int64_t{1} << 56,
+  const int64_t wrong[] = {0, -1, 2, 3, 7, 4096, 4097, k - 1, k, k + 1, -k, -k - 1, int64_t{1} << 56,
                            int64_t{1} << 62, INT64_MAX, INT64_MIN, INT64_MIN + 1};
   for (int64_t changes = pick(1, 3); changes > 0; --changes) {
-    const int64_t value = wrong[pick(0, 14)];
+    const int64_t value = wrong[pick(0, 16)];
     std::vector<int64_t>& v = *s.all()[(size_t)pick(0, 7)];
     const int64_t how = pick(0, 15);
     if (how == 0) s.groups = value;

@@ -73,7 +73,7 @@ inline bool draw_axis(Sizes& s, int64_t rank, bool dilated) {
   const int64_t size = s.large ? most * (rank == 1 ? 20 : 2) : sizes[pick(0, 3)];
   const int64_t stride = pick(0, 1) ? 1 : pick(1, 4);
   int64_t dilation = pick(0, 2) ? 1 : pick(1, 4);
-  const int64_t u = dilated ? pick(1, 4) : 1;
+  const int64_t u = !dilated ? 1 : pick(0, 29) ? pick(1, 4) : 4096;
   const int64_t low = pick(-2, kernel + 1);
   int64_t high = pick(-2, kernel + 1);
   if (kernel > 1 && pick(0, 29) == 0) {  // huge, and at most what padding can span

@@ -46,7 +46,8 @@ def call(target, x=X, w=W, y=Y, dtypes=("float32",) * 3, without=None, **attribu
 INTEGERS, MIXED = ("int32",) * 3, ("float32", "float32", "float64")
 AXES = "jaxgroups: there should be 1, 2 or 3 spatial axes, but got "
 NUMBERS = "jaxgroups: an attribute should have one number per axis, but got "
-POSITIVE = "jaxgroups: strides and dilations should be positive, but got "
+POSITIVE = "jaxgroups: strides and dilations should be from 1 to 268435456, but got "
+DILATED = "jaxgroups: a dilation of the input should be from 1 to 4096, but got "
 PADDING = "jaxgroups: a padding is too large, but got "
 INPUTS = "jaxgroups: input channels should be groups times the channels of the kernel, but got "
 LARGE = "jaxgroups: an array is too large"
@@ -94,7 +95,8 @@ REFUSED = {
     "huge stride": ({"stride": (HUGE, 1)}, POSITIVE + str(HUGE)),
     "dilation=0": ({"dilation": (1, 0)}, POSITIVE + "0"),
     "huge dilation": ({"dilation": (2**28 + 1, 1)}, POSITIVE + str(2**28 + 1)),
-    "lhs_dilation=-3": ({"lhs_dilation": (1, -3)}, POSITIVE + "-3"),
+    "lhs_dilation=-3": ({"lhs_dilation": (1, -3)}, DILATED + "-3"),
+    "huge lhs_dilation": ({"lhs_dilation": (4097, 1)}, DILATED + "4097"),
     "huge low": ({"low": (2**63 - 1, 1)}, PADDING + str(2**63 - 1)),
     "least low": ({"low": (-(2**63), 1)}, PADDING + str(-(2**63))),
     "huge high": ({"high": (0, HUGE)}, PADDING + str(HUGE)),

@@ -16,6 +16,8 @@ RESULTS = {
     "bfloat16": ("bfloat16", "float32"),
     "float16": ("float16", "float32"),
 }
+# what the handlers accept: see `check_axis` in plan.cc
+LARGEST, MOST_DILATED = 2**28, 4096
 
 
 def why_not(view: View) -> str | None:
@@ -23,6 +25,12 @@ def why_not(view: View) -> str | None:
         return f"the kernels compute real floats, not {view.dtype} to {view.result}"
     if view.rank > 3:
         return "the kernels take up to three spatial axes"
+    paddings = (abs(n) for pair in view.padding for n in pair)
+    sizes = (view.batch, view.groups * view.c, view.groups * view.o, *view.size, *view.out)
+    if max(*sizes, *view.kernel, *view.stride, *view.dilation, *paddings) > LARGEST:
+        return f"the kernels take no number above {LARGEST}"
+    if isinstance(view, Forward) and max(view.lhs_dilation) > MOST_DILATED:
+        return f"the kernels take dilations of the input up to {MOST_DILATED}"
     return native.status().missing
 
 

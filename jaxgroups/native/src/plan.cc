@@ -8,6 +8,9 @@ namespace {
 // No number of a call may exceed this, so that sums of a few products of two stay in 64 bits.
 constexpr int64_t kLargest = int64_t{1} << 28;
 
+// A dilated input makes as many phases, which are kept in a list.
+constexpr int64_t kMostDilated = 4096;
+
 std::string wrong(const char* what, int64_t got) {
   return std::string("jaxgroups: ") + what + ", but got " + std::to_string(got);
 }
@@ -54,8 +57,11 @@ std::vector<Phase> phases_of(const Axis& a) {
 
 std::string check_axis(const Axis& a, int64_t high) {
   if (a.kernel < 1 || a.out < 1 || a.size < 1) return "jaxgroups: an axis is empty";
-  for (const int64_t n : {a.stride, a.dilation, a.lhs_dilation}) {
-    if (n < 1 || n > kLargest) return wrong("strides and dilations should be positive", n);
+  for (const int64_t n : {a.stride, a.dilation}) {
+    if (n < 1 || n > kLargest) return wrong("strides and dilations should be from 1 to 268435456", n);
+  }
+  if (a.lhs_dilation < 1 || a.lhs_dilation > kMostDilated) {
+    return wrong("a dilation of the input should be from 1 to 4096", a.lhs_dilation);
   }
   for (const int64_t n : {a.low, high}) {
     if (n < -kLargest || n > kLargest) return wrong("a padding is too large", n);

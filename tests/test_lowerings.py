@@ -186,6 +186,15 @@ def test_refusals_are_told_in_words(name, case):
     assert BY_NAME[name].why_not(problem_of(CASES[case]), "cpu") == REFUSALS[name, case]
 
 
+def test_phases_are_bounded():
+    spec = ConvSpec.parse("conv_transpose2d in=8 out=8 kernel=3 stride=20 groups=4 batch=1 size=5")
+    told = {name: BY_NAME[name].why_not(problem_of(spec), "cpu") for name in ("shift", "matmul")}
+    assert told == {
+        "shift": "400 output phases, more than 160, to unroll",
+        "matmul": "400 output phases, more than 64, one by one",
+    }
+
+
 def test_unrolled_terms_are_bounded():
     spec = ConvSpec.parse("conv2d in=8 out=8 kernel=13 groups=8 batch=1 size=20")
     reason = BY_NAME["shift"].why_not(problem_of(spec), "cpu")

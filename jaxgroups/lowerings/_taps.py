@@ -14,6 +14,7 @@ So every output phase is a list of taps, each with an input phase ``m`` and a sh
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,11 @@ class OutputPhase:
 
     out: Ints
     taps: tuple[Tap, ...]
+
+
+def phases_of(view: Forward | WeightGradient) -> int:
+    """How many `output_phases` has."""
+    return prod(view.lhs_dilation) if isinstance(view, Forward) else 1
 
 
 def output_phases(view: Forward | WeightGradient) -> tuple[OutputPhase, ...]:

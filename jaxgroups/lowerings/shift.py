@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups.lowerings._base import accumulator, on_views
-from jaxgroups.lowerings._taps import Tap, interleave, output_phases, slicer
+from jaxgroups.lowerings._taps import Tap, interleave, output_phases, phases_of, slicer
 from jaxgroups.lowerings._views import Forward, View, WeightGradient
 
 # The sum is unrolled: its length bounds what XLA has to compile.
@@ -26,6 +26,8 @@ def why_not(view: View) -> str | None:
     terms = view.taps * (1 if isinstance(view, WeightGradient) else view.c)
     if terms > MOST_TERMS:
         return f"{terms} terms, more than {MOST_TERMS}, to unroll"
+    if phases_of(view) > MOST_TERMS:
+        return f"{phases_of(view)} output phases, more than {MOST_TERMS}, to unroll"
     if view.groups == 1:
         return "groups=1"
     return None

@@ -46,10 +46,10 @@ def _lacks(compiler: tuple[str, ...], flags: str) -> str | None:
     except OSError as error:
         return str(error)
     if made.returncode:
-        return made.stderr.strip()
+        return made.stderr.strip() or f"exit status {made.returncode}"
     ran = subprocess.run([program], capture_output=True, text=True)
     program.unlink()
-    return ran.stderr.strip() if ran.returncode else None
+    return (ran.stderr.strip() or f"exit status {ran.returncode}") if ran.returncode else None
 
 
 def _folder() -> Path:

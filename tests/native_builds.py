@@ -59,7 +59,7 @@ def _folder() -> Path:
 def kept(name: str, flags: str) -> Path:
     """Where a program of the present sources goes."""
     digest = hashlib.sha256(f"{_build.source_hash()} {_build.find_compiler()} {flags}".encode())
-    for path in (*sorted(HERE.glob("native_*.*")), Path(_build.__file__)):
+    for path in (*sorted(HERE.glob("native_*.[ch]*")), Path(__file__), Path(_build.__file__)):
         digest.update(path.read_bytes())
     return _folder() / f"{name}-{digest.hexdigest()[:16]}"
 

@@ -46,10 +46,10 @@ def _lacks(compiler: tuple[str, ...], flags: str) -> str | None:
     except OSError as error:
         return str(error)
     if made.returncode:
-        return made.stderr.strip()
+        return made.stderr.strip() or f"exit status {made.returncode}"
     ran = subprocess.run([program], capture_output=True, text=True)
     program.unlink()
-    return ran.stderr.strip() if ran.returncode else None
+    return (ran.stderr.strip() or f"exit status {ran.returncode}") if ran.returncode else None
 
 
 def _folder() -> Path:
@@ -59,7 +59,7 @@ def _folder() -> Path:
 def kept(name: str, flags: str) -> Path:
     """Where a program of the present sources goes."""
     digest = hashlib.sha256(f"{_build.source_hash()} {_build.find_compiler()} {flags}".encode())
-    for path in (*sorted(HERE.glob("native_*.*")), Path(_build.__file__)):
+    for path in (*sorted(HERE.glob("native_*.[ch]*")), Path(__file__), Path(_build.__file__)):
         digest.update(path.read_bytes())
     return _folder() / f"{name}-{digest.hexdigest()[:16]}"
 

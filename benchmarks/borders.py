@@ -33,6 +33,7 @@ POWERS = tuple(2**i for i in range(8))
 CANDIDATES: dict[str, tuple[int, ...]] = {
     "native_channels": (0, *POWERS),
     "native_outputs": (0, *POWERS[:6]),
+    "native_weights": (0, 1, 2, 3, 4, 6, 8, 16, 1 << 30),
     "shift_channels": tuple(range(1, 9)),
     "shift_groups": (2, 3, *POWERS[2:]),
     "shift_gradient_channels": tuple(range(1, 9)),

@@ -23,7 +23,8 @@ class Borders:
     """Channels and outputs are those of one group.
 
     * native covers outputs of one group with a vector where a group has many channels: above
-      `native_channels` it wants `native_outputs`, or lanes are idle.
+      `native_channels` it wants `native_outputs`, or lanes are idle. It packs the weights at every
+      call: of a 1x1 without groups at most `native_weights` times as many as inputs and outputs.
     * shift takes up to `shift_channels`, and at least `shift_groups`, over which its innermost
       loop runs; for gradients of weights, and of inputs through a stride, the other two.
     * matmul writes its patches to memory, up to `matmul_patches` bytes: beyond, every call gets
@@ -32,6 +33,7 @@ class Borders:
 
     native_channels: int
     native_outputs: int
+    native_weights: int
     shift_channels: int
     shift_groups: int
     shift_gradient_channels: int
@@ -54,7 +56,7 @@ def why_slower(
     if view is None:
         return None
     if name == "native":
-        return _idle_lanes(view, borders)
+        return _idle_lanes(view, borders) or _much_to_pack(view, borders)
     if view.groups == 1 and view.taps > 1 and not matmul.folds(view):
         return "groups=1, where XLA's own is as fast"
     if name == "shift":
@@ -75,6 +77,14 @@ def _idle_lanes(view: View, borders: Borders) -> str | None:
     least = borders.native_outputs
     if view.c > borders.native_channels and view.o < least:
         return f"{view.o} outputs in a group of {view.c} channels, fewer than {least} lanes"
+    return None
+
+
+def _much_to_pack(view: View, borders: Borders) -> str | None:
+    weights, most = view.c * view.o, borders.native_weights
+    numbers = view.batch * prod(view.out) * (view.c + view.o)
+    if view.groups == view.taps == 1 and weights > most * numbers:
+        return f"{weights} weights to pack, more than {most} times the inputs and outputs"
     return None
 
 

@@ -106,7 +106,7 @@ assert [of.digest(f(*operands)) for f, operands in jobs] == right
 @needs_kernels
 @needs_fork
 def test_a_forked_child_computes():
-    done = command.python("-c", HERE + FORK)
+    done = command.python("-P", "-c", HERE + FORK)
     assert done.returncode == 0, done.stderr
 
 
@@ -133,7 +133,7 @@ print(pages() - before, [of.digest(f(*operands)) for f, operands in jobs] == rig
 @needs_proc
 def test_memory_is_flat_over_thousands_of_calls():
     """4000 calls, 12000 convolutions: less is left than one of their arrays for every hundred."""
-    done = command.python("-c", HERE + SOAK)
+    done = command.python("-P", "-c", HERE + SOAK)
     assert done.returncode == 0, done.stderr
     grown, right = done.stdout.split()
     assert right == "True"
@@ -164,6 +164,6 @@ assert (f(x, weight) == right).all()
 @needs_kernels
 @needs_proc
 def test_too_little_memory_is_an_error():
-    done = command.python("-c", SHORT)
+    done = command.python("-P", "-c", SHORT)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "RESOURCE_EXHAUSTED: jaxgroups: std::bad_alloc\n"

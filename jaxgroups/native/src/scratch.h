@@ -48,15 +48,17 @@ class Kept {
   static constexpr int kCount = 24;
   static constexpr size_t kLargest = size_t{1} << 22;
 
-  static Kept& kept() {
-    static Kept* const k = new Kept;  // outlives threads that are still at work at exit
-    return *k;
-  }
+  // Made at compile time and never destroyed: no thread ever waits for its making, not even in the
+  // child of a process that was just at it, and it outlives threads still at work at exit.
+  static Kept& kept();
 
   std::mutex mutex_;
   Memory memory_[kCount] = {};
   unsigned next_ = 0;
 };
+
+inline Kept the_kept;
+inline Kept& Kept::kept() { return the_kept; }
 
 template <class T>
 class Scratch {

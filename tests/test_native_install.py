@@ -153,6 +153,8 @@ def test_a_library_for_another_ffi_version_is_refused_and_xla_computes(tmp_path,
     headers = _build.find_headers()
     if headers is None:
         pytest.skip("this jaxlib has no headers")
+    if "XLA_FFI_Extension_Base" not in (headers / "xla/ffi/api/c_api.h").read_text():
+        pytest.skip("the stub is written for the headers that the wheel is built with, jaxlib 0.10")
     library = tmp_path / "stub.so"
     flags = f"-shared -fPIC -DJG_MAJOR={version[0]} -DJG_MINOR={version[1]}"
     source = str(native_builds.HERE / "native_stub.cc")

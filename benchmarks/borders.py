@@ -56,21 +56,23 @@ def problems(spec: ConvSpec) -> tuple[ConvProblem, ...]:
         return jax.vjp(of, lhs, rhs)[1](ct)
 
     jaxpr = jax.make_jaxpr(gradients)(lhs, rhs, jax.eval_shape(of, lhs, rhs)).jaxpr
-    found = [_problem(eqn) for eqn in _convolutions(jaxpr)]
+    found = [problem_in(eqn) for eqn in convolutions(jaxpr)]
     derived = [other for other in found if other != problem]
     return (problem, *derived)
 
 
-def _convolutions(jaxpr: Any) -> Iterator[Any]:
+def convolutions(jaxpr: Any) -> Iterator[Any]:
+    """Equations of our primitive, also within the calls that newer JAX keeps."""
     for eqn in jaxpr.eqns:
         if eqn.primitive is primitive.conv_p:
             yield eqn
         for inner in eqn.params.values():
             if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
-                yield from _convolutions(getattr(inner, "jaxpr", inner))
+                yield from convolutions(getattr(inner, "jaxpr", inner))
 
 
-def _problem(eqn: Any) -> ConvProblem:
+def problem_in(eqn: Any) -> ConvProblem:
+    """What an equation of our primitive computes."""
     params = {k: v for k, v in eqn.params.items() if k != "implementation"}
     problem = ConvProblem.of(*(v.aval for v in eqn.invars), params)
     assert problem is not None  # noqa: S101  no symbolic sizes here
@@ -165,8 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         old = getattr(rules.BORDERS, name)
         print(f"{name} {value}" + (f" (was {old})" if old != value else ""))
     if args.write:
-        found = machine.describe()
-        data = {"borders": asdict(fitted), "measured": machine.lines(found | {"limits": None})[0]}
+        on = machine.lines(machine.describe() | {"threads": machine.cores()})
+        data = {"borders": asdict(fitted), "measured": "; ".join(on)}
         rules.DATA.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     return 0
 

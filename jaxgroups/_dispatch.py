@@ -31,11 +31,11 @@ def choose(
     problem: ConvProblem,
     implementation: str | None = None,
     platform: str | None = None,
-    portable: str | None = None,
+    portable: bool = False,
 ) -> tuple[Lowering, Refusals]:
     """The lowering to use and, by name, why those before it were not.
 
-    `portable`: why nothing but operations of XLA will do in this program, if so.
+    `portable`: the program may hold operations of XLA alone, to be split or exported.
 
     Raises:
       ValueError: an unknown `implementation`, or one that does not take this problem.
@@ -59,7 +59,7 @@ def choose(
 
 
 def prefer(
-    problem: ConvProblem, implementation: str | None, platform: str, portable: str | None
+    problem: ConvProblem, implementation: str | None, platform: str, portable: bool
 ) -> Lowering:
     """The named lowering where it takes the problem, else the best.
 
@@ -72,9 +72,7 @@ def prefer(
     return choose(problem, None, platform, portable)[0]
 
 
-def _why_not(
-    lowering: Lowering, problem: ConvProblem, platform: str, portable: str | None
-) -> str | None:
+def _why_not(lowering: Lowering, problem: ConvProblem, platform: str, portable: bool) -> str | None:
     if portable and not lowering.portable:
-        return portable
+        return "a program that is split over devices or exported needs operations of XLA alone"
     return lowering.why_not(problem, platform)

@@ -111,15 +111,6 @@ def _batched(operands: Any, axes: Any, *, implementation: str | None, **params: 
     return _rebind(called, implementation, *operands), 0
 
 
-def _must_be_portable(ctx: Any) -> str | None:
-    """Why the program that is being lowered may hold operations of XLA alone, if so."""
-    if private.partitioned(ctx):
-        return "a program for several devices, which XLA must split"
-    if private.exported(ctx):
-        return "an exported program, which may run where these kernels are not"
-    return None
-
-
 def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
     """Lowering rule for `conv_p` and, by `accelerate`, for lax's primitive.
 
@@ -133,9 +124,9 @@ def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> 
     if problem is None or explicit or (platform is None and implementation is None):
         plain = mlir.lower_fun(lambda *args: plain_conv_p.bind(*args, **params), False)
         return plain(ctx, lhs, rhs)
-    lowering = dispatch.prefer(
-        problem, implementation, platform or private.platform(ctx), _must_be_portable(ctx)
-    )
+    portable = private.partitioned(ctx) or private.exported(ctx)
+    platform = platform or private.platform(ctx)
+    lowering = dispatch.prefer(problem, implementation, platform, portable)
 
     def scoped(lhs: Any, rhs: Any) -> Any:
         with jax.named_scope(f"jaxgroups.{lowering.name}"):

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from layer_tables import TINY, written
 
 from benchmarks import borders, table
 from jaxgroups import _dispatch as dispatch
@@ -81,3 +82,16 @@ def test_kernels_do_not_hide_the_borders_behind_them():
     measured = [(problem, {"native": 0.1, **times}) for problem, times in planted(truth)]
     found = borders.fit(measured, rules.BORDERS)
     assert borders.loss(borders.without_kernels(measured), found) == 0
+
+
+def test_what_is_fitted_can_be_written_and_read(monkeypatch, tmp_path, capsys):
+    """One tiny layer, really timed: whatever comes out is a whole set of borders."""
+    written_to = tmp_path / "borders.json"
+    monkeypatch.setattr(rules, "DATA", written_to)
+    path = written(tmp_path, TINY)
+    args = [str(path), "--batch", "1", "--rounds", "1", "--budget", "0.01", "--write"]
+    assert borders.main(args) == 0
+    data = json.loads(written_to.read_text(encoding="utf-8"))
+    assert rules.Borders(**data["borders"])
+    assert "cores" in data["measured"]
+    assert "with kernels: the choice takes" in capsys.readouterr().out

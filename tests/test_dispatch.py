@@ -50,15 +50,28 @@ def test_an_unknown_name_is_refused_before_anything_runs():
         dispatch.choose(problem_of(CASES["two-groups"]), "magic")
 
 
+SPLIT = "a program that is split over devices or exported needs operations of XLA alone"
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_kernels_are_neither_split_nor_exported():
+    problem = problem_of(CASES["many-small-groups"])
+    assert dispatch.choose(problem, platform="cpu")[0].name == "native"
+    chosen, refused = dispatch.choose(problem, platform="cpu", portable=True)
+    assert (chosen.name, refused) == ("shift", (("native", SPLIT),))
+
+
 def test_what_cannot_be_split_is_left_out_of_programs_for_several_devices(monkeypatch):
     whole = replace(LOWERINGS[-1], name="whole", portable=False)
     monkeypatch.setattr(dispatch, "LOWERINGS", (whole, *LOWERINGS))
     monkeypatch.setattr(dispatch.rules, "why_slower", lambda problem, name, platform: None)
     problem = problem_of(CASES["two-groups"])
-    assert dispatch.choose(problem, portable=None) == (whole, ())
-    chosen, refused = dispatch.choose(problem, portable="split")
+    assert dispatch.choose(problem, portable=False) == (whole, ())
+    chosen, refused = dispatch.choose(problem, portable=True)
     assert chosen.name != "whole"
-    assert refused[0] == ("whole", "split")
-    with pytest.raises(ValueError, match="does not take this convolution: split"):
-        dispatch.choose(problem, "whole", portable="split")
-    assert dispatch.prefer(problem, "whole", "cpu", "split") is chosen
+    assert refused[0] == ("whole", SPLIT)
+    with pytest.raises(
+        ValueError, match=f"implementation='whole' does not take this convolution: {SPLIT}"
+    ):
+        dispatch.choose(problem, "whole", portable=True)
+    assert dispatch.prefer(problem, "whole", "cpu", True) is chosen

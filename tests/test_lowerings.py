@@ -15,6 +15,7 @@ import reference
 from cases import CASES, TRANSPOSED_GRID
 from helpers import assert_same, distinct, weight_to_last, whole
 
+from benchmarks import borders
 from jaxgroups import ConvSpec, explain, native
 from jaxgroups import _dispatch as dispatch
 from jaxgroups import _primitive as primitive
@@ -49,23 +50,12 @@ def gradients_of(function, lhs, rhs):
     )
 
 
-def convolutions(jaxpr):
-    """Equations of our primitive, also within the calls that newer JAX keeps."""
-    for eqn in jaxpr.eqns:
-        if eqn.primitive is primitive.conv_p:
-            yield eqn
-        for inner in eqn.params.values():
-            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
-                yield from convolutions(getattr(inner, "jaxpr", inner))
-
-
 def gradient_problems(problem, lhs, rhs, ct):
     """The problems that lax's transposes of a problem are."""
     plain = lambda lhs, rhs: primitive.bind(lhs, rhs, **problem.parameters)  # noqa: E731
     for gradient in gradients_of(plain, lhs, rhs):
-        (eqn,) = convolutions(jax.make_jaxpr(gradient)(ct).jaxpr)
-        params = {k: v for k, v in eqn.params.items() if k != "implementation"}
-        yield type(problem).of(*(v.aval for v in eqn.invars), params)
+        (eqn,) = borders.convolutions(jax.make_jaxpr(gradient)(ct).jaxpr)
+        yield borders.problem_in(eqn)
 
 
 @pytest.mark.parametrize("name", FAST)

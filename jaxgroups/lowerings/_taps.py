@@ -14,7 +14,6 @@ So every output phase is a list of taps, each with an input phase ``m`` and a sh
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -40,20 +39,14 @@ class OutputPhase:
     taps: tuple[Tap, ...]
 
 
-def phases_of(view: Forward | WeightGradient) -> int:
-    """How many `output_phases` has."""
-    return prod(view.lhs_dilation) if isinstance(view, Forward) else 1
-
-
 def output_phases(view: Forward | WeightGradient) -> tuple[OutputPhase, ...]:
     """The convolution of a view, phase by phase; one phase where nothing is dilated."""
-    dilated = view.lhs_dilation if isinstance(view, Forward) else (1,) * view.rank
     phases = []
-    for at in product(*map(range, dilated)):
+    for at in product(*map(range, view.lhs_dilation)):
         axes = []
         for r, u, p, k, s, d, (lo, _) in zip(
             at,
-            dilated,
+            view.lhs_dilation,
             view.out,
             view.kernel,
             view.stride,

@@ -36,6 +36,7 @@ class _View:
     stride: Ints
     padding: Pairs
     dilation: Ints
+    lhs_dilation: Ints  # all 1 of a weight gradient
     dtype: str
     result: str  # dtype of the result
     precision: Any
@@ -49,6 +50,11 @@ class _View:
         return prod(self.kernel)
 
     @property
+    def phases(self) -> int:
+        """Outputs that differ in which taps they meet: one for each entry of a dilated input."""
+        return prod(self.lhs_dilation)
+
+    @property
     def multiplications(self) -> int:
         """Products of the whole form, those with zeros of padding or dilation included."""
         return self.batch * prod(self.out) * self.taps * self.groups * self.c * self.o
@@ -57,8 +63,6 @@ class _View:
 @dataclass(frozen=True)
 class Forward(_View):
     """x (N, *size, g c), w (*kernel, c, g o) -> y (N, *out, g o)."""
-
-    lhs_dilation: Ints = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def view_of(problem: ConvProblem) -> View | None:
             **common,
         )
     common |= {"batch": features, "kernel": out, "groups": g, "dilation": problem.window_strides}
+    common["lhs_dilation"] = (1,) * len(window)
     lhs, rhs = (size, n // g), (window, outs // g)
     (x, c), (y, o), stride, padding = lhs, rhs, problem.rhs_dilation, problem.padding
     exchanged = max(problem.lhs_dilation, default=1) > 1

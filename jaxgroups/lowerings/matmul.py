@@ -13,22 +13,22 @@ from jax import lax
 
 from jaxgroups.lowerings import _fold
 from jaxgroups.lowerings._base import accumulator, on_views
-from jaxgroups.lowerings._taps import OutputPhase, Tap, interleave, output_phases, phases_of, slicer
+from jaxgroups.lowerings._taps import OutputPhase, Tap, interleave, output_phases, slicer
 from jaxgroups.lowerings._views import Forward, Ints, View, WeightGradient
 
 MOST_TAPS = 64
 
 
 def why_not(view: View) -> str | None:
-    if isinstance(view, Forward) and max(view.lhs_dilation) > 1 and max(view.stride) > 1:
+    if max(view.lhs_dilation) > 1 and max(view.stride) > 1:
         return "strided and dilated input at once"
     if jnp.issubdtype(view.dtype, jnp.integer):
         return "integers, which XLA's matrix product does not vectorise"
     taps = _fold.fold(view).taps if folds(view) else view.taps
     if taps > MOST_TAPS:
         return f"{taps} taps, more than {MOST_TAPS}, to copy"
-    if phases_of(view) > MOST_TAPS and not folds(view):
-        return f"{phases_of(view)} output phases, more than {MOST_TAPS}, one by one"
+    if view.phases > MOST_TAPS and not folds(view):
+        return f"{view.phases} output phases, more than {MOST_TAPS}, one by one"
     if view.c == view.o == 1:
         return "one channel in a group, no matrix"
     return None

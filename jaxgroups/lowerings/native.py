@@ -29,7 +29,7 @@ def why_not(view: View) -> str | None:
     sizes = (view.batch, view.groups * view.c, view.groups * view.o, *view.size, *view.out)
     if max(*sizes, *view.kernel, *view.stride, *view.dilation, *paddings) > LARGEST:
         return f"the kernels take no number above {LARGEST}"
-    if isinstance(view, Forward) and max(view.lhs_dilation) > MOST_DILATED:
+    if max(view.lhs_dilation) > MOST_DILATED:
         return f"the kernels take dilations of the input up to {MOST_DILATED}"
     return native.status().missing
 
@@ -37,14 +37,14 @@ def why_not(view: View) -> str | None:
 def _high(view: View) -> list[int]:
     """Padding behind x that is read: with what a stride leaves over, sizes would not add up."""
     return [
-        (p - 1) * s + (k - 1) * d + 1 - (n - 1) * u - 1 - lo
+        (p - 1) * s + (k - 1) * d - (n - 1) * u - lo
         for p, s, k, d, n, u, (lo, _) in zip(
             view.out,
             view.stride,
             view.kernel,
             view.dilation,
             view.size,
-            view.lhs_dilation if isinstance(view, Forward) else (1,) * view.rank,
+            view.lhs_dilation,
             view.padding,
             strict=True,
         )
@@ -56,11 +56,9 @@ def apply(view: View, first: jax.Array, second: jax.Array) -> jax.Array:
     if isinstance(view, Forward):
         target = native.FORWARD
         shape = (view.batch, *view.out, view.groups * view.o)
-        lhs_dilation = view.lhs_dilation
     else:
         target = native.WEIGHT_GRADIENT
         shape = (*view.kernel, view.c, view.groups * view.o)
-        lhs_dilation = (1,) * view.rank
     call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
     return call(
         first.astype(dtype),
@@ -70,7 +68,7 @@ def apply(view: View, first: jax.Array, second: jax.Array) -> jax.Array:
         low=np.array([low for low, _ in view.padding], np.int64),
         high=np.array(_high(view), np.int64),
         dilation=np.array(view.dilation, np.int64),
-        lhs_dilation=np.array(lhs_dilation, np.int64),
+        lhs_dilation=np.array(view.lhs_dilation, np.int64),
     )
 
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups.lowerings._base import accumulator, on_views
-from jaxgroups.lowerings._taps import Tap, interleave, output_phases, phases_of, slicer
-from jaxgroups.lowerings._views import Forward, View, WeightGradient
+from jaxgroups.lowerings._taps import Tap, interleave, output_phases, slicer
+from jaxgroups.lowerings._views import View, WeightGradient
 
 # The sum is unrolled: its length bounds what XLA has to compile.
 MOST_TERMS = 160
@@ -19,15 +19,15 @@ MOST_CHANNELS = 8
 
 
 def why_not(view: View) -> str | None:
-    if isinstance(view, Forward) and max(view.lhs_dilation) > 1 and max(view.stride) > 1:
+    if max(view.lhs_dilation) > 1 and max(view.stride) > 1:
         return "strided and dilated input at once"
     if max(view.c, view.o) > MOST_CHANNELS:
         return f"more than {MOST_CHANNELS} channels in a group"
     terms = view.taps * (1 if isinstance(view, WeightGradient) else view.c)
     if terms > MOST_TERMS:
         return f"{terms} terms, more than {MOST_TERMS}, to unroll"
-    if phases_of(view) > MOST_TERMS:
-        return f"{phases_of(view)} output phases, more than {MOST_TERMS}, to unroll"
+    if view.phases > MOST_TERMS:
+        return f"{view.phases} output phases, more than {MOST_TERMS}, to unroll"
     if view.groups == 1:
         return "groups=1"
     return None

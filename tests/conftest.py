@@ -26,12 +26,19 @@ def pytest_report_header() -> list[str]:
     lines = [f"jax {jax.__version__} on {jax.default_backend()}, JAXGROUPS_SEED={SEED}"]
     if not TORCH:
         lines.append("torch is NOT installed: every comparison with it is skipped")
+    if missing := native.status().missing:
+        lines.append(f"NO KERNELS: every test that runs them is skipped: {missing}")
     return lines
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("JAXGROUPS_REQUIRE_TORCH") == "1" and not TORCH:
         raise pytest.UsageError("torch was meant to be here (JAXGROUPS_REQUIRE_TORCH=1)")
+    missing = native.status().missing
+    if os.environ.get("JAXGROUPS_REQUIRE_KERNELS") == "1" and missing:
+        raise pytest.UsageError(
+            f"kernels were meant to be here (JAXGROUPS_REQUIRE_KERNELS=1): {missing}"
+        )
 
 
 @pytest.fixture

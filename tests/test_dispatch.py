@@ -8,6 +8,7 @@ from cases import CASES
 from helpers import arrays, run
 
 from jaxgroups import _dispatch as dispatch
+from jaxgroups import native
 from jaxgroups._problem import problem_of
 from jaxgroups.lowerings import LOWERINGS
 
@@ -29,6 +30,8 @@ def test_names_are_unique():
 @pytest.mark.parametrize("name", dispatch.names())
 def test_the_asked_lowering_ran(rng, name):
     """Its scope is in the lowered program."""
+    if name == "native" and native.status().missing:
+        pytest.skip(f"NO KERNELS to run: {native.status().missing}")
     taken = 0
     for spec in CASES.values():
         if 0 in spec.batch or LOWERINGS[dispatch.names().index(name)].why_not(

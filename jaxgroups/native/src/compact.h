@@ -1,8 +1,8 @@
-// The channels of one group, copied together, where they lie a power of two apart.
+// Channels copied together, where pixels lie a power of two apart.
 //
-// Pixels whose distance is a multiple of 2048 bytes share the few places that the first cache has
-// for such addresses, and push each other out of it. A group is read many times over, so copying
-// its channels out of an image once costs little. Depthwise reads each pixel about once: no copy.
+// Pixels whose distance is a multiple of 2048 bytes, say, share the few places that the first cache
+// has for such addresses, and push each other out of it. Copying those that are read many times
+// costs little. The weight gradient of depthwise reads each pixel about once: no copy.
 #pragma once
 
 #include "kernels.h"
@@ -11,10 +11,10 @@
 namespace jaxgroups {
 namespace JG_ISA {
 
-// Whether to copy, and whether `pixels` times `channels` fit. `many`: pixels are read by many passes.
+// Whether a weight gradient copies, and whether `pixels` times `channels` fit.
 template <class T>
-bool worth_a_copy(const Blocks& b, int64_t distance, int64_t pixels, int64_t channels, bool many) {
-  return b.spread == Spread::broadcast && distance * (int64_t)sizeof(T) % (many ? 2048 : 4096) == 0 &&
+bool worth_a_copy(const Blocks& b, int64_t distance, int64_t pixels, int64_t channels) {
+  return b.spread == Spread::broadcast && distance * (int64_t)sizeof(T) % 2048 == 0 &&
          pixels * channels <= kCopied;
 }
 

@@ -1,4 +1,5 @@
-// The forward convolution of one tile: `T` neighbouring outputs of a row times a block of channels.
+// The forward convolution of one tile: `T` neighbouring outputs of a row times a block of channels;
+// then of the next blocks, for narrow blocks are little work for a call each.
 //
 // The accumulators stay in registers over all taps and input channels of a group. A tap row is
 // walked by input pixels: the vector of input pixel q is made once and meets every weight of the
@@ -16,7 +17,7 @@ namespace JG_ISA {
 template <class T>
 struct Tile {
   const T* x;           // the image; positions in it are counted from here
-  int64_t origin;       // input of output 0, first tap row, tap 0, first channel of the block
+  int64_t origin;       // input of output 0, first tap row, tap 0, first channel
   int64_t x_depth, x_row;   // from a tap row to the next, in depth and height
   int64_t x_pixel, x_tap;   // from an output to the next, from a tap to the next
   const T* w;           // packed: [depth][row][c][tap][vector][lane]
@@ -30,8 +31,50 @@ struct Tile {
   int64_t y_row, shift;  // pair.h: to the second row of outputs; its tap 0 is tap `shift` of the first
   int64_t from[2], to[2];  // pair.h: tap rows inside, of either row of outputs
   const int32_t* near;
-  int nx, ny;
+  int64_t blocks, x_block, y_block, w_block;  // from a block to the next; 0 where there is but one
+  int64_t nx, ny;       // channels of all blocks, input and output
+  bool ahead;           // the lines that the tile to the right adds are asked for
+  int64_t ahead_x, ahead_pixels, ahead_channels;  // where its first is; how many, how far apart
 };
+
+// One block of a tile.
+template <class T>
+struct Part {
+  int64_t origin;
+  const T* w;
+  T* y;
+  Some<T> some;  // input channels that are read as one vector
+  int ny;        // outputs that there are
+};
+
+// Calls f(part, full) for each block; `full` is 1 where every lane is an input and an output.
+template <Spread S, int Outputs, class T, class F>
+JG_INLINE void each_part(const Tile<T>& a, const F& f) {
+  constexpr int L = Vec<T>::lanes;
+  // where masks are for free there is nothing to gain
+  const bool can = S != Spread::broadcast && JG_VECTOR_BYTES < 64 && a.x_block == L && a.y_block == L;
+  int64_t origin = a.origin, nx = a.nx, ny = a.ny;
+  const T* w = a.w;
+  T* y = a.y;
+  for (int64_t b = 0; b < a.blocks; ++b) {
+    if (S != Spread::broadcast && a.ahead) {
+      for (int64_t q = 0; q < a.ahead_pixels; ++q) {
+        prefetch<false>(a.x, origin + a.ahead_x + q * a.ahead_channels);
+      }
+      for (int q = 0; q < Outputs; ++q) prefetch<true>(y, (Outputs + q) * a.y_pixel);
+    }
+    if (can && nx >= L) {
+      f(Part<T>{origin, w, y, Some<T>(L), L}, Index<1>{});
+    } else {
+      f(Part<T>{origin, w, y, Some<T>((int)smaller(nx, a.x_block)), (int)smaller(ny, a.y_block)}, Index<0>{});
+    }
+    origin += a.x_block;
+    nx -= a.x_block;
+    y += a.y_block;
+    ny -= a.y_block;
+    w += a.w_block;
+  }
+}
 
 // Sums of a tile. A long sum is made of short ones, so that its error stays small: after each
 // `Terms` products of one output, what is in the registers is added to sums in memory.
@@ -71,12 +114,19 @@ struct Sums {
   }
 };
 
-template <class T, int Outputs, int Vectors>
-JG_INLINE void store_tile(const Tile<T>& a, const V<T> (&sum)[Outputs][Vectors]) {
+template <bool Full, class T, int Outputs, int Vectors>
+JG_INLINE void store_tile(T* y, int64_t y_pixel, int ny, const V<T> (&sum)[Outputs][Vectors]) {
   unroll<Vectors>([&](auto v) JG_LAMBDA {
-    const Some<T> there(a.ny - v * Vec<T>::lanes);
+    const Some<T> there(ny - v * Vec<T>::lanes);
+    Walk<T> walk(y, v * Vec<T>::lanes, y_pixel);
     unroll<Outputs>([&](auto t) JG_LAMBDA {
-      store_some(a.y + t * a.y_pixel + v * Vec<T>::lanes, sum[t][v], there);
+      T* const to = const_cast<T*>(walk.template here<t>());
+      if (Full) {
+        store(to, sum[t][v]);
+      } else {
+        store_some(to, sum[t][v], there);
+      }
+      walk.template pass<t>();
     });
   });
 }
@@ -102,32 +152,32 @@ struct Fixed {
   static constexpr int64_t All = (int64_t{1} << Pixels) - 1;
 
   static void run(const Tile<T>& a) {
-    // a single tap has little work for each test of the mask, so most tiles do without
-    if (Taps == 1 && a.inside == All) return tile<true>(a);
-    tile<false>(a);
+    each_part<S, Outputs>(a, [&](const Part<T>& part, auto full) JG_LAMBDA {
+      // a single tap has little work for each test of the mask, so most tiles do without
+      if (Taps == 1 && a.inside == All) return tile<full, true>(a, part);
+      tile<full, false>(a, part);
+    });
   }
 
-  template <bool Whole>
-  static JG_INLINE void tile(const Tile<T>& a) {
-    const T* const base = a.x;
-    const int64_t step = a.x_tap;
-    const Some<T> some(a.nx);
+  template <bool Full, bool Whole>
+  static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
     Sums<T, Outputs, Vectors> sum(Taps);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
-        const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
-        const T* w = a.w + d * a.w_depth + r * a.w_row;
+        const int64_t row = part.origin + d * a.x_depth + r * a.x_row;
+        const T* w = part.w + d * a.w_depth + r * a.w_row;
         for (int64_t i = 0; i < a.c; ++i, w += Taps * Vectors * L) {
-          const Reader<S, T> read(some, a.near, i);
+          const Reader<S, T, Full> read(part.some, a.near, i);
           V<T> weight[Taps][Vectors];
           unroll<Taps>([&](auto k) JG_LAMBDA {
             unroll<Vectors>([&](auto v) JG_LAMBDA { weight[k][v] = load(w + (k * Vectors + v) * L); });
           });
-          int64_t at = row, inside = a.inside;
+          Walk<T> walk(a.x, row + read.start(i), a.x_tap);
+          int64_t inside = a.inside;
           if (!Whole) opaque(inside);
           unroll<Pixels>([&](auto q) JG_LAMBDA {
             if (Whole || (inside >> q & 1)) {
-              const V<T> x = read(base + at);
+              const V<T> x = read(walk.template here<q>());
               unroll<Taps>([&](auto k) JG_LAMBDA {
                 constexpr int t = output_of(decltype(q)::value, decltype(k)::value, Stride);
                 if constexpr (t >= 0 && t < Outputs) {
@@ -137,15 +187,14 @@ struct Fixed {
                 }
               });
             }
-            at += step;
-            opaque(at);
+            walk.template pass<q>();
           });
           if (S != Spread::lanes) sum.step();
         }
       }
     }
     if (S != Spread::lanes) sum.finish();
-    store_tile(a, sum.now);
+    store_tile<Full>(part.y, a.y_pixel, part.ny, sum.now);
   }
 };
 
@@ -154,38 +203,41 @@ template <class T, Spread S, int Outputs, int Vectors>
 struct Fixed<T, S, Outputs, Vectors, 0, 0> {
   static void run(const Tile<T>& a) {
     const int64_t width = (Outputs - 1) * a.stride;
-    if (a.first >= 0 && a.first + width + (a.taps - 1) * a.dilation < a.size) {
-      return tile<true>(a, {0, a.taps});
+    const bool whole = a.first >= 0 && a.first + width + (a.taps - 1) * a.dilation < a.size;
+    Taps taps{0, a.taps};
+    if (!whole) {
+      taps.from = taps_inside(a.first + width, a.dilation, a.taps, a.size).from;
+      taps.to = taps_inside(a.first, a.dilation, a.taps, a.size).to;
     }
-    const int64_t from = taps_inside(a.first + width, a.dilation, a.taps, a.size).from;
-    tile<false>(a, {from, taps_inside(a.first, a.dilation, a.taps, a.size).to});
+    each_part<S, Outputs>(a, [&](const Part<T>& part, auto) JG_LAMBDA {
+      if (whole) return tile<true>(a, part, taps);
+      tile<false>(a, part, taps);
+    });
   }
 
   template <bool Whole>
-  static JG_INLINE void tile(const Tile<T>& a, const Taps taps) {
+  static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part, const Taps taps) {
     constexpr int L = Vec<T>::lanes;
-    const Some<T> some(a.nx);
     Sums<T, Outputs, Vectors> sum(taps.to - taps.from);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
-        const int64_t row = a.origin + d * a.x_depth + r * a.x_row;
-        const T* const weights = a.w + d * a.w_depth + r * a.w_row;
+        const int64_t row = part.origin + d * a.x_depth + r * a.x_row;
+        const T* const weights = part.w + d * a.w_depth + r * a.w_row;
         for (int64_t i = 0; i < a.c; ++i) {
-          const Reader<S, T> read(some, a.near, i);
+          const Reader<S, T> read(part.some, a.near, i);
           const T* w = weights + (i * a.taps + taps.from) * Vectors * L;
           for (int64_t k = taps.from; k < taps.to; ++k, w += Vectors * L) {
             V<T> weight[Vectors];
             unroll<Vectors>([&](auto v) JG_LAMBDA { weight[v] = load(w + v * L); });
             int64_t column = a.first + k * a.dilation;
-            int64_t at = row + k * a.x_tap;
+            Walk<T> walk(a.x, row + k * a.x_tap + read.start(i), a.x_pixel);
             unroll<Outputs>([&](auto t) JG_LAMBDA {
               if (Whole || (column >= 0 && column < a.size)) {
-                const V<T> x = read(a.x + at);
+                const V<T> x = read(walk.template here<t>());
                 unroll<Vectors>([&](auto v) JG_LAMBDA { sum.now[t][v] += x * weight[v]; });
               }
               column += a.stride;
-              at += a.x_pixel;
-              opaque(at);
+              walk.template pass<t>();
             });
           }
           sum.step();
@@ -193,7 +245,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
       }
     }
     sum.finish();
-    store_tile(a, sum.now);
+    store_tile<false>(part.y, a.y_pixel, part.ny, sum.now);
   }
 };
 

@@ -11,7 +11,6 @@ namespace JG_ISA {
 
 constexpr bool kManyRegisters = JG_VECTOR_BYTES == 64;
 constexpr int64_t kLarge = 1 << 19;   // bytes of an image that is not in a near cache
-constexpr int64_t kWeights = 16384;  // bytes of weights that stay in the first cache
 
 template <class T>
 using TileKernel = void (*)(const Tile<T>&);
@@ -142,12 +141,12 @@ TileKernel<T> pair_kernel_of(const Blocks& b, Shape s, int64_t count, int& width
   return nullptr;
 }
 
-// An image to read: the whole input's, or a copy of some of its channels.
+// An image to read: the whole input's, or a copy of some of its channels and rows.
 template <class T>
 struct Image {
   const T* x;
-  int64_t pixel;  // from a pixel to the next
-  int64_t first;  // channel that comes first
+  int64_t pixel;       // from a pixel to the next
+  int64_t first, row;  // channel and row that come first
 };
 
 // One phase of one row, or of `two` rows: all tiles, and for each the blocks from `block` on.
@@ -173,6 +172,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.taps = w.taps;
   a.w_row = w.taps * p.c * lanes;
   a.w_depth = h.taps * a.w_row;
+  const int64_t per_block = d.taps * a.w_depth;
   a.depths = td.to - td.from;
   a.rows = w.taps ? th.to - th.from : 0;
   a.x_depth = a.depths > 1 ? d.dilation * x_depth : 0;  // unused steps might overflow
@@ -183,6 +183,9 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.x_pixel = w.stride * channels;
   a.y_pixel = w.step * outputs;
   a.near = b.near;
+  a.x_block = b.groups_per_block * p.c;
+  a.y_block = b.spread == Spread::broadcast ? lanes : b.groups_per_block * p.o;
+  a.w_block = per_block;
   Shape shape = shape_of(w);
   int width;
   TileKernel<T> kernel = two ? pair_kernel_of<T>(b, shape, w.count, width) : nullptr;
@@ -214,19 +217,21 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   }
   int64_t in_rows = 0;
   if (a.depths > 0 && a.rows > 0) {
-    in_rows = (in_d + td.from * d.dilation) * x_depth + (in_h + th.from * h.dilation) * x_row;
+    in_rows = (in_d + td.from * d.dilation) * x_depth +
+              (in_h + th.from * h.dilation - image.row) * x_row;
   }
-  const T* const weights = task.w + taps_before(p, d, h, w) * p.c * lanes * b.count +
+  const T* const weights = task.w +
+                           taps_before(p, d, h, w) * p.c * lanes * (task.block_end - task.block) +
                            td.from * a.w_depth + th.from * a.w_row;
   T* const y = task.y + row * axis[2].out * outputs;
-  const int64_t per_block = d.taps * a.w_depth;
-
   // Blocks inside tiles read short pieces of many lines, which no processor foresees: where the
   // arrays are large, the lines that the next tile adds are asked for while this one is computed.
   const int64_t image_bytes = axis[0].size * x_depth * (int64_t)sizeof(T);
-  const bool ahead = b.spread != Spread::broadcast && image_bytes > kLarge && a.rows > 0 && a.depths > 0;
-  const int64_t next_x = (a.depths - 1) * a.x_depth + (a.rows - 1) * a.x_row +
-                         smaller(w.taps - 1, width * w.stride) * w.dilation * channels;
+  a.ahead = b.spread != Spread::broadcast && image_bytes > kLarge && a.rows > 0 && a.depths > 0;
+  a.ahead_pixels = width * w.stride;
+  a.ahead_channels = channels;
+  a.ahead_x = (a.depths - 1) * a.x_depth + (a.rows - 1) * a.x_row + a.ahead_pixels * channels +
+              smaller(w.taps - 1, a.ahead_pixels) * w.dilation * channels;
 
   for (int64_t from = 0; from < w.count; from += width) {
     const int64_t t = smaller(from, w.count - width);  // the last tile overlaps the one before
@@ -234,23 +239,19 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
     const bool is_odd = w.up == 2 && (first & 1);
     a.first = w.up == 2 ? first >> 1 : first;
     const int pixels = shape.taps ? pixels_of(width, shape.taps, shape.stride + is_odd) : 0;
-    a.inside = 0;
-    for (int q = 0; q < pixels; ++q) {
-      const int64_t column = a.first + q * pixel;
-      if (column >= 0 && column < a.size) a.inside |= int64_t{1} << q;
-    }
-    for (int64_t i = block; i < block_end; ++i) {
+    const Taps there = taps_inside(a.first, pixel, pixels, a.size);
+    a.inside = (int64_t{1} << there.to) - (int64_t{1} << there.from);
+    for (int64_t i = block; i < block_end; i += a.blocks) {
       const Block part = block_of(p, b, i);
       a.origin = in_rows + a.first * channels + part.x - image.first;
-      a.nx = part.nx;
+      a.nx = image.first + channels - part.x;
       a.ny = part.ny;
-      a.w = weights + i * per_block;
+      a.w = weights + (i - task.block) * per_block;
       a.y = y + (w.first + t * w.step) * outputs + part.y;
-      if (ahead) {
-        for (int64_t q = 0; q < width * w.stride; ++q) {
-          prefetch<false>(a.x, a.origin + next_x + (width * w.stride + q) * channels);
-        }
-        for (int64_t q = 0; q < width; ++q) prefetch<true>(a.y, (width + q) * a.y_pixel);
+      a.blocks = 1;
+      if (b.spread != Spread::broadcast) {
+        a.blocks = block_end - i;
+        a.ny = outputs - part.y;
       }
       (is_odd ? odd : kernel)(a);
     }
@@ -279,33 +280,46 @@ void forward_image(const ForwardTask<T>& task, const Image<T>& image, int64_t ro
   }
 }
 
+// Input rows that the outputs [row, row_end) of one image read: all of them where there is depth.
+inline Taps input_rows(const Axis* axis, int64_t row, int64_t row_end) {
+  const Axis& h = axis[1];
+  if (axis[0].size != 1 || axis[0].out != 1) return {0, h.size};
+  Taps in{h.size, 0};
+  for (int64_t p = row; p < row_end; ++p) {
+    const Phase& f = h.phase[p % h.phases];
+    const int64_t base = f.base + p / h.phases * f.stride;
+    const Taps t = taps_inside(base, f.dilation, f.taps, h.size);
+    if (t.from == t.to) continue;
+    in.from = smaller(in.from, base + t.from * f.dilation);
+    const int64_t to = base + (t.to - 1) * f.dilation + 1;
+    if (to > in.to) in.to = to;
+  }
+  if (in.from > in.to) in.from = in.to;
+  return in;
+}
+
 template <class T>
 void forward(const ForwardTask<T>& task) {
   const Problem& p = *task.problem;
-  const Blocks& b = *task.blocks;
   const Axis* const axis = p.axis;
-  const int64_t taps = axis[0].kernel * axis[1].kernel * axis[2].kernel;
-  const int64_t bytes = taps * p.c * b.lanes * b.vectors * (int64_t)sizeof(T);
-  const int64_t together = bytes < kWeights ? kWeights / bytes : 1;
   const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;
   const int64_t channels = p.groups * p.c, rows = axis[0].out * axis[1].out;
-  const bool copy = worth_a_copy<T>(b, channels, pixels, p.c, axis[1].phases > 1);
-  int64_t block_end;
-  for (int64_t block = task.block; block < task.block_end; block = block_end) {
-    block_end = smaller(block + together, task.block_end);
-    if (copy) {  // of one group at a time
-      block_end = smaller(block_end, (block / b.blocks_per_group + 1) * b.blocks_per_group);
+  for (int64_t row = task.row, row_end; row < task.row_end; row = row_end) {
+    const int64_t n = row / rows;
+    row_end = smaller((n + 1) * rows, task.row_end);
+    Image<T> image{task.x + n * pixels * channels, channels, 0, 0};
+    if (task.copied != nullptr) {
+      const Block last = block_of(p, *task.blocks, task.block_end - 1);
+      image.first = block_of(p, *task.blocks, task.block).x;
+      image.pixel = last.x - image.first + (task.blocks->spread == Spread::broadcast ? p.c : last.nx);
+      const Taps in = input_rows(axis, row - n * rows, row_end - n * rows);
+      image.row = in.from;
+      copy_channels(image.x + in.from * axis[2].size * channels + image.first,
+                    (in.to - in.from) * (pixels / axis[1].size), channels, image.pixel, task.copied);
+      image.x = task.copied;
     }
-    for (int64_t row = task.row; row < task.row_end;) {
-      const int64_t n = row / rows, row_end = smaller((n + 1) * rows, task.row_end);
-      Image<T> image{task.x + n * pixels * channels, channels, 0};
-      if (copy) {
-        const int64_t first = block_of(p, b, block).x;
-        copy_channels(image.x + first, pixels, channels, p.c, task.copied);
-        image = {task.copied, p.c, first};
-      }
-      forward_image(task, image, row, row_end, block, block_end);
-      row = row_end;
+    for (int64_t block = task.block; block < task.block_end; block += task.together) {
+      forward_image(task, image, row, row_end, block, smaller(block + task.together, task.block_end));
     }
   }
 }

@@ -5,7 +5,7 @@
 
 namespace jaxgroups {
 
-// Numbers of an image's group that a task may copy, see compact.h.
+// Numbers that a task may copy, see compact.h.
 constexpr int64_t kCopied = 1 << 16;
 
 // Output rows [row, row_end) and blocks [block, block_end) of a forward convolution. A row is one
@@ -15,13 +15,14 @@ struct ForwardTask {
   const Problem* problem;
   const Blocks* blocks;
   const T* x;
-  const T* w;  // packed, see packing.h
+  const T* w;  // of these blocks, packed: see packing.h
   T* y;
-  T* copied;  // room for kCopied numbers
+  T* copied;  // null, or room for kCopied numbers, to which these blocks' channels are copied
+  int64_t together;  // how many of them have weights that stay in the first cache
   int64_t row, row_end, block, block_end;
 };
 
-// The same rows and blocks of a weight gradient; the sums go to `w`, in packed order.
+// The same rows and blocks of a weight gradient; their sums go to `w`, in packed order.
 template <class T>
 struct WeightTask {
   const Problem* problem;

@@ -18,8 +18,7 @@ struct Pair {
   template <bool First, bool Second>
   static JG_INLINE void row(const Tile<T>& a, Some<T> some, int64_t at, const T* w, Row& first,
                             Row& second) {
-    const T* const base = a.x;
-    const int64_t step = a.x_tap;
+    Walk<T> walk(a.x, at, a.x_tap);
     const T* const w1 = w - a.shift * a.w_row;
     V<T> weight[2][Taps];
     unroll<Taps>([&](auto k) JG_LAMBDA {
@@ -30,7 +29,7 @@ struct Pair {
     opaque(inside);
     unroll<Pixels>([&](auto q) JG_LAMBDA {
       if (inside >> q & 1) {
-        const V<T> x = load_some(base + at, some);
+        const V<T> x = load_some(walk.template here<q>(), some);
         unroll<Taps>([&](auto k) JG_LAMBDA {
           constexpr int offset = decltype(q)::value - decltype(k)::value;
           if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
@@ -39,21 +38,24 @@ struct Pair {
           }
         });
       }
-      at += step;
-      opaque(at);
+      walk.template pass<q>();
     });
   }
 
   static void run(const Tile<T>& a) {
-    const Some<T> some(a.nx);
+    each_part<Spread::lanes, Outputs>(a, [&](const Part<T>& part, auto) JG_LAMBDA { tile(a, part); });
+  }
+
+  static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
+    const Some<T> some = part.some;
     Row first, second;
     unroll<Outputs>([&](auto t) JG_LAMBDA { first[t][0] = second[t][0] = V<T>{}; });
     const int64_t from = smaller(a.from[0], a.from[1] + a.shift);
     const int64_t to = a.to[1] + a.shift > a.to[0] ? a.to[1] + a.shift : a.to[0];
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t i = from; i < to; ++i) {
-        const int64_t at = a.origin + d * a.x_depth + i * a.x_row;
-        const T* const w = a.w + d * a.w_depth + i * a.w_row;
+        const int64_t at = part.origin + d * a.x_depth + i * a.x_row;
+        const T* const w = part.w + d * a.w_depth + i * a.w_row;
         const bool in_first = i >= a.from[0] && i < a.to[0];
         const bool in_second = i - a.shift >= a.from[1] && i - a.shift < a.to[1];
         if (in_first && in_second) {
@@ -65,10 +67,8 @@ struct Pair {
         }
       }
     }
-    store_tile(a, first);
-    Tile<T> below = a;
-    below.y = a.y + a.y_row;
-    store_tile(below, second);
+    store_tile<false>(part.y, a.y_pixel, part.ny, first);
+    store_tile<false>(part.y + a.y_row, a.y_pixel, part.ny, second);
   }
 };
 

@@ -19,10 +19,13 @@ struct Pool {
   std::function<void(std::function<void()>)> schedule;
 };
 
-template <class F>
-void parallel(const Pool& pool, int64_t count, const F& f) {
-  if (count <= 1 || pool.threads <= 1) {
+// f(0) to f(count - 1), and when these are over g(0) to g(then - 1).
+template <class F, class G>
+void parallel(const Pool& pool, int64_t count, const F& f, int64_t then, const G& g) {
+  const int64_t all = count + then;
+  if ((count <= 1 && then <= 1) || pool.threads <= 1) {
     for (int64_t i = 0; i < count; ++i) f(i);
+    for (int64_t i = 0; i < then; ++i) g(i);
     return;
   }
   struct State {
@@ -30,27 +33,41 @@ void parallel(const Pool& pool, int64_t count, const F& f) {
     std::atomic<bool> failed{false};
   };
   auto state = std::make_shared<State>();
-  // `f` lives in the caller's frame: a helper that comes late finds no task, and leaves it alone
-  auto work = [state, count, &f] {
-    for (int64_t i; (i = state->next.fetch_add(1)) < count;) {
+  const auto wait = [](const State& s, int64_t done) {
+    for (int spins = 0; s.done.load(std::memory_order_acquire) < done; ++spins) {
+      if (spins > 4096) std::this_thread::yield();
+    }
+  };
+  // `f` and `g` live in the caller's frame: a helper that comes late finds no task and leaves them
+  auto work = [state, count, all, wait, &f, &g] {
+    for (int64_t i; (i = state->next.fetch_add(1)) < all;) {
       try {
-        f(i);
+        if (i < count) {
+          f(i);
+        } else {
+          wait(*state, count);  // for tasks that others are at
+          if (!state->failed) g(i - count);
+        }
       } catch (...) {
         state->failed = true;
       }
       state->done.fetch_add(1, std::memory_order_release);
     }
   };
-  const int64_t helpers = (count < pool.threads ? count : pool.threads) - 1;
+  const int64_t most = count > then ? count : then;
+  const int64_t helpers = (most < pool.threads ? most : pool.threads) - 1;
   try {
     for (int64_t i = 0; i < helpers; ++i) pool.schedule(work);
   } catch (const std::bad_alloc&) {  // fewer helpers will do
   }
   work();
-  for (int spins = 0; state->done.load(std::memory_order_acquire) < count; ++spins) {
-    if (spins > 4096) std::this_thread::yield();
-  }
+  wait(*state, all);
   if (state->failed) throw std::bad_alloc();
+}
+
+template <class F>
+void parallel(const Pool& pool, int64_t count, const F& f) {
+  parallel(pool, count, f, 0, [](int64_t) {});
 }
 
 }  // namespace jaxgroups

@@ -34,7 +34,8 @@ struct Plan {
   }
   int64_t rows() const { return problem.batch * problem.axis[0].out * problem.axis[1].out; }
   int64_t lanes() const { return int64_t{blocks.lanes} * blocks.vectors; }
-  int64_t packed() const { return taps() * problem.c * lanes() * blocks.count; }
+  // Numbers of the packed weights of so many blocks.
+  int64_t packed(int64_t count) const { return taps() * problem.c * lanes() * count; }
 };
 
 // Fills `plan.problem`. Returns what is wrong with the call, empty if nothing is: after that every

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 
 #include "packing.h"
 #include "parallel.h"
@@ -28,11 +29,45 @@ struct Split {
   }
 };
 
+constexpr int64_t kWeights = 16384;  // bytes of weights that stay in the first cache
+constexpr int64_t kPixels = 64;      // of a task, so that packing weights is little of its work
+
 inline double multiplications(const Plan& plan) {
   const Problem& p = plan.problem;
   double per_axis = 1;
   for (const Axis& a : p.axis) per_axis *= (double)a.out * (double)a.kernel / (double)a.lhs_dilation;
   return per_axis * (double)p.batch * (double)p.c * (double)p.o * (double)p.groups;
+}
+
+// Channels copied together: where pixels lie so far apart, by a multiple of a power of two, that
+// they share few places of the first cache, and a tile reads more of them than there are places.
+// Wide groups have so much to do with each number that only the worst distances matter.
+struct Copies {
+  bool wanted;
+  int64_t unit, units;  // blocks that read the same channels; how many such are copied at a time
+  int64_t end(int64_t block) const { return (block / unit + units) * unit; }
+};
+
+inline Copies copies_of(const Plan& plan, int64_t size) {
+  constexpr int64_t kLine = 64, kSets = 64, kWays = 8;  // of most processors
+  const Problem& p = plan.problem;
+  const bool broadcast = plan.blocks.spread == Spread::broadcast;
+  const int64_t distance = p.groups * p.c * size;
+  int64_t lines = 1, pixels = 1;
+  for (int i = 0; i < 3; ++i) {
+    const Axis& a = p.axis[i];
+    lines *= divide_up((i == 2 ? 8 * a.stride : 0) + a.kernel, a.lhs_dilation);
+    pixels *= a.size;
+  }
+  const int64_t places = kSets / std::gcd(kSets, distance / kLine) * kWays;
+  const int64_t channels = p.c * (broadcast ? 1 : plan.blocks.groups_per_block);
+  const int64_t unit = broadcast ? plan.blocks.blocks_per_group : 1;
+  const int64_t most = at_least(1, 16 * kWeights / (plan.packed(unit) * size));
+  const int64_t units = at_most(most, kCopied / pixels / channels);
+  const int64_t worst = p.axis[1].phases > 1 ? 2048 : 4096;
+  const bool crowded = broadcast ? distance % worst == 0 : distance % kLine == 0 && lines > places;
+  const bool wanted = crowded && units * channels * size >= kLine;
+  return {wanted, unit, units};
 }
 
 // Enough tasks that threads finish together, none so small that handing it out costs more.
@@ -42,37 +77,45 @@ inline int64_t tasks_wanted(const Plan& plan, int64_t most) {
   return worth < 2 ? 1 : worth < (double)most ? (int64_t)worth : most;
 }
 
+// The blocks of a task are walked a few at a time, so that their weights, packed just before, are
+// in the first cache while all rows of the task pass over them.
 template <class T>
 void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& plan, const T* x,
                  const T* w, T* y) {
   if (plan.problem.batch == 0) return;
   const KernelsOf<T>& kernels = choose_kernels<T>(sets, count, false, plan);
-  const int64_t blocks = plan.blocks.count;
-  Scratch<T> packed(plan.packed());
-  const int64_t packers = plan.packed() < 32768 ? 1 : at_most(blocks, 2 * pool.threads);
-  parallel(pool, packers, [&](int64_t i) {
-    for (int64_t b = blocks * i / packers; b < blocks * (i + 1) / packers; ++b) {
-      pack(plan, b, w, packed.data);
-    }
-  });
+  const int64_t blocks = plan.blocks.count, rows = plan.rows(), bytes = plan.packed(1) * (int64_t)sizeof(T);
   const int64_t wanted = pool.threads == 1 ? 1 : tasks_wanted(plan, 6 * pool.threads);
-  Split split{plan.rows(), blocks, 1, 1};
-  // many weights: a task keeps few blocks, and reads their weights once
-  if (plan.packed() * (int64_t)sizeof(T) > 65536) {
+  // as packing costs as much as some pixels, a task should have many more
+  const int64_t worth = at_least(1, rows * plan.problem.axis[2].out / kPixels);
+  const Copies copies = copies_of(plan, sizeof(T));
+  Split split{rows, blocks, 1, 1};
+  if (bytes * blocks > 65536 || copies.wanted) {  // few weights, or copies, are of several tasks
     split.block_parts = at_most(blocks, wanted);
-    split.row_parts = at_most(split.rows, divide_up(wanted, split.block_parts));
+    split.row_parts = at_most(worth, divide_up(wanted, split.block_parts));
   } else {
-    split.row_parts = at_most(split.rows, wanted);
+    split.row_parts = at_most(worth, wanted);
     split.block_parts = at_most(blocks, divide_up(wanted, split.row_parts));
   }
+  if (split.count() < at_most(wanted, pool.threads)) {
+    split.row_parts = divide_up(at_most(wanted, pool.threads), split.block_parts);
+  }
+  split.row_parts = at_most(split.row_parts, rows);
+  const int64_t together = at_most(blocks, at_least(1, kWeights / bytes));
   parallel(pool, split.count(), [&](int64_t i) {
-    Scratch<T> copied(plan.blocks.spread == Spread::broadcast ? kCopied : 0);
-    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, 0, 0, 0, 0};
+    Scratch<T> packed(plan.packed(at_most(blocks, copies.wanted ? copies.unit * copies.units : together)));
+    Scratch<T> copied(copies.wanted ? kCopied : 0);
+    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, together, 0, 0, 0, 0};
     split.fill(i, task);
-    kernels.forward(task);
+    for (const int64_t end = task.block_end; task.block < end; task.block = task.block_end) {
+      task.block_end = at_most(end, copies.wanted ? copies.end(task.block) : task.block + together);
+      pack(plan, task.block, task.block_end, w, packed.data);
+      kernels.forward(task);
+    }
   });
 }
 
+// Where rows are shared out, each part has sums of its own, which are added at the end.
 template <class T>
 void run_weight(const Kernels* const* sets, int count, const Pool& pool, Plan& plan, const T* x,
                 const T* y, T* w) {
@@ -81,29 +124,31 @@ void run_weight(const Kernels* const* sets, int count, const Pool& pool, Plan& p
     return;
   }
   const KernelsOf<T>& kernels = choose_kernels<T>(sets, count, true, plan);
-  const int64_t blocks = plan.blocks.count, size = plan.packed();
+  const int64_t blocks = plan.blocks.count;
   // sums depend on the split, so the split depends on the problem alone, not on the threads
   const int64_t wanted = tasks_wanted(plan, 64);
   Split split{plan.rows(), blocks, 1, 1};
   split.block_parts = at_most(blocks, at_least(1, at_most(wanted, 16)));
-  split.row_parts = at_least(1, at_most(split.rows, wanted / split.block_parts));
-  // every part has sums of its own, to be added at the end: worth it for many pixels
   const int64_t pixels = split.rows * plan.problem.axis[2].out;
+  split.row_parts = at_most(split.rows, wanted / split.block_parts);
   split.row_parts = at_least(1, at_most(split.row_parts, pixels / 256));
-  Scratch<T> sums(split.row_parts * size);
+  const int64_t parts = split.row_parts, size = plan.packed(blocks);
+  Scratch<T> sums(parts > 1 ? parts * size : 0);
+  const int64_t adders = parts == 1 ? 0 : parts * size < 32768 ? 1 : at_most(blocks, 2 * pool.threads);
+  const auto add = [&](int64_t i) {
+    const int64_t first = blocks * i / adders, end = blocks * (i + 1) / adders;
+    unpack_sum(plan, first, end, sums.data + plan.packed(first), parts, size, w);
+  };
   parallel(pool, split.count(), [&](int64_t i) {
     Scratch<T> copied(plan.blocks.spread == Spread::broadcast ? 2 * kCopied : 0);
     WeightTask<T> task{&plan.problem, &plan.blocks, x, y, nullptr, copied.data, 0, 0, 0, 0};
     split.fill(i, task);
-    task.w = sums.data + i / split.block_parts * size;
+    const int64_t own = plan.packed(task.block_end - task.block);
+    Scratch<T> alone(parts == 1 ? own : 0);
+    task.w = parts == 1 ? alone.data : sums.data + i / split.block_parts * size + plan.packed(task.block);
     kernels.weight(task);
-  });
-  const int64_t adders = size * split.row_parts < 32768 ? 1 : at_most(blocks, 2 * pool.threads);
-  parallel(pool, adders, [&](int64_t i) {
-    for (int64_t b = blocks * i / adders; b < blocks * (i + 1) / adders; ++b) {
-      unpack_sum(plan, b, sums.data, split.row_parts, w);
-    }
-  });
+    if (parts == 1) unpack_sum(plan, task.block, task.block_end, alone.data, 1, own, w);
+  }, adders, add);
 }
 
 }  // namespace jaxgroups

@@ -56,6 +56,30 @@ JG_INLINE V<T> broadcast(T x) {
 // loop are computed before the loop, all at once, and then live on the stack.
 JG_INLINE void opaque(int64_t& n) { asm volatile("" : "+r"(n)); }
 
+// A walk over things `step` apart. Three at a time are reached from one address, by what addresses
+// of x86 can multiply; they are numbers, as some may be outside the array, and are then not read.
+template <class T>
+struct Walk {
+  int64_t at;
+  const int64_t step, three;
+  JG_INLINE Walk(const T* from, int64_t offset, int64_t distance)
+      : at((int64_t)from + offset * (int64_t)sizeof(T)),
+        step(distance * (int64_t)sizeof(T)),
+        three(3 * step) {}
+  template <int Nth>
+  JG_INLINE const T* here() const {
+    return (const T*)(at + Nth % 3 * step);
+  }
+  // After the Nth thing.
+  template <int Nth>
+  JG_INLINE void pass() {
+    if constexpr (Nth % 3 == 2) {
+      at += three;
+      opaque(at);
+    }
+  }
+};
+
 // Asks for the cache line `offset` elements from `p`, which may be outside the array.
 template <bool Write, class T>
 JG_INLINE void prefetch(const T* p, int64_t offset) {
@@ -70,7 +94,7 @@ struct Some {
   explicit JG_INLINE Some(int count) : n(count) {}
 };
 
-// The memory at p, in the order of a table: lane i is p[index[i]] where `some` covers that.
+// An order of lanes, by a table: lane i is what lane index[i] was.
 template <class T>
 struct Order {
   const int32_t* index;
@@ -92,10 +116,9 @@ JG_INLINE void store_some(T* p, V<T> v, Some<T> some) {
 }
 
 template <class T>
-JG_INLINE V<T> load_ordered(const T* p, Some<T> some, Order<T> order) {
+JG_INLINE V<T> ordered(V<T> x, Order<T> order) {
   V<T> v{};
-  // the table is that of a full block, the last one may hold fewer groups
-  for (int i = 0; i < Vec<T>::lanes; ++i) v[i] = p[order.index[i] < some.n ? order.index[i] : 0];
+  for (int i = 0; i < Vec<T>::lanes; ++i) v[i] = x[order.index[i]];
   return v;
 }
 
@@ -142,12 +165,12 @@ JG_INLINE void store_some(double* p, V<double> v, Some<double> some) {
   _mm512_mask_storeu_pd(p, (__mmask8)some.bits, (__m512d)v);
 }
 template <>
-JG_INLINE V<float> load_ordered(const float* p, Some<float> some, Order<float> order) {
-  return (V<float>)_mm512_permutexvar_ps(order.index, (__m512)load_some(p, some));
+JG_INLINE V<float> ordered<float>(V<float> x, Order<float> order) {
+  return (V<float>)_mm512_permutexvar_ps(order.index, (__m512)x);
 }
 template <>
-JG_INLINE V<double> load_ordered(const double* p, Some<double> some, Order<double> order) {
-  return (V<double>)_mm512_permutexvar_pd(order.index, (__m512d)load_some(p, some));
+JG_INLINE V<double> ordered<double>(V<double> x, Order<double> order) {
+  return (V<double>)_mm512_permutexvar_pd(order.index, (__m512d)x);
 }
 #elif JG_VECTOR_BYTES == 32
 JG_INLINE __m256i first8(int n) {
@@ -173,36 +196,41 @@ JG_INLINE void store_some(float* p, V<float> v, Some<float> some) {
   _mm256_maskstore_ps(p, first8(some.n), (__m256)v);
 }
 template <>
-JG_INLINE V<float> load_ordered(const float* p, Some<float> some, Order<float> order) {
-  return (V<float>)_mm256_permutevar8x32_ps((__m256)load_some(p, some), order.index);
+JG_INLINE V<float> ordered<float>(V<float> x, Order<float> order) {
+  return (V<float>)_mm256_permutevar8x32_ps((__m256)x, order.index);
 }
 #endif
 
-// What a kernel reads of input pixels: one object for each channel of a group.
-template <Spread S, class T>
+// What a kernel reads of input pixels: one object for each channel of a group. Pixels are handed
+// over with `start` of that channel added. `Full`: all lanes are there.
+template <Spread S, class T, bool Full = false>
 struct Reader;
 
-template <class T>
-struct Reader<Spread::lanes, T> {
+template <class T, bool Full>
+struct Reader<Spread::lanes, T, Full> {
   Some<T> some;
   JG_INLINE Reader(Some<T> channels, const int32_t*, int64_t) : some(channels) {}
-  JG_INLINE V<T> operator()(const T* pixel) const { return load_some(pixel, some); }
+  static JG_INLINE int64_t start(int64_t) { return 0; }
+  JG_INLINE V<T> operator()(const T* pixel) const { return Full ? load(pixel) : load_some(pixel, some); }
 };
 
-template <class T>
-struct Reader<Spread::near, T> {
+template <class T, bool Full>
+struct Reader<Spread::near, T, Full> {
   Some<T> some;
   Order<T> order;
   JG_INLINE Reader(Some<T> channels, const int32_t* near, int64_t channel)
       : some(channels), order(near + channel * Vec<T>::lanes) {}
-  JG_INLINE V<T> operator()(const T* pixel) const { return load_ordered(pixel, some, order); }
+  static JG_INLINE int64_t start(int64_t) { return 0; }
+  JG_INLINE V<T> operator()(const T* pixel) const {
+    return ordered<T>(Full ? load(pixel) : load_some(pixel, some), order);
+  }
 };
 
-template <class T>
-struct Reader<Spread::broadcast, T> {
-  int64_t channel;
-  JG_INLINE Reader(Some<T>, const int32_t*, int64_t c) : channel(c) {}
-  JG_INLINE V<T> operator()(const T* pixel) const { return broadcast(pixel[channel]); }
+template <class T, bool Full>
+struct Reader<Spread::broadcast, T, Full> {
+  JG_INLINE Reader(Some<T>, const int32_t*, int64_t) {}
+  static JG_INLINE int64_t start(int64_t channel) { return channel; }
+  JG_INLINE V<T> operator()(const T* pixel) const { return broadcast(*pixel); }
 };
 
 // f(std::integral_constant-like index) for 0 <= i < N, unrolled by the front end, so that arrays

@@ -84,7 +84,8 @@ struct Gradient {
         unroll<Pixels>([&](auto q) JG_LAMBDA {
           if (inside >> q & 1) {
             unroll<Channels>([&](auto i) JG_LAMBDA {
-              const V<T> x = Reader<S, T>(some, a.near, a.channel + i)(base + at);
+              const Reader<S, T> read(some, a.near, a.channel + i);
+              const V<T> x = read(base + at + read.start(a.channel + i));
               unroll<Taps>([&](auto k) JG_LAMBDA {
                 constexpr int offset = decltype(q)::value - decltype(k)::value;
                 if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {

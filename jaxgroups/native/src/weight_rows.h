@@ -92,7 +92,7 @@ void weight_block(const WeightTask<T>& task, Strip<T> a, const Block& part, int6
   a.sums_tap = lanes;
   a.sums_channel = kw * lanes;
   a.sums_row = p.c * a.sums_channel;
-  T* const sums = task.w + index * axis[0].kernel * kh * a.sums_row;
+  T* const sums = task.w + (index - task.block) * axis[0].kernel * kh * a.sums_row;
   const Shape whole = shape_of(axis[2].phase[0]);
 
   for (int64_t d = 0; d < axis[0].kernel; ++d) {
@@ -163,7 +163,7 @@ void weight(const WeightTask<T>& task) {
     a.y_pixel = y_pixel;
   };
   const int64_t width = smaller(p.o, int64_t{b.lanes} * b.vectors);
-  if (worth_a_copy<T>(b, channels, pixels, p.c, true) && plane * axis[2].out * width <= kCopied) {
+  if (worth_a_copy<T>(b, channels, pixels, p.c) && plane * axis[2].out * width <= kCopied) {
     T* const x = task.copied;
     T* const y = task.copied + kCopied;
     for (int64_t i = task.block; i < task.block_end; ++i) {

@@ -125,7 +125,7 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, bool g
     const KernelsOf<T>& k = sets[i]->of<T>();
     // twice as wide is not always twice as fast, so fewer wasted lanes may beat wider vectors
     const int bytes = k.lanes * (int)sizeof(T);
-    const double price = bytes == 64 ? 1.7 : bytes == 32 ? 1.0 : 0.6;
+    const double price = bytes == 64 ? 1.7 : 1.0;
     Blocks b{Spread::broadcast, k.lanes, 1, 0, (p.o + k.lanes - 1) / k.lanes, 0, nullptr};
     b.count = p.groups * b.blocks_per_group;
     double cost = price * (double)b.count;
@@ -151,7 +151,7 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, bool g
         break;
       }
       // and few registers leave a gradient of one tap no room for several pixels
-      if (single && (b.vectors == 1 || gradient) && !k.wide_registers) cost *= 1.5;
+      if (single && gradient && !k.wide_registers) cost *= 1.5;
     }
     if (chosen == nullptr || cost < least) {
       chosen = &k;

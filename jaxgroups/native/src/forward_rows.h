@@ -309,7 +309,7 @@ inline bool one_row(const Problem& p) {
 template <class T>
 void forward(const ForwardTask<T>& task) {
   const Problem& p = *task.problem;
-  if (p.axis[0].out * p.axis[1].out > 1 && task.copied == nullptr && one_row(p)) {
+  if (p.axis[0].out * p.axis[1].out > 1 && task.copied_rows == 0 && one_row(p)) {
     const int64_t rows = task.row_end - task.row, before = task.row * p.axis[2].out;
     Problem flat = p;
     Phase phase = p.axis[2].phase[0];
@@ -331,8 +331,9 @@ void forward(const ForwardTask<T>& task) {
   for (int64_t row = task.row, row_end; row < task.row_end; row = row_end) {
     const int64_t n = row / rows;
     row_end = smaller((n + 1) * rows, task.row_end);
+    if (task.copied_rows > 0) row_end = smaller(row_end, row + task.copied_rows);
     Image<T> image{task.x + n * pixels * channels, channels, 0, 0};
-    if (task.copied != nullptr) {
+    if (task.copied_rows > 0) {
       const Block last = block_of(p, *task.blocks, task.block_end - 1);
       image.first = block_of(p, *task.blocks, task.block).x;
       image.pixel = last.x - image.first + (task.blocks->spread == Spread::broadcast ? p.c : last.nx);

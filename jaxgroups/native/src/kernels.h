@@ -17,7 +17,8 @@ struct ForwardTask {
   const T* x;
   const T* w;  // of these blocks, packed: see packing.h
   T* y;
-  T* copied;  // null, or room for kCopied numbers, to which these blocks' channels are copied
+  T* copied;            // room for kCopied numbers: these blocks' channels,
+  int64_t copied_rows;  // copied for so many rows of one image at a time; 0: they are not
   int64_t together;  // how many of them have weights that stay in the first cache
   int64_t row, row_end, block, block_end;
 };

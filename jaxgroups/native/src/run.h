@@ -43,31 +43,44 @@ inline double multiplications(const Plan& plan) {
 // they share few places of the first cache, and a tile reads more of them than there are places.
 // Wide groups have so much to do with each number that only the worst distances matter.
 struct Copies {
-  bool wanted;
   int64_t unit, units;  // blocks that read the same channels; how many such are copied at a time
+  int64_t rows;         // of outputs, whose input is copied at a time; 0: nothing is copied
   int64_t end(int64_t block) const { return (block / unit + units) * unit; }
 };
 
+// Output rows of one image whose input, so many channels of it, may be copied at a time.
+inline int64_t rows_copied(const Problem& p, int64_t channels) {
+  const Axis& h = p.axis[1];
+  const int64_t in = kCopied / (p.axis[2].size * channels);
+  if (in >= p.axis[0].size * h.size) return p.axis[0].out * h.out;
+  if (p.axis[0].size != 1 || p.axis[0].out != 1) return 0;  // only whole images of three axes
+  const int64_t span = (in - 2) * h.lhs_dilation - (h.kernel - 1) * h.dilation;
+  return span < 0 ? 0 : (span / h.stride + 1) / (2 * h.phases) * (2 * h.phases);
+}
+
 inline Copies copies_of(const Plan& plan, int64_t size) {
   constexpr int64_t kLine = 64, kSets = 64, kWays = 8;  // of most processors
+  constexpr int64_t kPiece = 512;  // bytes in one piece that are copied fast
   const Problem& p = plan.problem;
   const bool broadcast = plan.blocks.spread == Spread::broadcast;
   const int64_t distance = p.groups * p.c * size;
-  int64_t lines = 1, pixels = 1;
+  int64_t lines = 1;
   for (int i = 0; i < 3; ++i) {
     const Axis& a = p.axis[i];
     lines *= divide_up((i == 2 ? 8 * a.stride : 0) + a.kernel, a.lhs_dilation);
-    pixels *= a.size;
   }
   const int64_t places = kSets / std::gcd(kSets, distance / kLine) * kWays;
   const int64_t channels = p.c * (broadcast ? 1 : plan.blocks.groups_per_block);
   const int64_t unit = broadcast ? plan.blocks.blocks_per_group : 1;
-  const int64_t most = at_least(1, 16 * kWeights / (plan.packed(unit) * size));
-  const int64_t units = at_most(most, kCopied / pixels / channels);
   const int64_t worst = p.axis[1].phases > 1 ? 2048 : 4096;
   const bool crowded = broadcast ? distance % worst == 0 : distance % kLine == 0 && lines > places;
-  const bool wanted = crowded && units * channels * size >= kLine;
-  return {wanted, unit, units};
+  const int64_t most = at_least(1, 16 * kWeights / (plan.packed(unit) * size));
+  int64_t units = crowded ? at_most(most, divide_up(kPiece, channels * size)) : 0, rows = 0;
+  for (; units > 0 && units * channels * size >= kLine; units /= 2) {
+    rows = rows_copied(p, units * channels);
+    if (rows >= at_most(8 * p.axis[1].phases, p.axis[1].out)) return {unit, units, rows};
+  }
+  return {1, 1, 0};
 }
 
 // Enough tasks that threads finish together, none so small that handing it out costs more.
@@ -90,7 +103,11 @@ void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& 
   const int64_t worth = at_least(1, rows * plan.problem.axis[2].out / kPixels);
   const Copies copies = copies_of(plan, sizeof(T));
   Split split{rows, blocks, 1, 1};
-  if (bytes * blocks > 65536 || copies.wanted) {  // few weights, or copies, are of several tasks
+  if (copies.rows > 0) {  // images first: their rows share what is copied
+    split.row_parts = at_most(plan.problem.batch, wanted);
+    split.block_parts = at_most(divide_up(blocks, copies.unit * copies.units), divide_up(wanted, split.row_parts));
+    split.row_parts = at_most(worth, divide_up(wanted, split.block_parts));
+  } else if (bytes * blocks > 65536) {  // many weights: few are read by several tasks
     split.block_parts = at_most(blocks, wanted);
     split.row_parts = at_most(worth, divide_up(wanted, split.block_parts));
   } else {
@@ -103,12 +120,12 @@ void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& 
   split.row_parts = at_most(split.row_parts, rows);
   const int64_t together = at_most(blocks, at_least(1, kWeights / bytes));
   parallel(pool, split.count(), [&](int64_t i) {
-    Scratch<T> packed(plan.packed(at_most(blocks, copies.wanted ? copies.unit * copies.units : together)));
-    Scratch<T> copied(copies.wanted ? kCopied : 0);
-    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, together, 0, 0, 0, 0};
+    Scratch<T> packed(plan.packed(at_most(blocks, copies.rows ? copies.unit * copies.units : together)));
+    Scratch<T> copied(copies.rows ? kCopied : 0);
+    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, copies.rows, together, 0, 0, 0, 0};
     split.fill(i, task);
     for (const int64_t end = task.block_end; task.block < end; task.block = task.block_end) {
-      task.block_end = at_most(end, copies.wanted ? copies.end(task.block) : task.block + together);
+      task.block_end = at_most(end, copies.rows ? copies.end(task.block) : task.block + together);
       pack(plan, task.block, task.block_end, w, packed.data);
       kernels.forward(task);
     }

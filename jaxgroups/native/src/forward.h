@@ -47,12 +47,12 @@ struct Part {
   int ny;        // outputs that there are
 };
 
-// Calls f(part, full) for each block; `full` is 1 where every lane is an input and an output.
+// Calls f(part, fast) for each block; `fast` is 1 where `may` is and no lanes are missing, or their
+// masks are for free.
 template <Spread S, int Outputs, class T, class F>
-JG_INLINE void each_part(const Tile<T>& a, const F& f) {
+JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
   constexpr int L = Vec<T>::lanes;
-  // where masks are for free there is nothing to gain
-  const bool can = S != Spread::broadcast && JG_VECTOR_BYTES < 64 && a.x_block == L && a.y_block == L;
+  constexpr bool kFree = JG_VECTOR_BYTES == 64 || S == Spread::broadcast;
   int64_t origin = a.origin, nx = a.nx, ny = a.ny;
   const T* w = a.w;
   T* y = a.y;
@@ -63,10 +63,12 @@ JG_INLINE void each_part(const Tile<T>& a, const F& f) {
       }
       for (int q = 0; q < Outputs; ++q) prefetch<true>(y, (Outputs + q) * a.y_pixel);
     }
-    if (can && nx >= L) {
-      f(Part<T>{origin, w, y, Some<T>(L), L}, Index<1>{});
+    const int lanes = (int)smaller(nx, a.x_block);
+    const Part<T> part{origin, w, y, Some<T>(lanes), (int)smaller(ny, a.y_block)};
+    if (may && (kFree || lanes == L)) {
+      f(part, Index<1>{});
     } else {
-      f(Part<T>{origin, w, y, Some<T>((int)smaller(nx, a.x_block)), (int)smaller(ny, a.y_block)}, Index<0>{});
+      f(part, Index<0>{});
     }
     origin += a.x_block;
     nx -= a.x_block;
@@ -144,29 +146,43 @@ constexpr int pixels_of(int outputs, int taps, int stride) {
   return (outputs - 1) * stride + taps;
 }
 
+// Pixels at either end of a tile that may be outside of the image, in most convolutions: tests for
+// all of them cost as much as the rest.
+constexpr int edge_of(int taps) { return taps / 2; }
+
+inline bool inner(int64_t inside, int pixels, int edge) {
+  const int64_t all = ((int64_t{1} << (pixels - edge)) - 1) & -(int64_t{1} << edge);
+  return (inside & all) == all;
+}
+
 // Taps and strides known at compile time, dilation 1.
 template <class T, Spread S, int Outputs, int Vectors, int Taps, int Stride>
 struct Fixed {
   static constexpr int L = Vec<T>::lanes;
   static constexpr int Pixels = pixels_of(Outputs, Taps, Stride);
-  static constexpr int64_t All = (int64_t{1} << Pixels) - 1;
+  static constexpr int Edge = edge_of(Taps);
 
   static void run(const Tile<T>& a) {
-    each_part<S, Outputs>(a, [&](const Part<T>& part, auto full) JG_LAMBDA {
-      // a single tap has little work for each test of the mask, so most tiles do without
-      if (Taps == 1 && a.inside == All) return tile<full, true>(a, part);
-      tile<full, false>(a, part);
-    });
+    if constexpr (Taps == 1 || S == Spread::lanes) {
+      each_part<S, Outputs>(a, inner(a.inside, Pixels, Edge), [&](const Part<T>& part, auto fast) JG_LAMBDA {
+        tile<fast>(a, part);
+      });
+    } else {
+      each_part<S, Outputs>(a, false, [&](const Part<T>& part, auto) JG_LAMBDA { tile<false>(a, part); });
+    }
   }
 
-  template <bool Full, bool Whole>
+  // `Fast`: pixels are tested at the edges only, and where masks are not for free, lanes are not.
+  template <bool Fast>
   static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
+    constexpr bool Full = Fast && JG_VECTOR_BYTES < 64 && S == Spread::lanes;
+    const int64_t channels = S == Spread::lanes ? 1 : a.c;
     Sums<T, Outputs, Vectors> sum(Taps);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
         const int64_t row = part.origin + d * a.x_depth + r * a.x_row;
         const T* w = part.w + d * a.w_depth + r * a.w_row;
-        for (int64_t i = 0; i < a.c; ++i, w += Taps * Vectors * L) {
+        for (int64_t i = 0; i < channels; ++i, w += Taps * Vectors * L) {
           const Reader<S, T, Full> read(part.some, a.near, i);
           V<T> weight[Taps][Vectors];
           unroll<Taps>([&](auto k) JG_LAMBDA {
@@ -174,9 +190,9 @@ struct Fixed {
           });
           Walk<T> walk(a.x, row + read.start(i), a.x_tap);
           int64_t inside = a.inside;
-          if (!Whole) opaque(inside);
+          if (!Fast || Edge > 0) opaque(inside);
           unroll<Pixels>([&](auto q) JG_LAMBDA {
-            if (Whole || (inside >> q & 1)) {
+            if ((Fast && q >= Edge && q < Pixels - Edge) || (inside >> q & 1)) {
               const V<T> x = read(walk.template here<q>());
               unroll<Taps>([&](auto k) JG_LAMBDA {
                 constexpr int t = output_of(decltype(q)::value, decltype(k)::value, Stride);
@@ -209,7 +225,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
       taps.from = taps_inside(a.first + width, a.dilation, a.taps, a.size).from;
       taps.to = taps_inside(a.first, a.dilation, a.taps, a.size).to;
     }
-    each_part<S, Outputs>(a, [&](const Part<T>& part, auto) JG_LAMBDA {
+    each_part<S, Outputs>(a, false, [&](const Part<T>& part, auto) JG_LAMBDA {
       if (whole) return tile<true>(a, part, taps);
       tile<false>(a, part, taps);
     });

@@ -15,7 +15,9 @@ struct Pair {
   static constexpr int Pixels = (Outputs - 1) * Stride + Taps;
   typedef V<T> Row[Outputs][1];
 
-  template <bool First, bool Second>
+  static constexpr int Edge = edge_of(Taps);
+
+  template <bool Fast, bool First, bool Second>
   static JG_INLINE void row(const Tile<T>& a, Some<T> some, int64_t at, const T* w, Row& first,
                             Row& second) {
     Walk<T> walk(a.x, at, a.x_tap);
@@ -28,7 +30,7 @@ struct Pair {
     int64_t inside = a.inside;
     opaque(inside);
     unroll<Pixels>([&](auto q) JG_LAMBDA {
-      if (inside >> q & 1) {
+      if ((Fast && q >= Edge && q < Pixels - Edge) || (inside >> q & 1)) {
         const V<T> x = load_some(walk.template here<q>(), some);
         unroll<Taps>([&](auto k) JG_LAMBDA {
           constexpr int offset = decltype(q)::value - decltype(k)::value;
@@ -43,9 +45,12 @@ struct Pair {
   }
 
   static void run(const Tile<T>& a) {
-    each_part<Spread::lanes, Outputs>(a, [&](const Part<T>& part, auto) JG_LAMBDA { tile(a, part); });
+    each_part<Spread::lanes, Outputs>(a, inner(a.inside, Pixels, Edge), [&](const Part<T>& part, auto fast) JG_LAMBDA {
+      tile<fast>(a, part);
+    });
   }
 
+  template <bool Fast>
   static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
     const Some<T> some = part.some;
     Row first, second;
@@ -59,11 +64,11 @@ struct Pair {
         const bool in_first = i >= a.from[0] && i < a.to[0];
         const bool in_second = i - a.shift >= a.from[1] && i - a.shift < a.to[1];
         if (in_first && in_second) {
-          row<true, true>(a, some, at, w, first, second);
+          row<Fast, true, true>(a, some, at, w, first, second);
         } else if (in_first) {
-          row<true, false>(a, some, at, w, first, second);
+          row<Fast, true, false>(a, some, at, w, first, second);
         } else if (in_second) {
-          row<false, true>(a, some, at, w, first, second);
+          row<Fast, false, true>(a, some, at, w, first, second);
         }
       }
     }

@@ -35,6 +35,7 @@ struct Tile {
   int64_t nx, ny;       // channels of all blocks, input and output
   bool ahead;           // the lines that the tile to the right adds are asked for
   int64_t ahead_x, ahead_pixels, ahead_channels;  // where its first is; how many, how far apart
+  int64_t ahead_rows;   // rows that the tiles before these have not read
 };
 
 // One block of a tile.
@@ -58,8 +59,9 @@ JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
   T* y = a.y;
   for (int64_t b = 0; b < a.blocks; ++b) {
     if (S != Spread::broadcast && a.ahead) {
-      for (int64_t q = 0; q < a.ahead_pixels; ++q) {
-        prefetch<false>(a.x, origin + a.ahead_x + q * a.ahead_channels);
+      for (int64_t r = 0; r < a.ahead_rows; ++r) {
+        const int64_t row = origin + a.ahead_x - r * a.x_row;
+        for (int64_t q = 0; q < a.ahead_pixels; ++q) prefetch<false>(a.x, row + q * a.ahead_channels);
       }
       for (int q = 0; q < Outputs; ++q) prefetch<true>(y, (Outputs + q) * a.y_pixel);
     }

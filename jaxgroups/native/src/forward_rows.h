@@ -228,6 +228,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   // arrays are large, the lines that the next tile adds are asked for while this one is computed.
   const int64_t image_bytes = axis[0].size * x_depth * (int64_t)sizeof(T);
   a.ahead = b.spread != Spread::broadcast && image_bytes > kLarge && a.rows > 0 && a.depths > 0;
+  a.ahead_rows = smaller(a.rows, h.stride * (two ? 2 : 1));
   a.ahead_pixels = width * w.stride;
   a.ahead_channels = channels;
   a.ahead_x = (a.depths - 1) * a.x_depth + (a.rows - 1) * a.x_row + a.ahead_pixels * channels +
@@ -309,7 +310,7 @@ inline bool one_row(const Problem& p) {
 template <class T>
 void forward(const ForwardTask<T>& task) {
   const Problem& p = *task.problem;
-  if (p.axis[0].out * p.axis[1].out > 1 && task.copied_rows == 0 && one_row(p)) {
+  if (p.axis[0].out * p.axis[1].out > 1 && task.copied == nullptr && one_row(p)) {
     const int64_t rows = task.row_end - task.row, before = task.row * p.axis[2].out;
     Problem flat = p;
     Phase phase = p.axis[2].phase[0];
@@ -328,20 +329,22 @@ void forward(const ForwardTask<T>& task) {
   const Axis* const axis = p.axis;
   const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;
   const int64_t channels = p.groups * p.c, rows = axis[0].out * axis[1].out;
+  // the channels of these blocks
+  const bool broadcast = task.blocks->spread == Spread::broadcast;
+  const Block last = block_of(p, *task.blocks, task.block_end - 1);
+  const int64_t first = block_of(p, *task.blocks, task.block).x;
+  const int64_t count = last.x - first + (broadcast ? p.c : last.nx);
   for (int64_t row = task.row, row_end; row < task.row_end; row = row_end) {
     const int64_t n = row / rows;
     row_end = smaller((n + 1) * rows, task.row_end);
-    if (task.copied_rows > 0) row_end = smaller(row_end, row + task.copied_rows);
+    row_end = smaller(row_end, row + task.band);
     Image<T> image{task.x + n * pixels * channels, channels, 0, 0};
-    if (task.copied_rows > 0) {
-      const Block last = block_of(p, *task.blocks, task.block_end - 1);
-      image.first = block_of(p, *task.blocks, task.block).x;
-      image.pixel = last.x - image.first + (task.blocks->spread == Spread::broadcast ? p.c : last.nx);
+    if (task.copied != nullptr) {
       const Taps in = input_rows(axis, row - n * rows, row_end - n * rows);
-      image.row = in.from;
-      copy_channels(image.x + in.from * axis[2].size * channels + image.first,
-                    (in.to - in.from) * (pixels / axis[1].size), channels, image.pixel, task.copied);
-      image.x = task.copied;
+      const int64_t width = pixels / axis[1].size;  // of all there is, where there is depth
+      image = {task.copied, count, first, in.from};
+      copy_channels(task.x + n * pixels * channels + in.from * width * channels + first,
+                    (in.to - in.from) * width, channels, count, task.copied);
     }
     for (int64_t block = task.block; block < task.block_end; block += task.together) {
       forward_image(task, image, row, row_end, block, smaller(block + task.together, task.block_end));

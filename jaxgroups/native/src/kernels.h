@@ -17,9 +17,9 @@ struct ForwardTask {
   const T* x;
   const T* w;  // of these blocks, packed: see packing.h
   T* y;
-  T* copied;            // room for kCopied numbers: these blocks' channels,
-  int64_t copied_rows;  // copied for so many rows of one image at a time; 0: they are not
-  int64_t together;  // how many of them have weights that stay in the first cache
+  T* copied;         // room for kCopied numbers, the blocks' channels; null: nothing is copied
+  int64_t band;      // rows of one image that all blocks pass over in turn, or are copied for
+  int64_t together;  // how many blocks have weights that stay in the first cache
   int64_t row, row_end, block, block_end;
 };
 

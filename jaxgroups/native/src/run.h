@@ -30,6 +30,8 @@ struct Split {
 };
 
 constexpr int64_t kWeights = 16384;  // bytes of weights that stay in the first cache
+constexpr int64_t kPacked = 1 << 18;  // of weights, and of input, that stay in the second
+constexpr int64_t kBand = 1 << 17;
 constexpr int64_t kPixels = 64;      // of a task, so that packing weights is little of its work
 
 inline double multiplications(const Plan& plan) {
@@ -74,7 +76,7 @@ inline Copies copies_of(const Plan& plan, int64_t size) {
   const int64_t unit = broadcast ? plan.blocks.blocks_per_group : 1;
   const int64_t worst = p.axis[1].phases > 1 ? 2048 : 4096;
   const bool crowded = broadcast ? distance % worst == 0 : distance % kLine == 0 && lines > places;
-  const int64_t most = at_least(1, 16 * kWeights / (plan.packed(unit) * size));
+  const int64_t most = at_least(1, kPacked / (plan.packed(unit) * size));
   int64_t units = crowded ? at_most(most, divide_up(kPiece, channels * size)) : 0, rows = 0;
   for (; units > 0 && units * channels * size >= kLine; units /= 2) {
     rows = rows_copied(p, units * channels);
@@ -90,8 +92,18 @@ inline int64_t tasks_wanted(const Plan& plan, int64_t most) {
   return worth < 2 ? 1 : worth < (double)most ? (int64_t)worth : most;
 }
 
-// The blocks of a task are walked a few at a time, so that their weights, packed just before, are
-// in the first cache while all rows of the task pass over them.
+// Output rows of one image whose input stays in the second cache while all blocks pass over it:
+// two of each phase, which go together, or more.
+inline int64_t rows_cached(const Problem& p, int64_t size) {
+  const Axis& h = p.axis[1];
+  const int64_t row = p.axis[0].kernel * p.axis[2].size * p.groups * p.c * size;
+  const int64_t in = kBand / row, pair = 2 * h.phases;
+  const int64_t span = in * h.lhs_dilation - (h.kernel - 1) * h.dilation;
+  return at_least(pair, span < 0 ? 0 : (span / h.stride + 1) / pair * pair);
+}
+
+// A task packs the weights of many blocks, and takes a band of rows after the other: few blocks
+// at a time pass over it, whose weights stay in the first cache.
 template <class T>
 void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& plan, const T* x,
                  const T* w, T* y) {
@@ -119,13 +131,15 @@ void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& 
   }
   split.row_parts = at_most(split.row_parts, rows);
   const int64_t together = at_most(blocks, at_least(1, kWeights / bytes));
+  const int64_t many = at_most(blocks, at_least(together, kPacked / bytes));
+  const int64_t band = copies.rows ? copies.rows : rows_cached(plan.problem, sizeof(T));
   parallel(pool, split.count(), [&](int64_t i) {
-    Scratch<T> packed(plan.packed(at_most(blocks, copies.rows ? copies.unit * copies.units : together)));
+    Scratch<T> packed(plan.packed(at_most(blocks, copies.rows ? copies.unit * copies.units : many)));
     Scratch<T> copied(copies.rows ? kCopied : 0);
-    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, copies.rows, together, 0, 0, 0, 0};
+    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, band, together, 0, 0, 0, 0};
     split.fill(i, task);
     for (const int64_t end = task.block_end; task.block < end; task.block = task.block_end) {
-      task.block_end = at_most(end, copies.rows ? copies.end(task.block) : task.block + together);
+      task.block_end = at_most(end, copies.rows ? copies.end(task.block) : task.block + many);
       pack(plan, task.block, task.block_end, w, packed.data);
       kernels.forward(task);
     }

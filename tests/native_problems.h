@@ -102,10 +102,14 @@ inline bool draw(Sizes& s) {
   s.c = pick(0, 2) == 0 ? 1 : draw_channels();
   s.o = pick(0, 2) == 0 ? s.c : draw_channels();
   s.groups = pick(1, s.c * s.o > 32 ? 3 : 37);
-  if (rank == 2 && pick(0, 9) == 0) {  // pixels 4096 bytes apart
+  const int64_t crowded = rank == 2 ? pick(0, 19) : 3;  // pixels 1024 to 4096 bytes apart
+  if (crowded == 0) {
     s.c = 32;
     s.o = pick(0, 1) ? 32 : 20;
     s.groups = 32;
+  } else if (crowded <= 2) {
+    s.c = s.o = crowded;
+    s.groups = (pick(0, 1) ? 256 : 512) / crowded;
   }
   s.x.push_back(pick(0, 9) == 0 ? 0 : pick(1, 3));
   s.y.push_back(s.x[0]);

@@ -10,6 +10,7 @@ namespace jaxgroups {
 namespace JG_ISA {
 
 constexpr bool kManyRegisters = JG_VECTOR_BYTES == 64;
+constexpr int64_t kBandPixels = 96;  // that weights at least are read for
 constexpr int64_t kLarge = 1 << 19;   // bytes of an image that is not in a near cache
 
 template <class T>
@@ -311,20 +312,24 @@ template <class T>
 void forward(const ForwardTask<T>& task) {
   const Problem& p = *task.problem;
   if (p.axis[0].out * p.axis[1].out > 1 && task.copied == nullptr && one_row(p)) {
-    const int64_t rows = task.row_end - task.row, before = task.row * p.axis[2].out;
+    const int64_t width = p.axis[2].out, band = task.band * width < kBandPixels ? kBandPixels : task.band * width;
+    const int64_t end = task.row_end * width;
     Problem flat = p;
     Phase phase = p.axis[2].phase[0];
     Axis& w = flat.axis[2];
     w.phase = &phase;
-    w.size = w.out = phase.count = rows * p.axis[2].out;
     flat.axis[0].size = flat.axis[0].out = flat.axis[1].size = flat.axis[1].out = 1;
     ForwardTask<T> row = task;
     row.problem = &flat;
-    row.x += before * p.groups * p.c;
-    row.y += before * p.groups * p.o;
     row.row = 0;
     row.row_end = 1;
-    return forward(row);
+    for (int64_t at = task.row * width; at < end; at += band) {
+      w.size = w.out = phase.count = smaller(band, end - at);
+      row.x = task.x + at * p.groups * p.c;
+      row.y = task.y + at * p.groups * p.o;
+      forward(row);
+    }
+    return;
   }
   const Axis* const axis = p.axis;
   const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;

@@ -56,16 +56,21 @@ class Helpers {
   std::vector<std::thread> threads_;
 };
 
-// Every task once; its memory is its own while it has it.
+// Every task once; its memory is its own while it has it. What comes then sees what they did.
 void call(const Pool& pool, int64_t tasks, int depth) {
-  std::vector<int64_t> sum((size_t)tasks, 0);
+  const int64_t then = tasks % 6;
+  std::vector<int64_t> sum((size_t)tasks, 0), seen((size_t)then, 0);
   parallel(pool, tasks, [&](int64_t i) {
     Scratch<int64_t> mine(100 + 1000 * (i % 7));
     for (int64_t j = 0; j < 100; ++j) mine.data[j] = i * j;
     if (depth > 0) call(pool, 3, depth - 1);
     for (int64_t j = 0; j < 100; ++j) sum[(size_t)i] += mine.data[j];
+  }, then, [&](int64_t k) {
+    for (int64_t i = 0; i < tasks; ++i) wrong += sum[(size_t)i] != i * 4950;
+    seen[(size_t)k] += 1;
   });
   for (int64_t i = 0; i < tasks; ++i) wrong += sum[(size_t)i] != i * 4950;
+  for (int64_t k = 0; k < then; ++k) wrong += seen[(size_t)k] != 1;
 }
 
 // All tasks are over when the call fails: none may touch the caller's frame after that.
@@ -76,7 +81,7 @@ void call_failing(const Pool& pool, int64_t tasks) {
     parallel(pool, tasks, [&](int64_t i) {
       over += 1;
       if (i % 5 == 3) throw std::bad_alloc();
-    });
+    }, tasks % 4, [&](int64_t) { wrong += tasks > 3; });
   } catch (const std::bad_alloc&) {
     failed = true;
   }

@@ -67,16 +67,16 @@ inline Copies copies_of(const Plan& plan, int64_t size) {
   const Problem& p = plan.problem;
   const bool broadcast = plan.blocks.spread == Spread::broadcast;
   const int64_t distance = p.groups * p.c * size;
-  int64_t lines = 1;
+  double lines = 1;  // whole numbers, but perhaps very large ones
   for (int i = 0; i < 3; ++i) {
     const Axis& a = p.axis[i];
-    lines *= divide_up((i == 2 ? 8 * a.stride : 0) + a.kernel, a.lhs_dilation);
+    lines *= (double)divide_up((i == 2 ? 8 * a.stride : 0) + a.kernel, a.lhs_dilation);
   }
   const int64_t places = kSets / std::gcd(kSets, distance / kLine) * kWays;
   const int64_t channels = p.c * (broadcast ? 1 : plan.blocks.groups_per_block);
   const int64_t unit = broadcast ? plan.blocks.blocks_per_group : 1;
   const int64_t worst = p.axis[1].phases > 1 ? 2048 : 4096;
-  const bool crowded = broadcast ? distance % worst == 0 : distance % kLine == 0 && lines > places;
+  const bool crowded = broadcast ? distance % worst == 0 : distance % kLine == 0 && lines > (double)places;
   const int64_t most = at_least(1, kPacked / (plan.packed(unit) * size));
   int64_t units = crowded ? at_most(most, divide_up(kPiece, channels * size)) : 0, rows = 0;
   for (; units > 0 && units * channels * size >= kLine; units /= 2) {
@@ -97,7 +97,7 @@ inline int64_t tasks_wanted(const Plan& plan, int64_t most) {
 // two of each phase, which go together, or more.
 inline int64_t rows_cached(const Problem& p, int64_t size) {
   const Axis& h = p.axis[1];
-  const int64_t row = p.axis[0].kernel * p.axis[2].size * p.groups * p.c * size;
+  const int64_t row = at_most(p.axis[0].kernel, p.axis[0].size) * p.axis[2].size * p.groups * p.c * size;
   const int64_t in = kBand / row, pair = 2 * h.phases;
   const int64_t span = in * h.lhs_dilation - (h.kernel - 1) * h.dilation;
   return at_least(pair, span < 0 ? 0 : (span / h.stride + 1) / pair * pair);

@@ -53,7 +53,7 @@ struct Part {
 template <Spread S, int Outputs, class T, class F>
 JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
   constexpr int L = Vec<T>::lanes;
-  constexpr bool kFree = JG_VECTOR_BYTES == 64 || S == Spread::broadcast;
+  constexpr bool kFree = JG_VECTOR_BYTES == 64 || S != Spread::lanes;
   int64_t origin = a.origin, nx = a.nx, ny = a.ny;
   const T* w = a.w;
   T* y = a.y;

@@ -160,13 +160,13 @@ void run_weight(const Kernels* const* sets, int count, const Pool& pool, Plan& p
   // sums depend on the split, so the split depends on the problem alone, not on the threads
   const int64_t wanted = tasks_wanted(plan, 64);
   Split split{plan.rows(), blocks, 1, 1};
-  const int64_t pixels = split.rows * plan.problem.axis[2].out, weights = plan.packed(blocks);
+  const int64_t pixels = split.rows * plan.problem.axis[2].out, size = plan.packed(blocks);
   // rows first: then a task reads its pixels once, in long pieces. But sums have to be added, so
   // they should be far fewer than the products that a part adds up
-  const int64_t most = at_most(pixels / 256, at_least(pixels / 1024, kSums / weights));
+  const int64_t most = at_most(pixels / 256, at_least(pixels / 1024, kSums / size));
   split.row_parts = at_least(1, at_most(at_most(split.rows, at_most(wanted, 16)), most));
   split.block_parts = at_most(blocks, divide_up(wanted, split.row_parts));
-  const int64_t parts = split.row_parts, size = plan.packed(blocks);
+  const int64_t parts = split.row_parts;
   Scratch<T> sums(parts > 1 ? parts * size : 0);
   const int64_t adders = parts == 1 ? 0 : parts * size < 32768 ? 1 : at_most(blocks, 2 * pool.threads);
   const auto add = [&](int64_t i) {

@@ -202,7 +202,7 @@ JG_INLINE V<float> ordered<float>(V<float> x, Order<float> order) {
 #endif
 
 // What a kernel reads of input pixels: one object for each channel of a group. Pixels are handed
-// over with `start` of that channel added. `Full`: all lanes are there.
+// over with `start` of that channel added. `Full`: depthwise, and all lanes are there.
 template <Spread S, class T, bool Full = false>
 struct Reader;
 
@@ -222,7 +222,7 @@ struct Reader<Spread::near, T, Full> {
       : some(channels), order(near + channel * Vec<T>::lanes) {}
   static JG_INLINE int64_t start(int64_t) { return 0; }
   JG_INLINE V<T> operator()(const T* pixel) const {
-    return ordered<T>(Full ? load(pixel) : load_some(pixel, some), order);
+    return ordered<T>(load_some(pixel, some), order);
   }
 };
 

@@ -14,7 +14,7 @@ namespace JG_ISA {
 // Whether a weight gradient copies, and whether `pixels` times `channels` fit.
 template <class T>
 bool worth_a_copy(const Blocks& b, int64_t distance, int64_t pixels, int64_t channels) {
-  return b.spread == Spread::broadcast && distance * (int64_t)sizeof(T) % 2048 == 0 &&
+  return wide(b.spread) && distance * (int64_t)sizeof(T) % 2048 == 0 &&
          pixels * channels <= kCopied;
 }
 

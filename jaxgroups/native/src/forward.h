@@ -58,7 +58,7 @@ JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
   const T* w = a.w;
   T* y = a.y;
   for (int64_t b = 0; b < a.blocks; ++b) {
-    if (S != Spread::broadcast && a.ahead) {
+    if (!wide(S) && a.ahead) {
       for (int64_t r = 0; r < a.ahead_rows; ++r) {
         const int64_t row = origin + a.ahead_x - r * a.x_row;
         for (int64_t q = 0; q < a.ahead_pixels; ++q) prefetch<false>(a.x, row + q * a.ahead_channels);
@@ -118,17 +118,19 @@ struct Sums {
   }
 };
 
-template <bool Full, class T, int Outputs, int Vectors>
+template <Spread S, bool Full, class T, int Outputs, int Vectors>
 JG_INLINE void store_tile(T* y, int64_t y_pixel, int ny, const V<T> (&sum)[Outputs][Vectors]) {
+  constexpr int kLanes = Vec<T>::lanes / fold(S);
   unroll<Vectors>([&](auto v) JG_LAMBDA {
-    const Some<T> there(ny - v * Vec<T>::lanes);
-    Walk<T> walk(y, v * Vec<T>::lanes, y_pixel);
+    const int left = ny - v * kLanes;
+    const Some<T> there(left < kLanes ? left : kLanes);
+    Walk<T> walk(y, v * kLanes, y_pixel);
     unroll<Outputs>([&](auto t) JG_LAMBDA {
       T* const to = const_cast<T*>(walk.template here<t>());
       if (Full) {
         store(to, sum[t][v]);
       } else {
-        store_some(to, sum[t][v], there);
+        store_some(to, folded<fold(S), T>(sum[t][v]), there);
       }
       walk.template pass<t>();
     });
@@ -212,7 +214,7 @@ struct Fixed {
       }
     }
     if (S != Spread::lanes) sum.finish();
-    store_tile<Full>(part.y, a.y_pixel, part.ny, sum.now);
+    store_tile<S, Full>(part.y, a.y_pixel, part.ny, sum.now);
   }
 };
 
@@ -263,7 +265,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
       }
     }
     sum.finish();
-    store_tile<false>(part.y, a.y_pixel, part.ny, sum.now);
+    store_tile<S, false>(part.y, a.y_pixel, part.ny, sum.now);
   }
 };
 

@@ -28,13 +28,15 @@ inline int tile_width(int64_t count, int widest) {
 constexpr int widest(int vectors, int taps) {
   const int registers = (kManyRegisters ? 31 : 15) - vectors * (taps > 0 ? taps : 1);
   const int most = registers / vectors;
-  return most >= 8 ? 8 : most >= 6 ? 6 : most >= 4 ? 4 : most >= 2 ? 2 : 1;
+  return most >= 8 ? 8 : most >= 6 ? most : most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
 template <template <int> class Kernel, int Widest, class T>
 TileKernel<T> kernel_of_width(int width) {
   if constexpr (Widest >= 8) {
     if (width == 8) return Kernel<8>::run;
+  }
+  if constexpr (Widest >= 7) {
     if (width == 7) return Kernel<7>::run;
   }
   if constexpr (Widest >= 6) {
@@ -84,11 +86,15 @@ inline Shape shape_of(const Phase& w) {
 template <class T>
 constexpr bool kSpecial = JG_VECTOR_BYTES > 16 && sizeof(T) == 4;
 
+// Outputs with several lanes: where vectors are wide, many numbers of channels would waste lanes.
+template <class T>
+constexpr bool kFolds = JG_VECTOR_BYTES == 64 && sizeof(T) == 4;
+
 template <class T, Spread S, int Vectors>
 TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   const int code = s.taps * 10 + s.stride;
   if (code == 11) return Single<T, S, Vectors, 1, 1>::of(count, width);
-  if constexpr (Vectors < 3) {
+  if constexpr (Vectors < 3 || (Vectors == 3 && kFolds<T>)) {
     if (code == 31) return Single<T, S, Vectors, 3, 1>::of(count, width);
     if constexpr (kSpecial<T>) {
       if (code == 28) return Single<T, S, Vectors, 3, -2>::of(count, width);
@@ -110,23 +116,32 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   return Single<T, S, Vectors, 0, 0>::of(count, width);
 }
 
+template <class T, Spread S>
+TileKernel<T> kernel_of_vectors(const Blocks& b, Shape& s, int64_t count, int& width) {
+  if constexpr (kManyRegisters) {
+    if (b.vectors == 5) return kernel_of_shape<T, S, 5>(s, count, width);
+  }
+  if (b.vectors == 3) return kernel_of_shape<T, S, 3>(s, count, width);
+  if (b.vectors == 2) return kernel_of_shape<T, S, 2>(s, count, width);
+  return kernel_of_shape<T, S, 1>(s, count, width);
+}
+
 // The kernel of a row of `count` outputs and the width of its tiles.
 template <class T>
 TileKernel<T> kernel_of(const Blocks& b, Shape& s, int64_t count, int& width) {
   if (b.spread == Spread::lanes) return kernel_of_shape<T, Spread::lanes, 1>(s, count, width);
   if (b.spread == Spread::near) return kernel_of_shape<T, Spread::near, 1>(s, count, width);
-  if constexpr (kManyRegisters) {
-    if (b.vectors == 5) return kernel_of_shape<T, Spread::broadcast, 5>(s, count, width);
+  if constexpr (kFolds<T>) {
+    if (b.spread == Spread::pairs) return kernel_of_vectors<T, Spread::pairs>(b, s, count, width);
+    if (b.spread == Spread::quads) return kernel_of_vectors<T, Spread::quads>(b, s, count, width);
   }
-  if (b.vectors == 3) return kernel_of_shape<T, Spread::broadcast, 3>(s, count, width);
-  if (b.vectors == 2) return kernel_of_shape<T, Spread::broadcast, 2>(s, count, width);
-  return kernel_of_shape<T, Spread::broadcast, 1>(s, count, width);
+  return kernel_of_vectors<T, Spread::broadcast>(b, s, count, width);
 }
 
 // Whether `kernel_of` has one for both phases of an input dilated by 2.
 template <class T>
 bool takes_up(const Blocks& b, int64_t taps) {
-  if (!kSpecial<T> || b.vectors > 2) return false;
+  if (!kSpecial<T> || b.vectors > (kFolds<T> ? 3 : 2)) return false;
   return taps == 3 || (taps == 5 && b.spread == Spread::lanes);
 }
 
@@ -169,7 +184,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   Tile<T> a;
   const int64_t x_row = axis[2].size * channels, x_depth = axis[1].size * x_row;
   a.x = image.x;
-  a.c = p.c;
+  a.c = p.c / fold(b.spread);
   a.taps = w.taps;
   a.w_row = w.taps * p.c * lanes;
   a.w_depth = h.taps * a.w_row;
@@ -185,7 +200,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.y_pixel = w.step * outputs;
   a.near = b.near;
   a.x_block = b.groups_per_block * p.c;
-  a.y_block = b.spread == Spread::broadcast ? lanes : b.groups_per_block * p.o;
+  a.y_block = wide(b.spread) ? lanes : b.groups_per_block * p.o;
   a.w_block = per_block;
   Shape shape = shape_of(w);
   int width;
@@ -228,7 +243,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   // Blocks inside tiles read short pieces of many lines, which no processor foresees: where the
   // arrays are large, the lines that the next tile adds are asked for while this one is computed.
   const int64_t image_bytes = axis[0].size * x_depth * (int64_t)sizeof(T);
-  a.ahead = b.spread != Spread::broadcast && image_bytes > kLarge && a.rows > 0 && a.depths > 0;
+  a.ahead = !wide(b.spread) && image_bytes > kLarge && a.rows > 0 && a.depths > 0;
   a.ahead_rows = smaller(a.rows, h.stride * (two ? 2 : 1));
   a.ahead_pixels = width * w.stride;
   a.ahead_channels = channels;
@@ -251,7 +266,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
       a.w = weights + (i - task.block) * per_block;
       a.y = y + (w.first + t * w.step) * outputs + part.y;
       a.blocks = 1;
-      if (b.spread != Spread::broadcast) {
+      if (!wide(b.spread)) {
         a.blocks = block_end - i;
         a.ny = outputs - part.y;
       }
@@ -335,7 +350,7 @@ void forward(const ForwardTask<T>& task) {
   const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;
   const int64_t channels = p.groups * p.c, rows = axis[0].out * axis[1].out;
   // the channels of these blocks
-  const bool broadcast = task.blocks->spread == Spread::broadcast;
+  const bool broadcast = wide(task.blocks->spread);
   const Block last = block_of(p, *task.blocks, task.block_end - 1);
   const int64_t first = block_of(p, *task.blocks, task.block).x;
   const int64_t count = last.x - first + (broadcast ? p.c : last.nx);

@@ -39,19 +39,27 @@ enum class Spread {
   lanes,      // depthwise: lane i of the input
   near,       // small groups: one of the `lanes` next input channels, by a table for each channel
   broadcast,  // wide groups: one channel for all lanes
+  pairs,      // wide groups: two channels in turn, two lanes for each output, added at the end
+  quads,      // wide groups: four channels in turn
 };
+
+constexpr bool wide(Spread s) { return s >= Spread::broadcast; }
+
+// How many lanes, each with an input channel of its own, are the sum of one output.
+constexpr int fold(Spread s) { return s == Spread::pairs ? 2 : s == Spread::quads ? 4 : 1; }
 
 struct Problem {
   int64_t batch, groups, c, o;  // c and o are channels of one group
   Axis axis[3];
 };
 
-// How the outputs are cut into vectors: block b covers `vectors` vectors of `lanes` outputs.
+// How the outputs are cut into vectors: block b covers `vectors` vectors of `lanes` outputs (a vector
+// has `fold` times as many lanes).
 struct Blocks {
   Spread spread;
   int lanes, vectors;
   int64_t groups_per_block;  // lanes and near; the last block may have fewer
-  int64_t blocks_per_group;  // broadcast
+  int64_t blocks_per_group;  // wide groups
   int64_t count;
   const int32_t* near;  // [c][lanes]: input channel of each lane, within a block
 };
@@ -67,7 +75,7 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline Block block_of(const Problem& p, const Blocks& blocks, int64_t index) {
   Block b;
-  if (blocks.spread == Spread::broadcast) {
+  if (wide(blocks.spread)) {
     const int64_t width = int64_t{blocks.lanes} * blocks.vectors;
     const int64_t group = index / blocks.blocks_per_group;
     const int64_t within = index % blocks.blocks_per_group * width;

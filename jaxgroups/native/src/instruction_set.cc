@@ -14,7 +14,7 @@ typedef double Number;
 #endif
 
 extern const KernelsOf<Number> JG_TABLE;
-const KernelsOf<Number> JG_TABLE = {Vec<Number>::lanes, JG_VECTOR_BYTES == 64, takes_up<Number>,
+const KernelsOf<Number> JG_TABLE = {Vec<Number>::lanes, JG_VECTOR_BYTES == 64, kFolds<Number>, takes_up<Number>,
                                     forward<Number>, weight<Number>};
 
 }  // namespace JG_ISA

@@ -39,6 +39,7 @@ template <class T>
 struct KernelsOf {
   int lanes;
   bool wide_registers;  // 32 vector registers, not 16
+  bool folds;           // whether outputs may have several lanes
   bool (*takes_up)(const Blocks&, int64_t taps);  // whether there is a kernel for a phase with up = 2
   void (*forward)(const ForwardTask<T>&);
   void (*weight)(const WeightTask<T>&);

@@ -72,8 +72,8 @@ struct Pair {
         }
       }
     }
-    store_tile<false>(part.y, a.y_pixel, part.ny, first);
-    store_tile<false>(part.y + a.y_row, a.y_pixel, part.ny, second);
+    store_tile<Spread::lanes, false>(part.y, a.y_pixel, part.ny, first);
+    store_tile<Spread::lanes, false>(part.y + a.y_row, a.y_pixel, part.ny, second);
   }
 };
 

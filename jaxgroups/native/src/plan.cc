@@ -126,9 +126,18 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, bool g
     // twice as wide is not always twice as fast, so fewer wasted lanes may beat wider vectors
     const int bytes = k.lanes * (int)sizeof(T);
     const double price = bytes == 64 ? 1.7 : 1.0;
-    Blocks b{Spread::broadcast, k.lanes, 1, 0, (p.o + k.lanes - 1) / k.lanes, 0, nullptr};
-    b.count = p.groups * b.blocks_per_group;
-    double cost = price * (double)b.count;
+    Blocks b{};
+    double cost = 0;
+    for (const Spread s : {Spread::broadcast, Spread::pairs, Spread::quads}) {
+      if (s != Spread::broadcast && (!k.folds || p.c % fold(s) != 0 || p.c == fold(s))) break;
+      const int lanes = k.lanes / fold(s);
+      Blocks w{s, lanes, 1, 0, (p.o + lanes - 1) / lanes, 0, nullptr};
+      w.count = p.groups * w.blocks_per_group;
+      const double much = (bytes == 64 ? 1.1 : 1.0) * (double)w.count / fold(s);
+      if (b.count > 0 && much >= cost) continue;
+      b = w;
+      cost = much;
+    }
     if (p.c <= k.lanes && p.o <= k.lanes) {
       const int64_t together = k.lanes / (p.c > p.o ? p.c : p.o);
       const int64_t blocks = (p.groups + together - 1) / together;
@@ -139,11 +148,11 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, bool g
         b = {depthwise ? Spread::lanes : Spread::near, k.lanes, 1, together, 0, blocks, nullptr};
       }
     }
-    if (b.spread == Spread::broadcast) {
+    if (wide(b.spread)) {
       // several vectors share the broadcast of an input; with one tap they are needed for speed
       const bool single = p.axis[2].kernel == 1;
       for (const int v : {3, 2, 5}) {
-        const bool made = v == 5 ? single && k.wide_registers : single || (v == 2 && k.wide_registers);
+        const bool made = v == 5 ? single && k.wide_registers : single || (v == 2 && k.wide_registers) || k.folds;
         if (!made || b.blocks_per_group % v != 0) continue;
         b.vectors = v;
         b.blocks_per_group /= v;

@@ -65,7 +65,7 @@ inline Copies copies_of(const Plan& plan, int64_t size) {
   constexpr int64_t kLine = 64, kSets = 64, kWays = 8;  // of most processors
   constexpr int64_t kPiece = 512;  // bytes in one piece that are copied fast
   const Problem& p = plan.problem;
-  const bool broadcast = plan.blocks.spread == Spread::broadcast;
+  const bool broadcast = wide(plan.blocks.spread);
   const int64_t distance = p.groups * p.c * size;
   double lines = 1;  // whole numbers, but perhaps very large ones
   for (int i = 0; i < 3; ++i) {
@@ -174,7 +174,7 @@ void run_weight(const Kernels* const* sets, int count, const Pool& pool, Plan& p
     unpack_sum(plan, first, end, sums.data + plan.packed(first), parts, size, w);
   };
   parallel(pool, split.count(), [&](int64_t i) {
-    Scratch<T> copied(plan.blocks.spread == Spread::broadcast ? 2 * kCopied : 0);
+    Scratch<T> copied(wide(plan.blocks.spread) ? 2 * kCopied : 0);
     WeightTask<T> task{&plan.problem, &plan.blocks, x, y, nullptr, copied.data, 0, 0, 0, 0};
     split.fill(i, task);
     const int64_t own = plan.packed(task.block_end - task.block);

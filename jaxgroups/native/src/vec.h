@@ -201,10 +201,67 @@ JG_INLINE V<float> ordered<float>(V<float> x, Order<float> order) {
 }
 #endif
 
-// What a kernel reads of input pixels: one object for each channel of a group. Pixels are handed
+// Outputs that have `F` lanes each: `repeated`, `F` numbers over and over; `times`, lane l is what
+// lane l / F was; `folded`, lane l, l < lanes / F, is the sum of `F` lanes from F l on.
+template <int F, class T>
+JG_INLINE V<T> repeated(const T* p) {
+  static_assert(F == 1);
+  return broadcast(*p);
+}
+template <int F, class T>
+JG_INLINE V<T> times(V<T> x) {
+  static_assert(F == 1);
+  return x;
+}
+template <int F, class T>
+JG_INLINE V<T> folded(V<T> x) {
+  static_assert(F == 1);
+  return x;
+}
+#if JG_VECTOR_BYTES == 64
+template <>
+JG_INLINE V<float> repeated<2, float>(const float* p) {
+  return (V<float>)_mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i*)p));
+}
+template <>
+JG_INLINE V<float> repeated<4, float>(const float* p) {
+  return (V<float>)_mm512_broadcast_f32x4(_mm_loadu_ps(p));
+}
+template <>
+JG_INLINE V<float> times<2, float>(V<float> x) {
+  const __m512i from = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  return (V<float>)_mm512_permutexvar_ps(from, (__m512)x);
+}
+template <>
+JG_INLINE V<float> times<4, float>(V<float> x) {
+  const __m512i from = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  return (V<float>)_mm512_permutexvar_ps(from, (__m512)x);
+}
+template <>
+JG_INLINE V<float> folded<2, float>(V<float> x) {
+  const __m512i from = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14);
+  x += (V<float>)_mm512_permute_ps((__m512)x, 0xb1);
+  return (V<float>)_mm512_permutexvar_ps(from, (__m512)x);
+}
+template <>
+JG_INLINE V<float> folded<4, float>(V<float> x) {
+  const __m512i from = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+  x += (V<float>)_mm512_permute_ps((__m512)x, 0xb1);
+  x += (V<float>)_mm512_permute_ps((__m512)x, 0x4e);
+  return (V<float>)_mm512_permutexvar_ps(from, (__m512)x);
+}
+#endif
+
+// What a kernel reads of input pixels: one object for each channel of a group
+// (or so many as `fold` says). Pixels are handed
 // over with `start` of that channel added. `Full`: depthwise, and all lanes are there.
 template <Spread S, class T, bool Full = false>
-struct Reader;
+struct Reader {
+  static_assert(wide(S));
+  JG_INLINE Reader(Some<T>, const int32_t*, int64_t) {}
+  static JG_INLINE int64_t start(int64_t channel) { return channel * fold(S); }
+  JG_INLINE V<T> operator()(const T* pixel) const { return repeated<fold(S), T>(pixel); }
+};
 
 template <class T, bool Full>
 struct Reader<Spread::lanes, T, Full> {
@@ -226,12 +283,6 @@ struct Reader<Spread::near, T, Full> {
   }
 };
 
-template <class T, bool Full>
-struct Reader<Spread::broadcast, T, Full> {
-  JG_INLINE Reader(Some<T>, const int32_t*, int64_t) {}
-  static JG_INLINE int64_t start(int64_t channel) { return channel; }
-  JG_INLINE V<T> operator()(const T* pixel) const { return broadcast(*pixel); }
-};
 
 // f(std::integral_constant-like index) for 0 <= i < N, unrolled by the front end, so that arrays
 // of vectors indexed by it are kept in registers.

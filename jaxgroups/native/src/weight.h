@@ -43,6 +43,7 @@ struct Strip {
 template <class T, Spread S, int Taps, int Stride, int Rows, int Channels, int Vectors>
 struct Gradient {
   static constexpr int L = Vec<T>::lanes;
+  static constexpr int kLanes = L / fold(S);  // outputs of a vector
   typedef V<T> Sums[Rows][Channels][Taps][Vectors];
   static constexpr int Free = (JG_VECTOR_BYTES == 64 ? 31 : 15) - Rows * Channels * Taps * Vectors;
   // pixels taken at once: as many gradients as there are registers left for
@@ -57,7 +58,7 @@ struct Gradient {
     V<T> grad[Outputs][Vectors];
     unroll<Outputs>([&](auto t) JG_LAMBDA {
       unroll<Vectors>([&](auto v) JG_LAMBDA {
-        grad[t][v] = load_some(y + (p + t) * a.y_pixel + v * L, some_y[v]);
+        grad[t][v] = times<fold(S), T>(load_some(y + (p + t) * a.y_pixel + v * kLanes, some_y[v]));
       });
     });
     if (S == Spread::lanes && a.ahead) {
@@ -114,8 +115,8 @@ struct Gradient {
       });
     });
     const Some<T> some(a.nx);
-    const Some<T> some_y[5] = {Some<T>(a.ny), Some<T>(a.ny - L), Some<T>(a.ny - 2 * L),
-                               Some<T>(a.ny - 3 * L), Some<T>(a.ny - 4 * L)};
+    const auto some_of = [&](int v) JG_LAMBDA { return Some<T>(a.ny < (v + 1) * kLanes ? a.ny - v * kLanes : kLanes); };
+    const Some<T> some_y[5] = {some_of(0), some_of(1), some_of(2), some_of(3), some_of(4)};
     for (int64_t i = 0; i < a.count; ++i) {
       const OutputRow& row = a.rows[i];
       const int64_t in_d = row.depth + a.tap_d;

@@ -52,8 +52,9 @@ StripKernel<T> pick(Shape shape, int64_t rows, int64_t channels, Cover& c) {
   } else {
     // twelve sums, or 24: several for each load
     constexpr int few = Vectors == 1 ? 4 : 2, single = 12 / Vectors > 8 ? 8 : 12 / Vectors;
-    const int code = kSpecial<T> && Vectors < 3 ? shape.taps * 10 + shape.stride : 0;
-    if constexpr (Vectors < 3) {
+    constexpr bool special = kSpecial<T> && (Vectors < 3 || (Vectors == 3 && kFolds<T>));
+    const int code = special ? shape.taps * 10 + shape.stride : 0;
+    if constexpr (special) {
       if (code == 31 && channels >= few) return strip_kernel<T, S, 3, 1, 1, few, Vectors>(c);
       if (code == 31) return strip_kernel<T, S, 3, 1, 1, 1, Vectors>(c);
       if (code == 32 && channels >= few) return strip_kernel<T, S, 3, 2, 1, few, Vectors>(c);
@@ -66,16 +67,25 @@ StripKernel<T> pick(Shape shape, int64_t rows, int64_t channels, Cover& c) {
   }
 }
 
+template <class T, Spread S>
+StripKernel<T> pick_vectors(const Blocks& b, Shape shape, int64_t rows, int64_t channels, Cover& c) {
+  if constexpr (kManyRegisters) {
+    if (b.vectors == 5) return pick<T, S, 5>(shape, rows, channels, c);
+  }
+  if (b.vectors == 3) return pick<T, S, 3>(shape, rows, channels, c);
+  if (b.vectors == 2) return pick<T, S, 2>(shape, rows, channels, c);
+  return pick<T, S, 1>(shape, rows, channels, c);
+}
+
 template <class T>
 StripKernel<T> pick(const Blocks& b, Shape shape, int64_t rows, int64_t channels, Cover& c) {
   if (b.spread == Spread::lanes) return pick<T, Spread::lanes, 1>(shape, rows, channels, c);
   if (b.spread == Spread::near) return pick<T, Spread::near, 1>(shape, rows, channels, c);
-  if constexpr (kManyRegisters) {
-    if (b.vectors == 5) return pick<T, Spread::broadcast, 5>(shape, rows, channels, c);
+  if constexpr (kFolds<T>) {
+    if (b.spread == Spread::pairs) return pick_vectors<T, Spread::pairs>(b, shape, rows, channels, c);
+    if (b.spread == Spread::quads) return pick_vectors<T, Spread::quads>(b, shape, rows, channels, c);
   }
-  if (b.vectors == 3) return pick<T, Spread::broadcast, 3>(shape, rows, channels, c);
-  if (b.vectors == 2) return pick<T, Spread::broadcast, 2>(shape, rows, channels, c);
-  return pick<T, Spread::broadcast, 1>(shape, rows, channels, c);
+  return pick_vectors<T, Spread::broadcast>(b, shape, rows, channels, c);
 }
 
 template <class T>
@@ -89,9 +99,10 @@ void weight_block(const WeightTask<T>& task, Strip<T> a, const Block& part, int6
   a.y += part.y;
   a.nx = part.nx;
   a.ny = part.ny;
-  a.sums_tap = lanes;
-  a.sums_channel = kw * lanes;
-  a.sums_row = p.c * a.sums_channel;
+  const int64_t channels = p.c / fold(b.spread);  // or pairs of them, or quads
+  a.sums_tap = lanes * fold(b.spread);
+  a.sums_channel = kw * a.sums_tap;
+  a.sums_row = channels * a.sums_channel;
   T* const sums = task.w + (index - task.block) * axis[0].kernel * kh * a.sums_row;
   const Shape whole = shape_of(axis[2].phase[0]);
 
@@ -100,10 +111,10 @@ void weight_block(const WeightTask<T>& task, Strip<T> a, const Block& part, int6
     Cover c{1, 1, 1};
     for (int64_t h = 0; h < kh; h += c.rows) {
       a.tap_h = h * axis[1].dilation;
-      for (int64_t i = 0; i < p.c; i += c.channels) {
+      for (int64_t i = 0; i < channels; i += c.channels) {
         a.channel = i;
         for (int64_t w = 0; w < kw; w += c.taps) {
-          StripKernel<T> kernel = pick<T>(b, whole, kh - h, p.c - i, c);
+          StripKernel<T> kernel = pick<T>(b, whole, kh - h, channels - i, c);
           a.column = w * axis[2].dilation - axis[2].low;
           a.first = 0;
           a.last = axis[2].out;

@@ -16,23 +16,37 @@ constexpr int64_t kLarge = 1 << 19;   // bytes of an image that is not in a near
 template <class T>
 using TileKernel = void (*)(const Tile<T>&);
 
-// The widths there are: 8, 7, 6, 4, 2, 1. Even shares of a row waste the least of its last tile.
+// The widths of tiles, as far as registers allow.
+constexpr int kWidths[] = {14, 8, 7, 6, 4, 2, 1};
+
+// The width that computes a row with the least waste, where each tile costs as much as one more output.
 inline int tile_width(int64_t count, int widest) {
-  const int64_t tiles = (count + widest - 1) / widest;
-  const int even = (int)((count + tiles - 1) / tiles);
-  const int up = even == 3 ? 4 : even == 5 ? 6 : even;
-  return up <= count ? up : even - 1;
+  int best = 1;
+  int64_t least = 2 * count;
+  for (const int w : kWidths) {
+    if (w > widest || w > count) continue;
+    const int64_t cost = (count + w - 1) / w * (w + 1);
+    if (cost >= least) continue;
+    least = cost;
+    best = w;
+  }
+  return best;
 }
 
 // Outputs of the widest tile: sums, weights and one input vector fit in the registers.
 constexpr int widest(int vectors, int taps) {
-  const int registers = (kManyRegisters ? 31 : 15) - vectors * (taps > 0 ? taps : 1);
-  const int most = registers / vectors;
-  return most >= 8 ? 8 : most >= 6 ? most : most >= 4 ? 4 : most >= 2 ? 2 : 1;
+  const int most = ((kManyRegisters ? 31 : 15) - vectors * (taps > 0 ? taps : 1)) / vectors;
+  for (const int w : kWidths) {
+    if (w <= most) return w;
+  }
+  return 1;
 }
 
 template <template <int> class Kernel, int Widest, class T>
 TileKernel<T> kernel_of_width(int width) {
+  if constexpr (Widest >= 14) {
+    if (width == 14) return Kernel<14>::run;
+  }
   if constexpr (Widest >= 8) {
     if (width == 8) return Kernel<8>::run;
   }

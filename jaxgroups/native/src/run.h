@@ -44,7 +44,8 @@ inline double multiplications(const Plan& plan) {
 
 // Channels copied together: where pixels lie so far apart, by a multiple of a power of two, that
 // they share few places of the first cache, and a tile reads more of them than there are places.
-// Wide groups have so much to do with each number that only the worst distances matter.
+// Wide groups have so much to do with each number that only the worst distances matter. And a
+// large input, of which short pieces come slowly, is better read once, in whole pixels.
 struct Copies {
   int64_t unit, units;  // blocks that read the same channels; how many such are copied at a time
   int64_t rows;         // of outputs, whose input is copied at a time; 0: nothing is copied
@@ -64,19 +65,23 @@ inline int64_t rows_copied(const Problem& p, int64_t channels) {
 inline Copies copies_of(const Plan& plan, int64_t size) {
   constexpr int64_t kLine = 64, kSets = 64, kWays = 8;  // of most processors
   constexpr int64_t kPiece = 512;  // bytes in one piece that are copied fast
+  constexpr int64_t kLarge = 1 << 23;  // bytes that are not in a near cache
   const Problem& p = plan.problem;
   const bool broadcast = wide(plan.blocks.spread);
   const int64_t distance = p.groups * p.c * size;
-  double lines = 1;  // whole numbers, but perhaps very large ones
+  double lines = 1, pixels = (double)p.batch;  // whole numbers, but perhaps very large ones
   for (int i = 0; i < 3; ++i) {
     const Axis& a = p.axis[i];
+    pixels *= (double)a.size;
     lines *= (double)divide_up((i == 2 ? 8 * a.stride : 0) + a.kernel, a.lhs_dilation);
   }
   const int64_t places = kSets / std::gcd(kSets, distance / kLine) * kWays;
   const int64_t channels = p.c * (broadcast ? 1 : plan.blocks.groups_per_block);
   const int64_t unit = broadcast ? plan.blocks.blocks_per_group : 1;
   const int64_t worst = p.axis[1].phases > 1 ? 2048 : 4096;
-  const bool crowded = broadcast ? distance % worst == 0 : distance % kLine == 0 && lines > (double)places;
+  const bool near = pixels * (double)distance < (double)kLarge;
+  const bool crowded = broadcast ? distance % worst == 0
+                                 : near && distance % kLine == 0 && lines > (double)places;
   const int64_t most = at_least(1, kPacked / (plan.packed(unit) * size));
   int64_t units = crowded ? at_most(most, divide_up(kPiece, channels * size)) : 0, rows = 0;
   for (; units > 0 && units * channels * size >= kLine; units /= 2) {
@@ -116,16 +121,14 @@ void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& 
   const int64_t worth = at_least(1, rows * plan.problem.axis[2].out / kPixels);
   const Copies copies = copies_of(plan, sizeof(T));
   Split split{rows, blocks, 1, 1};
-  if (copies.rows > 0) {  // images first: their rows share what is copied
-    split.row_parts = at_most(plan.problem.batch, wanted);
-    split.block_parts = at_most(divide_up(blocks, copies.unit * copies.units), divide_up(wanted, split.row_parts));
-    split.row_parts = at_most(worth, divide_up(wanted, split.block_parts));
-  } else if (bytes * blocks > 65536) {  // many weights: few are read by several tasks
-    split.block_parts = at_most(blocks, wanted);
-    split.row_parts = at_most(worth, divide_up(wanted, split.block_parts));
-  } else {
-    split.row_parts = at_most(worth, wanted);
-    split.block_parts = at_most(blocks, divide_up(wanted, split.row_parts));
+  const int64_t block_units = divide_up(blocks, copies.unit * copies.units);
+  if (bytes * blocks > 65536) {  // many weights: few are packed by several tasks
+    split.block_parts = at_most(block_units, wanted);
+    split.row_parts = at_most(worth, wanted / split.block_parts);
+  } else {  // rows first, of whole images where these share what is copied
+    split.row_parts = at_most(copies.rows > 0 ? plan.problem.batch : worth, wanted);
+    split.block_parts = at_most(block_units, divide_up(wanted, split.row_parts));
+    if (copies.rows > 0) split.row_parts = at_most(worth, divide_up(wanted, split.block_parts));
   }
   if (split.count() < at_most(wanted, pool.threads)) {
     split.row_parts = divide_up(at_most(wanted, pool.threads), split.block_parts);

@@ -11,6 +11,7 @@ import jaxlib.version
 import numpy
 
 import jaxgroups
+from jaxgroups import _memory as memory
 from jaxgroups import native
 from jaxgroups.native import _build
 
@@ -18,7 +19,7 @@ from jaxgroups.native import _build
 def add_to(commands: Any) -> None:
     """Register the subcommand."""
     doctor = commands.add_parser(
-        "doctor", help="versions, threads, and whether the compiled kernels are there"
+        "doctor", help="versions, threads, memory, and whether the compiled kernels are there"
     )
     doctor.add_argument("--json", action="store_true", help="print data instead of text")
     doctor.set_defaults(run=_doctor)
@@ -47,6 +48,7 @@ def examine() -> dict[str, Any]:
             "instruction_sets": list(found.instruction_sets),
             "compiler": None if compiler is None else compiler[0],
         },
+        "memory": memory.examine()._asdict(),
     }
 
 
@@ -68,4 +70,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print(
             "  without them, grouped convolutions on a CPU use XLA's operations, which are slower"
         )
+    pages = found["memory"]
+    print(f"pages of large memory blocks: {pages['pages']}: {pages['because']}")
+    if pages["remedy"]:
+        print(f"  {pages['remedy']} in the environment makes training on a CPU faster")
     return 0

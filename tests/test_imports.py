@@ -34,6 +34,7 @@ ORDER = [
     "_spec",
     "diagrams",
     "_call",
+    "_memory",
     "_problem",
     "_jax_private",
     "_plain",
@@ -68,6 +69,7 @@ WITHOUT_JAX = {
     "_spec",
     "diagrams",
     "_call",
+    "_memory",
     "convert/_files",
 }
 WITH_FLAX = {"_explain", "nnx", "linen", "convert", "_experiment", "_cli_convert"}

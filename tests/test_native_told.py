@@ -22,7 +22,7 @@ def test_the_doctor_tells_of_the_kernels(monkeypatch, capsys):
         assert (status, err) == (0, "")
         also = ", ".join(sets[1:]) or "-"
         ready = f"compiled kernels: ready, with {words} instructions (also {also})"
-        assert out.splitlines()[2:] == [ready, f"  {path}"]
+        assert out.splitlines()[2:4] == [ready, f"  {path}"]
 
 
 @pytest.mark.usefixtures("without_kernels")
@@ -32,7 +32,7 @@ def test_the_doctor_tells_what_is_missing(monkeypatch, capsys, compiler):
     status, out, err = command.run(capsys, "doctor")
     assert (status, err) == (0, "")
     assert f"jax {jax.__version__}" in out.splitlines()[0]
-    assert out.splitlines()[2:] == [
+    assert out.splitlines()[2:5] == [
         "compiled kernels: none: the kernels are not compiled",
         f"  C++ compiler: {compiler or 'not found'}",
         "  without them, grouped convolutions on a CPU use XLA's operations, which are slower",

@@ -50,7 +50,7 @@ def examine() -> Memory:
     glibc = _glibc()
     if glibc < FIRST_GLIBC:
         found = f"glibc is {'.'.join(map(str, glibc))}" if glibc else "the C library is not glibc"
-        return Memory("small", f"{found}, and from 2.35 on it can ask for huge ones")
+        return Memory("small", f"{found}; glibc can ask for huge ones from 2.35 on")
     settings = (t.partition("=") for t in os.environ.get("GLIBC_TUNABLES", "").split(":"))
     asks = {name: value for name, _, value in settings}.get(ASKS, "0")
     if asks != "0":

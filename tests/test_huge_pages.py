@@ -25,12 +25,12 @@ CASES = [
     (MADVISE, NEW, OTHERS, ("small", "nothing asks for huge ones", REMEDY)),
     (MADVISE, NEW, ASKED, ("huge", "GLIBC_TUNABLES asks for them", None)),
     (MADVISE, NEW, AMONG, ("huge", "GLIBC_TUNABLES asks for them", None)),
-    (MADVISE, OLD, {}, ("small", "glibc is 2.34, and from 2.35 on it can ask for huge ones", None)),
+    (MADVISE, OLD, {}, ("small", "glibc is 2.34; glibc can ask for huge ones from 2.35 on", None)),
     (
         MADVISE,
         ("", ""),
         {},
-        ("small", "the C library is not glibc, and from 2.35 on it can ask for huge ones", None),
+        ("small", "the C library is not glibc; glibc can ask for huge ones from 2.35 on", None),
     ),
     (
         MADVISE,

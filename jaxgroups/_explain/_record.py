@@ -68,16 +68,19 @@ def shapes(example: Any) -> tuple[Any, ...]:
 
 
 class _Notes:
-    """The wrapper of layers' calls; `names` says which modules belong to the model."""
+    """The wrapper of layers' calls. Wrapped classes are wrapped for every thread: the calls of
+    other threads than the one that traces are not the model's."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.inside = False
+        self.thread = threading.get_ident()
 
     def around(
         self, run: Callable[..., Any], layer: Any, path: str, args: tuple, kwargs: dict
     ) -> Any:
-        if self.inside or not args or layers.kind(layer) is None:
+        elsewhere = threading.get_ident() != self.thread
+        if elsewhere or self.inside or not args or layers.kind(layer) is None:
             return run(*args, **kwargs)
         x = args[0]
         size = kwargs.get("output_size", args[1] if len(args) > 1 else None)

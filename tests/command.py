@@ -17,5 +17,5 @@ def run(capsys, *argv):
 
 def python(*arguments, **kw):
     """This Python in a fresh process."""
-    kw = {"capture_output": True, "text": True, "check": False, "timeout": 300} | kw
+    kw = {"capture_output": True, "text": True, "check": False} | kw
     return subprocess.run([sys.executable, *arguments], **kw)

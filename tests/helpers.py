@@ -56,11 +56,11 @@ def run(spec, x, weight, bias=None, **how):
 
 def to_last(array, rank):
     """(..., C, *spatial) -> (..., *spatial, C)."""
-    return jnp.moveaxis(jnp.asarray(array), -rank - 1, -1)
+    return jnp.asarray(np.moveaxis(np.asarray(array), -rank - 1, -1))
 
 
 def to_first(array, rank):
-    return jnp.moveaxis(jnp.asarray(array), -1, -rank - 1)
+    return jnp.asarray(np.moveaxis(np.asarray(array), -1, -rank - 1))
 
 
 def weight_to_last(weight):

@@ -258,6 +258,7 @@ def end(self, name, done, total):
     os.kill(os.getpid(), int(sys.argv[1]))
 
 command._Progress.__call__ = end
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have come with SIGINT ignored
 sys.exit(jaxgroups.cli.main(sys.argv[2:]))
 """
 

@@ -249,7 +249,7 @@ def test_source_files_are_short():
 def python(source):
     """Run a program in a fresh interpreter."""
     command = [sys.executable, "-c", source]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def loaded(statement, *libraries):

@@ -16,8 +16,12 @@ constexpr int64_t kLarge = 1 << 19;   // bytes of an image that is not in a near
 template <class T>
 using TileKernel = void (*)(const Tile<T>&);
 
-// The widths of tiles, as far as registers allow.
-constexpr int kWidths[] = {14, 8, 7, 6, 4, 2, 1};
+// The widths of tiles, as far as registers allow. Each is compiled for each shape of a kernel, which
+// takes most of the time, so the tests' builds under sanitizers have fewer.
+#ifndef JG_WIDTHS
+#define JG_WIDTHS 14, 8, 7, 6, 4, 2, 1
+#endif
+constexpr int kWidths[] = {JG_WIDTHS};
 
 // The width that computes a row with the least waste, where each tile costs as much as one more output.
 inline int tile_width(int64_t count, int widest) {
@@ -42,24 +46,17 @@ constexpr int widest(int vectors, int taps) {
   return 1;
 }
 
-template <template <int> class Kernel, int Widest, class T>
+template <template <int> class Kernel, int Widest, class T, int I = 0>
 TileKernel<T> kernel_of_width(int width) {
-  if constexpr (Widest >= 14) {
-    if (width == 14) return Kernel<14>::run;
+  constexpr int w = kWidths[I];
+  if constexpr (w == 1) {
+    return Kernel<1>::run;
+  } else {
+    if constexpr (w <= Widest) {
+      if (width == w) return Kernel<w>::run;
+    }
+    return kernel_of_width<Kernel, Widest, T, I + 1>(width);
   }
-  if constexpr (Widest >= 8) {
-    if (width == 8) return Kernel<8>::run;
-  }
-  if constexpr (Widest >= 7) {
-    if (width == 7) return Kernel<7>::run;
-  }
-  if constexpr (Widest >= 6) {
-    if (width == 6) return Kernel<6>::run;
-  }
-  if constexpr (Widest >= 4) {
-    if (width == 4) return Kernel<4>::run;
-  }
-  return width == 2 ? Kernel<2>::run : Kernel<1>::run;
 }
 
 template <class T, Spread S, int Vectors, int Taps, int Stride>

@@ -14,10 +14,10 @@ import wheels
 from jaxgroups.native import _build
 
 HERE = Path(__file__).parent
-# tiles of three widths: all of the library's would take three times as long to compile
-FEWER = "-O1 -DJG_WIDTHS=7,2,1"
+# tiles of three widths, for those of all the library's take minutes more to compile
 ADDRESS = (
-    f"{FEWER} -fsanitize=address -fno-sanitize-address-use-after-scope -fno-sanitize-recover=all"
+    "-O1 -DJG_WIDTHS=7,2,1 -fsanitize=address "
+    "-fno-sanitize-address-use-after-scope -fno-sanitize-recover=all"
 )
 UNDEFINED = f"{ADDRESS} -fsanitize=undefined"
 # the whole of `undefined` takes minutes to compile for what is unrolled most

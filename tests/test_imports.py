@@ -4,14 +4,13 @@ import ast
 import importlib
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from command import python
 from flax import linen as nn
 from flax import nnx
 from helpers import assert_same, whole
@@ -246,16 +245,10 @@ def test_source_files_are_short():
 # --- what an import loads -------------------------------------------------------------------------
 
 
-def python(source):
-    """Run a program in a fresh interpreter."""
-    command = [sys.executable, "-c", source]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def loaded(statement, *libraries):
     """Which of the libraries a statement loads, in a fresh interpreter."""
     end = f"print(*[m for m in {libraries!r} if m in sys.modules])"
-    done = python(f"import sys\n{statement}\n{end}")
+    done = python("-c", f"import sys\n{statement}\n{end}")
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -314,7 +307,7 @@ raise SystemExit(cli.main(["experiment"]))
 
 
 def test_everything_works_without_torch():
-    done = python(WITHOUT_TORCH)
+    done = python("-c", WITHOUT_TORCH)
     assert done.returncode == 0, done.stderr
     assert "ones become: 3, 7, 11, 15, 19, 23, 27, 31" in done.stdout
     assert "torch.nn.Conv2d" not in done.stdout

@@ -24,6 +24,7 @@ from benchmarks import machine, table
 from benchmarks.timing import Rounds, interleave
 from jaxgroups import ConvSpec
 from jaxgroups import _primitive as primitive
+from jaxgroups._moves import moved_aval
 from jaxgroups._problem import ConvProblem, problem_of
 from jaxgroups.lowerings import LOWERINGS
 from jaxgroups.lowerings import _rules as rules
@@ -73,8 +74,10 @@ def convolutions(jaxpr: Any) -> Iterator[Any]:
 
 def problem_in(eqn: Any) -> ConvProblem:
     """What an equation of our primitive computes."""
-    params = {k: v for k, v in eqn.params.items() if k != "implementation"}
-    problem = ConvProblem.of(*(v.aval for v in eqn.invars), params)
+    ours = ("implementation", "moves")
+    params = {k: v for k, v in eqn.params.items() if k not in ours}
+    lhs, rhs = (v.aval for v in eqn.invars)
+    problem = ConvProblem.of(lhs, moved_aval(rhs, eqn.params["moves"]), params)
     assert problem is not None  # noqa: S101  no symbolic sizes here
     return problem
 

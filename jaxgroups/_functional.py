@@ -6,11 +6,13 @@ The six functions are one: ranks differ by a number, transposed ones by the argu
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxgroups import _arguments as arguments
 from jaxgroups import _checks as checks
@@ -45,9 +47,8 @@ def apply(
         pads = list(spec.padding)
         pads.insert(spec.rank if spec.channel_axis == -1 else 0, (0, 0))
         x = jnp.pad(x, [(0, 0), *pads], mode=_PAD_MODES[spec.padding_mode])
-    if spec.transposed:
-        weight = transposed_kernel(spec, weight)
-    y = primitive.compute(problem, x, weight, implementation)
+    kernel = TransposedKernel(spec) if spec.transposed else None
+    y = primitive.compute(problem, x, weight, implementation, kernel)
     if bias is not None:
         shape = [1] * y.ndim
         shape[spec.channel_axis] = spec.out_channels
@@ -57,22 +58,26 @@ def apply(
     return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
 
 
-def transposed_kernel(spec: ConvSpec, weight: jax.Array) -> jax.Array:
+@dataclass(frozen=True)
+class TransposedKernel:
     """The kernel of the plain convolution that a transposed one is (see `_problem`).
 
     channels_first ``(in, out/g, *k) -> (out, in/g, *k)``, channels_last
-    ``(*k, out/g, in) -> (*k, in/g, out)``; flipped in space.
+    ``(*k, out/g, in) -> (*k, in/g, out)``; flipped in space. Of moves alone, in `_moves`' sense.
     """
-    g = spec.groups
-    if spec.data_format == "channels_first":
-        weight = jnp.flip(weight, range(2, weight.ndim))
+
+    spec: ConvSpec
+
+    def __call__(self, weight: jax.Array) -> jax.Array:
+        g, space = self.spec.groups, range(2, weight.ndim)
+        last = self.spec.channel_axis == -1
+        if last:
+            weight = lax.transpose(weight, (weight.ndim - 1, weight.ndim - 2, *range(len(space))))
         ci, co, *k = weight.shape
-        weight = weight.reshape(g, ci // g, co, *k)
-        return jnp.swapaxes(weight, 1, 2).reshape(g * co, ci // g, *k)
-    weight = jnp.flip(weight, range(spec.rank))
-    *k, co, ci = weight.shape
-    weight = jnp.moveaxis(weight.reshape(*k, co, g, ci // g), -1, -3)
-    return jnp.swapaxes(weight, -1, -2).reshape(*k, ci // g, g * co)
+        weight = lax.reshape(lax.rev(weight, space), (g, ci // g, co, *k))
+        weight = lax.transpose(weight, (0, 2, 1, *(axis + 1 for axis in space)))
+        weight = lax.reshape(weight, (g * co, ci // g, *k))
+        return lax.transpose(weight, (*space, 1, 0)) if last else weight
 
 
 def array(op: str, name: str, value: Any, given: tuple[Any, ...]) -> jax.Array:

@@ -5,7 +5,10 @@ its vmap are convolutions again. So no rule is written here. Each is lax's, re-b
 that calls lax is traced to a jaxpr, and the jaxpr is evaluated with `conv_p` in the place of lax's
 primitive. Shapes, dtypes, shardings and the errors about them are lax's in the same way.
 
-One parameter is added, ``implementation``: the name of a lowering, or None for the best.
+Two parameters are added. ``implementation``: the name of a lowering, or None for the best.
+``moves``: rearrangements of the right operand that come first. In what is traced they stand before
+the convolution, as in all gradients of lax's; there they become a part of ours, so that a lowering
+may read the weights where they are.
 """
 
 from collections.abc import Callable
@@ -21,12 +24,15 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxgroups import _dispatch as dispatch
 from jaxgroups import _jax_private as private
+from jaxgroups._moves import Moves, move_of, moved, moved_aval, strides_of
 from jaxgroups._plain import LAX_P, plain_conv_p
 from jaxgroups._problem import ConvProblem
 
 conv_p = core.Primitive("jaxgroups_conv")
 conv_p.def_effectful_abstract_eval(
-    lambda lhs, rhs, *, implementation, **params: LAX_P.abstract_eval(lhs, rhs, **params)
+    lambda lhs, rhs, *, implementation, moves, **params: LAX_P.abstract_eval(
+        lhs, moved_aval(rhs, moves), **params
+    )
 )
 
 
@@ -52,17 +58,33 @@ def _rebind(called: _Lax, implementation: str | None, *operands: Any) -> Any:
     closed = jax.make_jaxpr(called)(*operands)
     known: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     known.update(zip(closed.jaxpr.invars, operands, strict=True))
+    origins: dict[Any, tuple[Any, Moves]] = {}  # of what is moved: the array before, and how
 
     def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else known[atom]
+        if isinstance(atom, core.Literal):
+            return atom.val
+        if atom not in known:
+            known[atom] = moved(*origins[atom])
+        return known[atom]
+
+    def before(atom: Any) -> tuple[Any, Moves]:
+        if isinstance(atom, core.Literal) or atom not in origins:
+            return read(atom), ()
+        return origins[atom]
 
     for eqn in closed.jaxpr.eqns:
-        values = [read(atom) for atom in eqn.invars]
+        move = move_of(eqn)
+        if move:
+            array, moves = before(eqn.invars[0])
+            origins[eqn.outvars[0]] = array, (*moves, move)
+            continue
         if eqn.primitive is LAX_P:
-            outs = conv_p.bind(*values, implementation=implementation, **eqn.params)
+            lhs, (rhs, moves) = read(eqn.invars[0]), before(eqn.invars[1])
+            params = {"implementation": implementation, "moves": moves, **eqn.params}
+            outs = conv_p.bind(lhs, rhs, **params)
         else:
             params = eqn.primitive.get_bind_params(eqn.params)
-            outs = eqn.primitive.bind(*values, **params)
+            outs = eqn.primitive.bind(*map(read, eqn.invars), **params)
         outs = outs if eqn.primitive.multiple_results else [outs]
         known.update(zip(eqn.outvars, outs, strict=True))
     return read(closed.jaxpr.outvars[0])
@@ -79,19 +101,37 @@ def bind(lhs: Any, rhs: Any, implementation: str | None = None, **params: Any) -
     return _rebind(_Lax(lax.conv_general_dilated, _by_value(params)), implementation, lhs, rhs)
 
 
-def compute(problem: ConvProblem, lhs: Any, rhs: Any, implementation: str | None) -> jax.Array:
-    """A problem as `conv_p`. A forced `implementation` that refuses raises here, at the call."""
+def compute(
+    problem: ConvProblem,
+    lhs: Any,
+    rhs: Any,
+    implementation: str | None,
+    kernel: Callable[[Any], Any] | None = None,
+) -> jax.Array:
+    """A problem as `conv_p`. A forced `implementation` that refuses raises here, at the call.
+
+    The right operand is ``kernel(rhs)`` where `kernel`, which must be hashable, is given.
+    """
     if implementation is not None:
         dispatch.choose(problem, implementation)
-    return bind(lhs, rhs, implementation, **problem.parameters)
+    params = _by_value({**problem.parameters, "kernel": kernel})
+    return _rebind(_Lax(_convolve, params), implementation, lhs, rhs)
+
+
+def _convolve(lhs: Any, rhs: Any, kernel: Callable[[Any], Any] | None, **params: Any) -> Any:
+    return lax.conv_general_dilated(lhs, kernel(rhs) if kernel else rhs, **params)
+
+
+def _moved(lhs: Any, rhs: Any, moves: Moves, **params: Any) -> Any:
+    return LAX_P.bind(lhs, moved(rhs, moves), **params)
 
 
 def _linear_lhs(ct: Any, rhs: Any, aval: Any, **params: Any) -> Any:
-    return jax.linear_transpose(lambda lhs: LAX_P.bind(lhs, rhs, **params), aval)(ct)[0]
+    return jax.linear_transpose(lambda lhs: _moved(lhs, rhs, **params), aval)(ct)[0]
 
 
 def _linear_rhs(ct: Any, lhs: Any, aval: Any, **params: Any) -> Any:
-    return jax.linear_transpose(lambda rhs: LAX_P.bind(lhs, rhs, **params), aval)(ct)[0]
+    return jax.linear_transpose(lambda rhs: _moved(lhs, rhs, **params), aval)(ct)[0]
 
 
 def _transpose_lhs(ct: Any, lhs: Any, rhs: Any, *, implementation: str | None, **params: Any):
@@ -103,7 +143,7 @@ def _transpose_rhs(ct: Any, lhs: Any, rhs: Any, *, implementation: str | None, *
 
 
 def _mapped(lhs: Any, rhs: Any, axes: Any, **params: Any) -> Any:
-    return jax.vmap(lambda lhs, rhs: LAX_P.bind(lhs, rhs, **params), axes)(lhs, rhs)
+    return jax.vmap(lambda lhs, rhs: _moved(lhs, rhs, **params), axes)(lhs, rhs)
 
 
 def _batched(operands: Any, axes: Any, *, implementation: str | None, **params: Any):
@@ -117,27 +157,36 @@ def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> 
     The best lowering on CPU, XLA's own elsewhere (`platform` None) unless another is asked for.
     The operations of a lowering stand under a scope of its name in the HLO.
     """
-    implementation = params.pop("implementation", None)
-    lhs_aval, rhs_aval = ctx.avals_in
-    problem = ConvProblem.of(lhs_aval, rhs_aval, params)
-    explicit = private.sharded_by_type((*ctx.avals_in, *ctx.avals_out))
+    implementation, moves = params.pop("implementation", None), params.pop("moves", ())
+    (lhs_aval, rhs_aval), (out_aval,) = ctx.avals_in, ctx.avals_out
+    problem = ConvProblem.of(lhs_aval, moved_aval(rhs_aval, moves), params)
+    explicit = private.sharded_by_type((lhs_aval, rhs_aval, out_aval))
+
     if problem is None or explicit or (platform is None and implementation is None):
-        plain = mlir.lower_fun(lambda *args: plain_conv_p.bind(*args, **params), False)
-        return plain(ctx, lhs, rhs)
+
+        def call(lhs: Any, rhs: Any) -> Any:
+            return plain_conv_p.bind(lhs, moved(rhs, moves), **params)
+
+        return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs)
+
     portable = private.partitioned(ctx) or private.exported(ctx)
     platform = platform or private.platform(ctx)
     lowering = dispatch.prefer(problem, implementation, platform, portable)
 
     def scoped(lhs: Any, rhs: Any) -> Any:
+        strides = strides_of(rhs.shape, moves)
+        weights = strides and lowering.weights and lowering.weights(problem, strides)
         with jax.named_scope(f"jaxgroups.{lowering.name}"):
-            return lowering.apply(problem, lhs, rhs)
+            if weights:  # read where they are
+                return lowering.apply(problem, lhs, rhs, weights)
+            return lowering.apply(problem, lhs, moved(rhs, moves))
 
     return mlir.lower_fun(scoped, multiple_results=False)(ctx, lhs, rhs)
 
 
 conv_p.def_impl(
     lambda lhs, rhs, *, implementation, **params: _rebind(
-        _Lax(LAX_P.bind, _by_value(params)), implementation, lhs, rhs
+        _Lax(_moved, _by_value(params)), implementation, lhs, rhs
     )
 )
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)

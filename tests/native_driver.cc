@@ -38,7 +38,7 @@ struct Helpers {
 template <class T>
 struct Arrays {
   Arrays(const Sizes& s, bool whole)
-      : x(product(s.x), whole), w(product(s.w), whole), y(product(s.y), whole) {}
+      : x(product(s.x), whole), w(s.numbers, whole), y(product(s.y), whole) {}
   Array<T> x, w, y;
 };
 
@@ -48,8 +48,10 @@ Array<T> result(bool forward, const Sizes& s, const Arrays<T>& in, const Kernels
                 int count, int64_t threads) {
   const Helpers helpers(threads, pick(0, 4) == 0);
   Plan plan{};
-  check(s.call(), plan);
-  Array<T> got(forward ? in.y.size : in.w.size);
+  Call call = s.call();
+  if (!forward) call.steps = {};  // a result is in order
+  check(call, plan);
+  Array<T> got(forward ? in.y.size : product(s.w));
   if (forward) {
     run_forward<T>(first, count, helpers.pool, plan, in.x.data, in.w.data, got.data);
   } else {
@@ -76,9 +78,10 @@ bool compare(const Sizes& s) {
   const std::string error = check(s.call(), plan);
   if (!error.empty()) return std::printf("REFUSED %s\n", error.c_str()), false;
   const Arrays<T> in(s, true), fractions(s, false);
-  std::vector<T> forward((size_t)in.y.size), weight((size_t)in.w.size);
+  const std::vector<int64_t> at = places(s);
+  std::vector<T> forward((size_t)in.y.size), weight(at.size());
   each_product(plan.problem, [&](int64_t i, int64_t k, int64_t j) {
-    forward[(size_t)j] += in.x.data[i] * in.w.data[k];
+    forward[(size_t)j] += in.x.data[i] * in.w.data[at[(size_t)k]];
     weight[(size_t)k] += in.x.data[i] * in.y.data[j];
   });
   bool plain = true;
@@ -115,15 +118,16 @@ bool compare_wrong(Sizes s) {
                            int64_t{1} << 62, INT64_MAX, INT64_MIN, INT64_MIN + 1};
   for (int64_t changes = pick(1, 3); changes > 0; --changes) {
     const int64_t value = wrong[pick(0, 16)];
-    std::vector<int64_t>& v = *s.all()[(size_t)pick(0, 7)];
+    std::vector<int64_t>& v = *s.all()[(size_t)pick(0, 8)];
     const int64_t how = pick(0, 15);
-    if (how == 0) s.groups = value;
+    if (how == 0) (pick(0, 1) ? s.groups : s.offset) = value;
     if (how == 1) v.push_back(value);
     if (how == 2 && !v.empty()) v.pop_back();
     if (how > 2 && !v.empty()) v[(size_t)pick(0, (int64_t)v.size() - 1)] = value;
   }
   Plan plan{};
   if (!check(s.call(), plan).empty() || !small(s)) return true;
+  if (s.steps.empty()) s.numbers = product(s.w);
   return pick(0, 1) ? compare<float>(s) : compare<double>(s);
 }
 

@@ -1,6 +1,7 @@
 // Random problems for the kernels, arrays of exactly their size, and plain loops to judge by.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <random>
@@ -45,20 +46,46 @@ struct Array {
   T* data;
 };
 
+// `steps` of the weights, over (*kernel, c, g, o), in an array of `numbers`; none: they are in order.
 struct Sizes {
-  std::vector<int64_t> x, w, y, stride, low, high, dilation, lhs_dilation;
-  int64_t groups, c, o;
+  std::vector<int64_t> x, w, y, stride, low, high, dilation, lhs_dilation, steps;
+  int64_t groups, c, o, offset, numbers;
   bool large;
 
   Call call() const {
     const auto ints = [](const std::vector<int64_t>& v) { return Ints{v.data(), (int64_t)v.size()}; };
     return {ints(x),   ints(w),    ints(y),        ints(stride),
-            ints(low), ints(high), ints(dilation), ints(lhs_dilation), groups};
+            ints(low), ints(high), ints(dilation), ints(lhs_dilation), groups,
+            ints(steps), offset, numbers};
   }
   std::vector<std::vector<int64_t>*> all() {
-    return {&x, &w, &y, &stride, &low, &high, &dilation, &lhs_dilation};
+    return {&x, &w, &y, &stride, &low, &high, &dilation, &lhs_dilation, &steps};
   }
 };
+
+// The axes of the weights in any order, each in either direction, perhaps with gaps.
+inline void draw_steps(Sizes& s) {
+  const size_t axes = s.w.size() + 1;
+  std::vector<int64_t> sizes(s.w.begin(), s.w.end() - 1);
+  sizes.push_back(s.groups);
+  sizes.push_back(s.o);
+  std::vector<size_t> order(axes);
+  for (size_t i = 0; i < axes; ++i) order[i] = i;
+  if (pick(0, 3)) std::shuffle(order.begin(), order.end(), dice);
+  s.steps.assign(axes, 0);
+  s.offset = 0;
+  s.numbers = 1;
+  for (const size_t i : order) {  // the innermost first
+    const bool mirrored = pick(0, 1);
+    s.steps[i] = mirrored ? -s.numbers : s.numbers;
+    if (mirrored) s.offset += (sizes[i] - 1) * s.numbers;
+    s.numbers = s.numbers * (sizes[i] - 1) + s.numbers;
+    if (pick(0, 9) == 0) s.numbers += pick(1, 3);
+  }
+  const int64_t before = pick(0, 3) ? 0 : pick(1, 5);
+  s.offset += before;
+  s.numbers += before;
+}
 
 inline int64_t draw_channels() {
   const int64_t lanes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 19, 24, 31, 33, 48, 65};
@@ -121,8 +148,26 @@ inline bool draw(Sizes& s) {
   s.w.push_back(s.c);
   s.w.push_back(s.groups * s.o);
   s.y.push_back(s.groups * s.o);
+  s.numbers = product(s.w);
+  if (pick(0, 1)) draw_steps(s);
   const double work = (double)product(s.y) * (double)product(s.w) / (double)s.w.back();
   return work < (s.large ? 4e6 : 1e6);
+}
+
+// Where each of the weights (*kernel, c, g o) is in its array.
+inline std::vector<int64_t> places(const Sizes& s) {
+  std::vector<int64_t> at((size_t)product(s.w));
+  for (size_t k = 0; k < at.size(); ++k) at[k] = (int64_t)k;
+  if (s.steps.empty()) return at;
+  const int64_t o = s.w.back() / s.groups;
+  for (int64_t& place : at) {
+    int64_t left = place / s.w.back();
+    const int64_t output = place % s.w.back();
+    size_t axis = s.steps.size() - 1;
+    place = s.offset + output % o * s.steps[axis] + output / o * s.steps[axis - 1];
+    for (--axis; axis-- > 0; left /= s.w[axis]) place += left % s.w[axis] * s.steps[axis];
+  }
+  return at;
 }
 
 // f(index of x, of w, of y) for every product of the trilinear form.

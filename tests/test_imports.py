@@ -34,6 +34,8 @@ ORDER = [
     "diagrams",
     "_call",
     "_memory",
+    "_strides",
+    "_moves",
     "_problem",
     "_jax_private",
     "_plain",

@@ -19,7 +19,7 @@ from benchmarks import borders
 from jaxgroups import ConvSpec, explain, native
 from jaxgroups import _dispatch as dispatch
 from jaxgroups import _primitive as primitive
-from jaxgroups._functional import transposed_kernel
+from jaxgroups._functional import TransposedKernel
 from jaxgroups._problem import problem_of
 from jaxgroups.lowerings import LOWERINGS, _fold, matmul, shift
 from jaxgroups.lowerings._views import Forward, WeightGradient, view_of
@@ -50,9 +50,9 @@ def gradients_of(function, lhs, rhs):
     )
 
 
-def gradient_problems(problem, lhs, rhs, ct):
+def gradient_problems(problem, lhs, rhs, ct, kernel=None):
     """The problems that lax's transposes of a problem are."""
-    plain = lambda lhs, rhs: primitive.bind(lhs, rhs, **problem.parameters)  # noqa: E731
+    plain = lambda lhs, rhs: primitive.compute(problem, lhs, rhs, None, kernel)  # noqa: E731
     for gradient in gradients_of(plain, lhs, rhs):
         (eqn,) = borders.convolutions(jax.make_jaxpr(gradient)(ct).jaxpr)
         yield borders.problem_in(eqn)
@@ -76,17 +76,16 @@ def test_values_and_gradients_are_exact(rng, case, name):
     lhs, rhs = x, w
     if layout == "channels_last":
         lhs, rhs, expected = np.moveaxis(x, 1, -1), weight_to_last(w), np.moveaxis(expected, 1, -1)
-    if spec.transposed:
-        rhs = transposed_kernel(spec, jnp.asarray(rhs))
+    kernel = TransposedKernel(spec) if spec.transposed else None
     lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
 
     def forced(lhs, rhs):
-        return primitive.compute(problem, lhs, rhs, name)
+        return primitive.compute(problem, lhs, rhs, name, kernel)
 
     assert_same(ran(forced, name, lhs, rhs), expected)
     ct = whole(rng, expected.shape)
-    plain = gradients_of(lambda *a: primitive.compute(problem, *a, "xla"), lhs, rhs)
-    derived = gradient_problems(problem, lhs, rhs, ct)
+    plain = gradients_of(lambda *a: primitive.compute(problem, *a, "xla", kernel), lhs, rhs)
+    derived = gradient_problems(problem, lhs, rhs, ct, kernel)
     for ours, lax, of in zip(gradients_of(forced, lhs, rhs), plain, derived, strict=True):
         takes = BY_NAME[name].why_not(of, "cpu") is None
         assert_same(ran(ours, name if takes else "", ct), lax(ct))

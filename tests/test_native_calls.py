@@ -20,6 +20,10 @@ ATTRIBUTES = {
     "dilation": (1, 1),
     "lhs_dilation": (1, 1),
 }
+IN_ORDER = {  # of the weights of a forward convolution: (*kernel, c, g, o)
+    "weight_steps": (24, 12, 6, 3, 1),
+    "weight_offset": 0,
+}
 HUGE = 2**62
 
 
@@ -29,9 +33,10 @@ def array(values):
 
 def call(target, x=X, w=W, y=Y, dtypes=("float32",) * 3, without=None, **attributes):
     """The handler's result for operands of these shapes, dtypes in the order x, w, y."""
+    ordered = {"weight_shape": w} | IN_ORDER if target == native.FORWARD else {}
     attributes = {
         name: array(value) if isinstance(value, tuple) else value
-        for name, value in (ATTRIBUTES | attributes).items()
+        for name, value in (ATTRIBUTES | ordered | attributes).items()
         if name != without
     }
     dtypes = dict(zip("xwy", dtypes, strict=True))
@@ -141,9 +146,73 @@ def test_a_weight_gradient_has_no_dilated_input():
     assert str(caught.value) == text
 
 
+STEPS = "jaxgroups: the weights should have one step for each of their axes, but got "
+INSIDE = "jaxgroups: the weights should be inside their array, but got 72"
+MISPLACED = {  # the 72 weights of W
+    "no steps": ({"weight_steps": ()}, "jaxgroups: the weights have no steps"),
+    "four steps": ({"weight_steps": (24, 12, 6, 1)}, STEPS + "4"),
+    "six steps": ({"weight_steps": (1, 24, 12, 6, 3, 1)}, STEPS + "6"),
+    "one behind": ({"weight_offset": 1}, INSIDE),
+    "one before": ({"weight_offset": -1}, INSIDE),
+    "mirrored, from the first": ({"weight_steps": (-24, 12, 6, 3, 1)}, INSIDE),
+    "mirrored, one before": ({"weight_steps": (-24, 12, 6, 3, 1), "weight_offset": 47}, INSIDE),
+    "mirrored, one behind": ({"weight_steps": (-24, 12, 6, 3, 1), "weight_offset": 49}, INSIDE),
+    "a wide step": ({"weight_steps": (24, 12, 6, 3, 2)}, INSIDE),
+    "a huge step": ({"weight_steps": (24, 12, 6, 3, HUGE)}, INSIDE),
+    "the least step": ({"weight_steps": (24, 12, 6, 3, -(2**63))}, INSIDE),
+    "the largest step": ({"weight_steps": (2**63 - 1, 12, 6, 3, 1)}, INSIDE),
+    "steps that cancel out": ({"weight_steps": (HUGE, -HUGE, 6, 3, 1)}, INSIDE),
+    "steps that overflow": ({"weight_steps": (HUGE - 1, HUGE, 6, 3, 1)}, INSIDE),
+    "the largest offset": ({"weight_offset": 2**63 - 1}, INSIDE),
+    "the least offset": ({"weight_offset": -(2**63)}, INSIDE),
+    "an offset that overflows": (
+        {"weight_steps": (-24, 12, 6, 3, 1), "weight_offset": -(2**63)},
+        INSIDE,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+def test_weights_outside_their_array_are_refused(name):
+    attributes, text = MISPLACED[name]
+    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+        call(native.FORWARD, **attributes)
+    assert str(caught.value) == f"INVALID_ARGUMENT: {text}"
+    assert call(native.FORWARD).shape == Y
+
+
+def test_steps_say_where_the_weights_are():
+    """Each order of the 72 numbers gives what the same numbers in order give."""
+    rng = np.random.default_rng(0)
+    x, flat = distinct(rng, X, "float32"), distinct(rng, (9, 8), "float32")
+    ours = jax.ffi.ffi_call(native.FORWARD, jax.ShapeDtypeStruct(Y, "float32"))
+
+    def result(weights, steps, offset):
+        attributes = ATTRIBUTES | {"weight_shape": W, "weight_steps": steps}
+        attributes = {n: array(v) if isinstance(v, tuple) else v for n, v in attributes.items()}
+        return np.asarray(
+            jax.jit(lambda *a: ours(*a, **attributes, weight_offset=offset))(x, weights)
+        )
+
+    shape, numbers = (3, 2, 2, 2, 3), flat.ravel()
+    for steps, offset in (
+        ((24, 12, 6, 3, 1), 0),
+        ((-24, -12, 6, 3, 1), 60),
+        ((2, 1, 6, 12, 24), 0),
+        ((-2, 1, -6, 12, -24), 2 * 2 + 6 + 48),
+        ((0, 0, 0, 0, 1), 69),
+        ((1, 1, 1, 1, 1), 64),
+    ):
+        at = offset + sum(np.multiply(i, s) for i, s in zip(np.indices(shape), steps, strict=True))
+        in_order = numbers[at].reshape(9, 8)
+        np.testing.assert_array_equal(
+            result(flat, steps, offset), result(in_order, (24, 12, 6, 3, 1), 0)
+        )
+
+
 FOREIGN = {  # XLA's own texts, of which the versions differ in more than these words
-    "missing": ({"without": "low"}, "Wrong number of attributes: expected 6 but got 5"),
-    "extra": ({"more": 1}, "Wrong number of attributes: expected 6 but got 7"),
+    "missing": ({"without": "low"}, "Wrong number of attributes: expected N but got N-1"),
+    "extra": ({"more": 1}, "Wrong number of attributes: expected N but got N+1"),
     "renamed": ({"without": "low", "lo": (1, 1)}, "Failed to decode all FFI handler operands"),
     "groups=1.5": ({"groups": np.float32(1.5)}, "Failed to decode all FFI handler operands"),
     "groups=(2,)": ({"groups": (2,)}, "Failed to decode all FFI handler operands"),
@@ -157,6 +226,9 @@ FOREIGN = {  # XLA's own texts, of which the versions differ in more than these 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_attributes_of_another_kind_are_refused(name, target):
     arguments, words = FOREIGN[name]
+    n = 9 if target == native.FORWARD else 6
+    for symbol, number in (("N-1", n - 1), ("N+1", n + 1), ("N", n)):
+        words = words.replace(symbol, str(number)) if words.startswith("Wrong") else words
     with pytest.raises(jax.errors.JaxRuntimeError) as caught:
         call(target, **arguments)
     assert words in str(caught.value)
@@ -169,6 +241,8 @@ def test_another_number_of_arrays_is_refused(counts):
     shapes = [jax.ShapeDtypeStruct(Y, "float32")] * results
     ours = jax.ffi.ffi_call(native.FORWARD, shapes)
     attributes = {n: array(v) for n, v in ATTRIBUTES.items() if n != "groups"} | {"groups": 2}
+    attributes |= {"weight_shape": array(W), "weight_steps": array((24, 12, 6, 3, 1))}
+    attributes["weight_offset"] = 0
     arrays = [jnp.ones(shape, "float32") for shape in (X, W, X)[:operands]]
     with pytest.raises(jax.errors.JaxRuntimeError, match="Wrong number of"):
         jax.block_until_ready(jax.jit(lambda *a: ours(*a, **attributes))(*arrays))

@@ -7,7 +7,8 @@ from typing import cast
 import jax
 
 from jaxgroups._problem import ConvProblem
-from jaxgroups.lowerings._views import View, arrange, restore, view_of
+from jaxgroups._strides import Strides
+from jaxgroups.lowerings._views import Forward, View, Weights, arrange, restore, view_of, weights_of
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,17 @@ class Lowering:
     words for a person. ``apply(problem, lhs, rhs)`` gets arrays of exactly the problem's shapes.
     `portable`: it emits operations of XLA alone, which XLA can split over several devices, and
     which run wherever an exported program runs.
+
+    Where ``weights(problem, strides)`` is there and tells where the weights stand in an array of
+    which the right operand is a rearrangement, ``apply(problem, lhs, array, weights)`` reads that.
     """
 
     name: str
     summary: str
     why_not: Callable[[ConvProblem, str], str | None]
-    apply: Callable[[ConvProblem, jax.Array, jax.Array], jax.Array]
+    apply: Callable[..., jax.Array]
     portable: bool = True
+    weights: Callable[[ConvProblem, Strides], Weights | None] | None = None
 
 
 def accumulator(view: View) -> str:
@@ -36,15 +41,21 @@ def on_views(
     name: str,
     summary: str,
     why_not: Callable[[View], str | None],
-    apply: Callable[[View, jax.Array, jax.Array], jax.Array],
+    apply: Callable[..., jax.Array],
     platforms: tuple[str, ...] | None = None,
     portable: bool = True,
+    any_order: bool = False,
 ) -> Lowering:
     """A lowering that is written on the channels-last views of `_views`.
 
     `apply` gets (x, w) of a `Forward` view and (x, y) of a `WeightGradient` view, and returns the
     third array, of dtype ``view.result``. `platforms`: where it runs, None for everywhere.
+    `any_order`: of a `Forward` view it gets (x, array, weights), and finds w in the array.
     """
+
+    def weights(problem: ConvProblem, strides: Strides) -> Weights | None:
+        view = view_of(problem)
+        return weights_of(problem, view, strides) if isinstance(view, Forward) else None
 
     def refuse(problem: ConvProblem, platform: str) -> str | None:
         if platforms is not None and platform not in platforms:
@@ -60,9 +71,14 @@ def on_views(
             return "the result is empty"
         return why_not(view)
 
-    def compute(problem: ConvProblem, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    def compute(
+        problem: ConvProblem, lhs: jax.Array, rhs: jax.Array, found: Weights | None = None
+    ) -> jax.Array:
         view = cast(View, view_of(problem))  # why_not has seen to it
-        result = apply(view, *arrange(problem, view, lhs, rhs))
+        if any_order and found is None:
+            found = weights(problem, Strides.of(rhs.shape))
+        where = () if found is None else (found,)
+        result = apply(view, *arrange(problem, view, lhs, rhs, *where), *where)
         return restore(problem, view, result.astype(view.result))
 
-    return Lowering(name, summary, refuse, compute, portable)
+    return Lowering(name, summary, refuse, compute, portable, weights if any_order else None)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxgroups import _arithmetic as arithmetic
 from jaxgroups._arithmetic import Pair
 from jaxgroups._problem import ConvProblem, Ints, Pairs
+from jaxgroups._strides import Strides
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ class WeightGradient(_View):
 
 
 View = Forward | WeightGradient
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where w of a `Forward` view is in an array: the steps of (*kernel, c, g, o), in elements."""
+
+    steps: Ints
+    offset: int
 
 
 def view_of(problem: ConvProblem) -> View | None:
@@ -144,13 +153,29 @@ def _exchanged_padding(pad: Pair, x: int, y: int, k: int, u: int, d: int) -> Pai
     return (k - 1) * d - lo, (y - 1) * u + lo + 1 - x
 
 
+def weights_of(problem: ConvProblem, view: Forward, strides: Strides) -> Weights | None:
+    """Where the weights of a problem are in an array in which its right operand has `strides`.
+
+    None if they are not evenly spaced there; in the operand itself they always are.
+    """
+    o, i, *window = problem.dimension_numbers[1]
+    found = strides.transpose((*window, i, o)).reshape((*view.kernel, view.c, view.groups, view.o))
+    steps = found and found.steps()
+    return None if found is None or steps is None else Weights(steps, found.offset)
+
+
 def arrange(
-    problem: ConvProblem, view: View, lhs: jax.Array, rhs: jax.Array
+    problem: ConvProblem,
+    view: View,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    weights: Weights | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """The operands in the axes of the view."""
+    """The operands in the axes of the view; `rhs` as it is, where `weights` say its order."""
     (n, f, *left), (o, i, *right), _ = problem.dimension_numbers
     if isinstance(view, Forward):
-        return jnp.transpose(lhs, (n, *left, f)), jnp.transpose(rhs, (*right, i, o))
+        lhs = jnp.transpose(lhs, (n, *left, f))
+        return lhs, rhs if weights else jnp.transpose(rhs, (*right, i, o))
     lhs, rhs = jnp.transpose(lhs, (f, *left, n)), jnp.transpose(rhs, (i, *right, o))
     return (rhs, lhs) if view.exchanged else (lhs, rhs)
 

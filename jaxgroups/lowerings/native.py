@@ -3,12 +3,14 @@
 They compute float32 and float64; the 16-bit floats are converted, so that their sums are float32.
 """
 
+from collections.abc import Iterable
+
 import jax
 import numpy as np
 
 from jaxgroups import native
 from jaxgroups.lowerings._base import accumulator, on_views
-from jaxgroups.lowerings._views import Forward, View
+from jaxgroups.lowerings._views import View, Weights
 
 RESULTS = {
     "float32": ("float32",),
@@ -51,25 +53,32 @@ def _high(view: View) -> list[int]:
     ]
 
 
-def apply(view: View, first: jax.Array, second: jax.Array) -> jax.Array:
+def apply(
+    view: View, first: jax.Array, second: jax.Array, weights: Weights | None = None
+) -> jax.Array:
     dtype = accumulator(view)
-    if isinstance(view, Forward):
-        target = native.FORWARD
-        shape = (view.batch, *view.out, view.groups * view.o)
+    kernel = (*view.kernel, view.c, view.groups * view.o)
+    attributes = {
+        "groups": np.int64(view.groups),
+        "stride": _array(view.stride),
+        "low": _array(low for low, _ in view.padding),
+        "high": _array(_high(view)),
+        "dilation": _array(view.dilation),
+        "lhs_dilation": _array(view.lhs_dilation),
+    }
+    if weights is None:
+        target, shape = native.WEIGHT_GRADIENT, kernel
     else:
-        target = native.WEIGHT_GRADIENT
-        shape = (*view.kernel, view.c, view.groups * view.o)
+        target, shape = native.FORWARD, (view.batch, *view.out, view.groups * view.o)
+        attributes["weight_shape"] = _array(kernel)
+        attributes["weight_steps"] = _array(weights.steps)
+        attributes["weight_offset"] = np.int64(weights.offset)
     call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
-    return call(
-        first.astype(dtype),
-        second.astype(dtype),
-        groups=np.int64(view.groups),
-        stride=np.array(view.stride, np.int64),
-        low=np.array([low for low, _ in view.padding], np.int64),
-        high=np.array(_high(view), np.int64),
-        dilation=np.array(view.dilation, np.int64),
-        lhs_dilation=np.array(view.lhs_dilation, np.int64),
-    )
+    return call(first.astype(dtype), second.astype(dtype), **attributes)
+
+
+def _array(numbers: Iterable[int]) -> np.ndarray:
+    return np.array(list(numbers), np.int64)
 
 
 LOWERING = on_views(
@@ -79,4 +88,5 @@ LOWERING = on_views(
     apply,
     platforms=("cpu",),
     portable=False,
+    any_order=True,
 )

@@ -18,29 +18,26 @@ bool misaligned(const ffi::AnyBuffer& b) {
   return reinterpret_cast<uintptr_t>(b.untyped_data()) % ffi::ByteWidth(b.element_type()) != 0;
 }
 
-// `third` is the result: y of a forward convolution, w of a weight gradient.
+// `call` lacks its shapes. `y` and `w` in turn are the result.
 template <bool Forward>
-ffi::Error convolve(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer second,
-                    ffi::Result<ffi::AnyBuffer> third, ffi::Span<const int64_t> dilation,
-                    int64_t groups, ffi::Span<const int64_t> high,
-                    ffi::Span<const int64_t> lhs_dilation, ffi::Span<const int64_t> low,
-                    ffi::Span<const int64_t> stride) {
-  const ffi::AnyBuffer w = Forward ? second : *third, y = Forward ? *third : second;
+ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x,
+                    const ffi::AnyBuffer& w, const ffi::AnyBuffer& y) {
   const ffi::DataType type = x.element_type();
   if (type != ffi::DataType::F32 && type != ffi::DataType::F64) {
     return invalid("jaxgroups: the arrays should be float32 or float64");
   }
   if (w.element_type() != type || y.element_type() != type) return invalid("jaxgroups: dtypes differ");
   if (misaligned(x) || misaligned(w) || misaligned(y)) return invalid("jaxgroups: misaligned array");
-  const Call call{ints(x.dimensions()), ints(w.dimensions()), ints(y.dimensions()),
-                  ints(stride), ints(low), ints(high), ints(dilation), ints(lhs_dilation), groups};
+  call.x = ints(x.dimensions());
+  call.y = ints(y.dimensions());
+  call.numbers = (int64_t)w.element_count();
   try {
     Plan plan{};
     const std::string error = check(call, plan);
     if (!error.empty()) return invalid(error);
-    if (!Forward) {
-      for (const int64_t u : lhs_dilation) {
-        if (u != 1) return invalid("jaxgroups: a weight gradient has no dilated input");
+    for (const Axis& a : plan.problem.axis) {
+      if (!Forward && a.lhs_dilation != 1) {
+        return invalid("jaxgroups: a weight gradient has no dilated input");
       }
     }
     Pool pool;
@@ -69,18 +66,46 @@ ffi::Error convolve(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer se
   return ffi::Error::Success();
 }
 
+using Numbers = ffi::Span<const int64_t>;
+
+// The weights may stand in any order in an array of any shape.
+ffi::Error forward(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
+                   ffi::Result<ffi::AnyBuffer> y, Numbers dilation, int64_t groups, Numbers high,
+                   Numbers lhs_dilation, Numbers low, Numbers stride, int64_t weight_offset,
+                   Numbers weight_shape, Numbers weight_steps) {
+  Call call{{}, ints(weight_shape), {}, ints(stride), ints(low), ints(high), ints(dilation),
+            ints(lhs_dilation), groups, ints(weight_steps), weight_offset, 0};
+  if (call.steps.size == 0) return invalid("jaxgroups: the weights have no steps");
+  return convolve<true>(threads, call, x, w, *y);
+}
+
+ffi::Error weight_gradient(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer y,
+                           ffi::Result<ffi::AnyBuffer> w, Numbers dilation, int64_t groups,
+                           Numbers high, Numbers lhs_dilation, Numbers low, Numbers stride) {
+  const Call call{{}, ints(w->dimensions()), {}, ints(stride), ints(low), ints(high), ints(dilation),
+                  ints(lhs_dilation), groups, {}, 0, 0};
+  return convolve<false>(threads, call, x, *w, y);
+}
+
 auto binding() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()
       .Arg<ffi::AnyBuffer>()
       .Arg<ffi::AnyBuffer>()
       .Ret<ffi::AnyBuffer>()
-      .Attr<ffi::Span<const int64_t>>("dilation")
+      .Attr<Numbers>("dilation")
       .Attr<int64_t>("groups")
-      .Attr<ffi::Span<const int64_t>>("high")
-      .Attr<ffi::Span<const int64_t>>("lhs_dilation")
-      .Attr<ffi::Span<const int64_t>>("low")
-      .Attr<ffi::Span<const int64_t>>("stride");
+      .Attr<Numbers>("high")
+      .Attr<Numbers>("lhs_dilation")
+      .Attr<Numbers>("low")
+      .Attr<Numbers>("stride");
+}
+
+auto forward_binding() {
+  return binding()
+      .Attr<int64_t>("weight_offset")
+      .Attr<Numbers>("weight_shape")
+      .Attr<Numbers>("weight_steps");
 }
 
 }  // namespace
@@ -90,8 +115,9 @@ auto binding() {
 JG_EXPORT XLA_FFI_Error* jaxgroups_forward(XLA_FFI_CallFrame*);
 JG_EXPORT XLA_FFI_Error* jaxgroups_weight_gradient(XLA_FFI_CallFrame*);
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_forward, jaxgroups::convolve<true>, jaxgroups::binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_weight_gradient, jaxgroups::convolve<false>, jaxgroups::binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_forward, jaxgroups::forward, jaxgroups::forward_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_weight_gradient, jaxgroups::weight_gradient,
+                              jaxgroups::binding());
 
 // The hash of the sources this library was made of.
 JG_EXPORT const char* jaxgroups_sources() { return JG_SOURCES; }

@@ -73,6 +73,52 @@ std::string check_axis(const Axis& a, int64_t high) {
   return "";
 }
 
+Weights in_order(const Problem& p) {
+  Weights w{};
+  w.o = 1;
+  w.g = p.o;
+  w.c = p.groups * p.o;
+  w.tap[2] = p.c * w.c;
+  w.tap[1] = p.axis[2].kernel * w.tap[2];
+  w.tap[0] = p.axis[1].kernel * w.tap[1];
+  return w;
+}
+
+// The weights of a call with steps; every one of them has to be in the array.
+std::string check_weights(const Call& call, Plan& plan) {
+  const Problem& p = plan.problem;
+  const int64_t rank = call.x.size - 2;
+  if (call.steps.size != rank + 3) {
+    return wrong("the weights should have one step for each of their axes", call.steps.size);
+  }
+  Weights& w = plan.weights;
+  w = {};
+  w.offset = call.offset;
+  w.c = call.steps[rank];
+  w.g = call.steps[rank + 1];
+  w.o = call.steps[rank + 2];
+  int64_t least = w.offset, most = w.offset;
+  bool fits = true;
+  const auto reach = [&](int64_t size, int64_t step) {
+    int64_t span = 0;
+    fits = fits && !__builtin_mul_overflow(size - 1, step, &span);
+    int64_t& end = span < 0 ? least : most;
+    fits = fits && !__builtin_add_overflow(end, span, &end);
+  };
+  for (int64_t i = 0; i < rank; ++i) {
+    const int64_t axis = i + 3 - rank;
+    w.tap[axis] = call.steps[i];
+    reach(p.axis[axis].kernel, w.tap[axis]);
+  }
+  reach(p.c, w.c);
+  reach(p.groups, w.g);
+  reach(p.o, w.o);
+  if (!fits || least < 0 || most >= call.numbers) {
+    return wrong("the weights should be inside their array", call.numbers);
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string check(const Call& call, Plan& plan) {
@@ -113,6 +159,8 @@ std::string check(const Call& call, Plan& plan) {
     a.phases = (int64_t)plan.phases[i].size();
     a.phase = plan.phases[i].data();
   }
+  if (call.steps.size > 0) return check_weights(call, plan);
+  plan.weights = in_order(p);
   return "";
 }
 

@@ -17,14 +17,26 @@ struct Ints {
 };
 
 // What a call says: shapes channels last, the kernel (*kernel, c, g o), one number per axis.
+//
+// `steps`, which may be empty, say where the weights stand in an array of `numbers` numbers: from
+// number `offset` on, so many numbers apart along each of (*kernel, c, g, o). Without them the array
+// is the kernel itself.
 struct Call {
   Ints x, w, y;
   Ints stride, low, high, dilation, lhs_dilation;
   int64_t groups;
+  Ints steps;
+  int64_t offset, numbers;
+};
+
+// How far apart the weights are along each axis of (d, h, w, c, g, o), from number `offset` on.
+struct Weights {
+  int64_t tap[3], c, g, o, offset;
 };
 
 struct Plan {
   Problem problem;
+  Weights weights;
   Blocks blocks;
   std::vector<Phase> phases[3];
   std::vector<int32_t> near;

@@ -24,6 +24,7 @@ SETS = {
         "avx2": _X86,
     },
 }
+_SPREADS, _FOLDS = ("broadcast", "lanes", "near"), ("quads", "pairs")  # slowest first
 
 
 class BuildError(Exception):
@@ -65,11 +66,15 @@ def _commands(compiler: list[str], headers: Path, to: Path, flags: str) -> Itera
     common = [*compiler, "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden"]
     common += ["-ffp-contract=fast", "-pthread", "-w", *shlex.split(flags)]
     sets = SETS.get(platform.machine().lower().replace("amd64", "x86_64"), {})
+    source = str(SOURCES / "instruction_set.cc")
     for name, options in {**sets, "baseline": ""}.items():
         for size in (32, 64):
-            defines = [f"-DJG_ISA={name}", f"-DJG_TYPE={size}"]
-            source, output = str(SOURCES / "instruction_set.cc"), str(to / f"{name}{size}.o")
-            yield [*common, *options.split(), *defines, "-c", source, "-o", output]
+            which = [f"-DJG_ISA={name}", f"-DJG_TYPE={size}"]
+            folds = _FOLDS if (name, size) == ("avx512", 32) else ()  # see kFolds
+            for spread in (*folds, *_SPREADS, ""):
+                part = [f"-DJG_SPREAD={spread}"] if spread else []
+                output = str(to / f"{name}{size}{spread}.o")
+                yield [*common, *options.split(), *which, *part, "-c", source, "-o", output]
     for name in ("handlers", "plan", "sets"):
         source, output = str(SOURCES / f"{name}.cc"), str(to / f"{name}.o")
         defines = [f'-DJG_SOURCES="{source_hash()}"', "-isystem", str(headers)]

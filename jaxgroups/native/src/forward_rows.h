@@ -127,26 +127,29 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   return Single<T, S, Vectors, 0, 0>::of(count, width);
 }
 
+// The kernel of a row of `count` outputs and the width of its tiles. Each spread has an object of its
+// own (instruction_set.cc), and so has `pair_kernel`.
 template <class T, Spread S>
-TileKernel<T> kernel_of_vectors(const Blocks& b, Shape& s, int64_t count, int& width) {
-  if constexpr (kManyRegisters) {
-    if (b.vectors == 5) return kernel_of_shape<T, S, 5>(s, count, width);
+TileKernel<T> tile_kernel(const Blocks& b, Shape& s, int64_t count, int& width) {
+  if constexpr (wide(S)) {
+    if constexpr (kManyRegisters) {
+      if (b.vectors == 5) return kernel_of_shape<T, S, 5>(s, count, width);
+    }
+    if (b.vectors == 3) return kernel_of_shape<T, S, 3>(s, count, width);
+    if (b.vectors == 2) return kernel_of_shape<T, S, 2>(s, count, width);
   }
-  if (b.vectors == 3) return kernel_of_shape<T, S, 3>(s, count, width);
-  if (b.vectors == 2) return kernel_of_shape<T, S, 2>(s, count, width);
   return kernel_of_shape<T, S, 1>(s, count, width);
 }
 
-// The kernel of a row of `count` outputs and the width of its tiles.
 template <class T>
 TileKernel<T> kernel_of(const Blocks& b, Shape& s, int64_t count, int& width) {
-  if (b.spread == Spread::lanes) return kernel_of_shape<T, Spread::lanes, 1>(s, count, width);
-  if (b.spread == Spread::near) return kernel_of_shape<T, Spread::near, 1>(s, count, width);
+  if (b.spread == Spread::lanes) return tile_kernel<T, Spread::lanes>(b, s, count, width);
+  if (b.spread == Spread::near) return tile_kernel<T, Spread::near>(b, s, count, width);
   if constexpr (kFolds<T>) {
-    if (b.spread == Spread::pairs) return kernel_of_vectors<T, Spread::pairs>(b, s, count, width);
-    if (b.spread == Spread::quads) return kernel_of_vectors<T, Spread::quads>(b, s, count, width);
+    if (b.spread == Spread::pairs) return tile_kernel<T, Spread::pairs>(b, s, count, width);
+    if (b.spread == Spread::quads) return tile_kernel<T, Spread::quads>(b, s, count, width);
   }
-  return kernel_of_vectors<T, Spread::broadcast>(b, s, count, width);
+  return tile_kernel<T, Spread::broadcast>(b, s, count, width);
 }
 
 // Whether `kernel_of` has one for both phases of an input dilated by 2.
@@ -157,10 +160,9 @@ bool takes_up(const Blocks& b, int64_t taps) {
 }
 
 // The kernel of two rows at once; null where there is none.
-template <class T>
-TileKernel<T> pair_kernel_of(const Blocks& b, Shape s, int64_t count, int& width) {
-  if constexpr (kManyRegisters && kSpecial<T>) {
-    if (b.spread != Spread::lanes) return nullptr;
+template <class T, Spread S>
+TileKernel<T> pair_kernel(Shape s, int64_t count, int& width) {
+  if constexpr (kManyRegisters && kSpecial<T> && S == Spread::lanes) {
     if (s.taps == 3 && s.stride == 1) return Double<T, 3, 1>::of(count, width);
     if (s.taps == 3 && s.stride == 2) return Double<T, 3, 2>::of(count, width);
     if (s.taps == 5 && s.stride == 1) return Double<T, 5, 1>::of(count, width);
@@ -215,7 +217,8 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.w_block = per_block;
   Shape shape = shape_of(w);
   int width;
-  TileKernel<T> kernel = two ? pair_kernel_of<T>(b, shape, w.count, width) : nullptr;
+  TileKernel<T> kernel = nullptr;
+  if (two && b.spread == Spread::lanes) kernel = pair_kernel<T, Spread::lanes>(shape, w.count, width);
   if (two && kernel == nullptr) {
     forward_row(task, image, d, h, w, row, false, block, block_end);
     forward_row(task, image, d, h, w, row + h.step, false, block, block_end);

@@ -20,7 +20,7 @@ template <class T>
 using StripKernel = void (*)(const Strip<T>&);
 
 template <class T, Spread S, int Taps, int Stride, int Rows, int Channels, int Vectors>
-StripKernel<T> strip_kernel(Cover& c) {
+StripKernel<T> made(Cover& c) {
   c = {Taps, Rows, Channels};
   return Gradient<T, S, Taps, Stride, Rows, Channels, Vectors>::run;
 }
@@ -32,22 +32,22 @@ StripKernel<T> pick(Shape shape, int64_t rows, int64_t channels, Cover& c) {
   if constexpr (S == Spread::lanes) {
     switch (kSpecial<T> ? shape.taps * 10 + shape.stride : 0) {
       case 31:
-        if (rows >= 3) return strip_kernel<T, S, 3, 1, 3, 1, 1>(c);
-        return strip_kernel<T, S, 3, 1, 1, 1, 1>(c);
+        if (rows >= 3) return made<T, S, 3, 1, 3, 1, 1>(c);
+        return made<T, S, 3, 1, 1, 1, 1>(c);
       case 32:
-        if (rows >= 3) return strip_kernel<T, S, 3, 2, 3, 1, 1>(c);
-        return strip_kernel<T, S, 3, 2, 1, 1, 1>(c);
+        if (rows >= 3) return made<T, S, 3, 2, 3, 1, 1>(c);
+        return made<T, S, 3, 2, 1, 1, 1>(c);
       case 51:
-        if (rows >= 2) return strip_kernel<T, S, 5, 1, 2, 1, 1>(c);
-        return strip_kernel<T, S, 5, 1, 1, 1, 1>(c);
+        if (rows >= 2) return made<T, S, 5, 1, 2, 1, 1>(c);
+        return made<T, S, 5, 1, 1, 1, 1>(c);
       case 52:
-        if (rows >= 2) return strip_kernel<T, S, 5, 2, 2, 1, 1>(c);
-        return strip_kernel<T, S, 5, 2, 1, 1, 1>(c);
+        if (rows >= 2) return made<T, S, 5, 2, 2, 1, 1>(c);
+        return made<T, S, 5, 2, 1, 1, 1>(c);
       case 71:
-        return strip_kernel<T, S, 7, 1, 1, 1, 1>(c);
+        return made<T, S, 7, 1, 1, 1, 1>(c);
       default:
-        if (rows >= 4) return strip_kernel<T, S, 1, 1, 4, 1, 1>(c);
-        return strip_kernel<T, S, 1, 1, 1, 1, 1>(c);
+        if (rows >= 4) return made<T, S, 1, 1, 4, 1, 1>(c);
+        return made<T, S, 1, 1, 1, 1, 1>(c);
     }
   } else {
     // twelve sums, or 24: several for each load
@@ -55,37 +55,40 @@ StripKernel<T> pick(Shape shape, int64_t rows, int64_t channels, Cover& c) {
     constexpr bool special = kSpecial<T> && (Vectors < 3 || (Vectors == 3 && kFolds<T>));
     const int code = special ? shape.taps * 10 + shape.stride : 0;
     if constexpr (special) {
-      if (code == 31 && channels >= few) return strip_kernel<T, S, 3, 1, 1, few, Vectors>(c);
-      if (code == 31) return strip_kernel<T, S, 3, 1, 1, 1, Vectors>(c);
-      if (code == 32 && channels >= few) return strip_kernel<T, S, 3, 2, 1, few, Vectors>(c);
-      if (code == 32) return strip_kernel<T, S, 3, 2, 1, 1, Vectors>(c);
+      if (code == 31 && channels >= few) return made<T, S, 3, 1, 1, few, Vectors>(c);
+      if (code == 31) return made<T, S, 3, 1, 1, 1, Vectors>(c);
+      if (code == 32 && channels >= few) return made<T, S, 3, 2, 1, few, Vectors>(c);
+      if (code == 32) return made<T, S, 3, 2, 1, 1, Vectors>(c);
     }
     constexpr int most = 24 / Vectors > 8 ? 8 : 24 / Vectors;
-    if (kManyRegisters && channels >= most) return strip_kernel<T, S, 1, 1, 1, most, Vectors>(c);
-    if (channels >= single) return strip_kernel<T, S, 1, 1, 1, single, Vectors>(c);
-    return strip_kernel<T, S, 1, 1, 1, 1, Vectors>(c);
+    if (kManyRegisters && channels >= most) return made<T, S, 1, 1, 1, most, Vectors>(c);
+    if (channels >= single) return made<T, S, 1, 1, 1, single, Vectors>(c);
+    return made<T, S, 1, 1, 1, 1, Vectors>(c);
   }
 }
 
+// As `tile_kernel`: an object for each spread.
 template <class T, Spread S>
-StripKernel<T> pick_vectors(const Blocks& b, Shape shape, int64_t rows, int64_t channels, Cover& c) {
-  if constexpr (kManyRegisters) {
-    if (b.vectors == 5) return pick<T, S, 5>(shape, rows, channels, c);
+StripKernel<T> strip_kernel(const Blocks& b, Shape shape, int64_t rows, int64_t channels, Cover& c) {
+  if constexpr (wide(S)) {
+    if constexpr (kManyRegisters) {
+      if (b.vectors == 5) return pick<T, S, 5>(shape, rows, channels, c);
+    }
+    if (b.vectors == 3) return pick<T, S, 3>(shape, rows, channels, c);
+    if (b.vectors == 2) return pick<T, S, 2>(shape, rows, channels, c);
   }
-  if (b.vectors == 3) return pick<T, S, 3>(shape, rows, channels, c);
-  if (b.vectors == 2) return pick<T, S, 2>(shape, rows, channels, c);
   return pick<T, S, 1>(shape, rows, channels, c);
 }
 
 template <class T>
-StripKernel<T> pick(const Blocks& b, Shape shape, int64_t rows, int64_t channels, Cover& c) {
-  if (b.spread == Spread::lanes) return pick<T, Spread::lanes, 1>(shape, rows, channels, c);
-  if (b.spread == Spread::near) return pick<T, Spread::near, 1>(shape, rows, channels, c);
+StripKernel<T> strip_kernel_of(const Blocks& b, Shape shape, int64_t rows, int64_t channels, Cover& c) {
+  if (b.spread == Spread::lanes) return strip_kernel<T, Spread::lanes>(b, shape, rows, channels, c);
+  if (b.spread == Spread::near) return strip_kernel<T, Spread::near>(b, shape, rows, channels, c);
   if constexpr (kFolds<T>) {
-    if (b.spread == Spread::pairs) return pick_vectors<T, Spread::pairs>(b, shape, rows, channels, c);
-    if (b.spread == Spread::quads) return pick_vectors<T, Spread::quads>(b, shape, rows, channels, c);
+    if (b.spread == Spread::pairs) return strip_kernel<T, Spread::pairs>(b, shape, rows, channels, c);
+    if (b.spread == Spread::quads) return strip_kernel<T, Spread::quads>(b, shape, rows, channels, c);
   }
-  return pick_vectors<T, Spread::broadcast>(b, shape, rows, channels, c);
+  return strip_kernel<T, Spread::broadcast>(b, shape, rows, channels, c);
 }
 
 template <class T>
@@ -114,7 +117,7 @@ void weight_block(const WeightTask<T>& task, Strip<T> a, const Block& part, int6
       for (int64_t i = 0; i < channels; i += c.channels) {
         a.channel = i;
         for (int64_t w = 0; w < kw; w += c.taps) {
-          StripKernel<T> kernel = pick<T>(b, whole, kh - h, channels - i, c);
+          StripKernel<T> kernel = strip_kernel_of<T>(b, whole, kh - h, channels - i, c);
           a.column = w * axis[2].dilation - axis[2].low;
           a.first = 0;
           a.last = axis[2].out;

@@ -65,7 +65,7 @@ struct Single {
   using Kernel = Fixed<T, S, Outputs, Vectors, Taps, Stride>;
   static TileKernel<T> of(int64_t count, int& width) {
     constexpr int most = widest(Vectors, Taps);
-    width = tile_width(count, most);
+    width = tile_width(count, (int)smaller(most, width));
     return kernel_of_width<Kernel, most, T>(width);
   }
 };
@@ -75,7 +75,7 @@ struct Double {
   template <int Outputs>
   using Kernel = Pair<T, Outputs, Taps, Stride>;
   static TileKernel<T> of(int64_t count, int& width) {
-    width = tile_width(count, 8);
+    width = tile_width(count, (int)smaller(8, width));
     return kernel_of_width<Kernel, 8, T>(width);
   }
 };
@@ -127,7 +127,7 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   return Single<T, S, Vectors, 0, 0>::of(count, width);
 }
 
-// The kernel of a row of `count` outputs and the width of its tiles. Each spread has an object of its
+// The kernel of a row of `count` outputs; `width`, at most that, becomes the width of its tiles. Each spread has an object of its
 // own (instruction_set.cc), and so has `pair_kernel`.
 template <class T, Spread S>
 TileKernel<T> tile_kernel(const Blocks& b, Shape& s, int64_t count, int& width) {
@@ -168,6 +168,14 @@ TileKernel<T> pair_kernel(Shape s, int64_t count, int& width) {
     if (s.taps == 5 && s.stride == 1) return Double<T, 5, 1>::of(count, width);
   }
   return nullptr;
+}
+
+// Outputs of a tile whose pixels, so many bytes apart, stay in the first cache: wide groups read them
+// again for each channel.
+inline int uncrowded(int64_t distance, const Phase& w) {
+  constexpr int64_t kFewest = 4;  // sums that wait for each other no longer than products take
+  const int64_t most = (places(distance) - w.taps) / w.stride + 1;
+  return (int)smaller(most < kFewest ? kFewest : most, kWidths[0]);
 }
 
 // An image to read: the whole input's, or a copy of some of its channels and rows.
@@ -216,7 +224,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.y_block = wide(b.spread) ? lanes : b.groups_per_block * p.o;
   a.w_block = per_block;
   Shape shape = shape_of(w);
-  int width;
+  int width = wide(b.spread) ? uncrowded(channels * (int64_t)sizeof(T), w) : kWidths[0];  // at most
   TileKernel<T> kernel = nullptr;
   if (two && b.spread == Spread::lanes) kernel = pair_kernel<T, Spread::lanes>(shape, w.count, width);
   if (two && kernel == nullptr) {

@@ -1,6 +1,7 @@
 // The two XLA FFI handlers. Nothing is taken on trust: see `check` in plan.h.
 #include <exception>
 
+#include "pages.h"
 #include "run.h"
 #include "sets.h"
 #include "xla/ffi/api/ffi.h"
@@ -40,6 +41,8 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
         return invalid("jaxgroups: a weight gradient has no dilated input");
       }
     }
+    const ffi::AnyBuffer& result = Forward ? y : w;
+    ask_for_huge_pages(result.untyped_data(), result.size_bytes());
     Pool pool;
     pool.threads = threads.num_threads();
     pool.schedule = [&](std::function<void()> f) { threads.Schedule(std::move(f)); };

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <numeric>
 
 #include "packing.h"
 #include "parallel.h"
@@ -63,9 +62,9 @@ inline int64_t rows_copied(const Problem& p, int64_t channels) {
 }
 
 inline Copies copies_of(const Plan& plan, int64_t size) {
-  constexpr int64_t kLine = 64, kSets = 64, kWays = 8;  // of most processors
+  constexpr int64_t kLine = 64;  // bytes of a line of the cache
   constexpr int64_t kPiece = 512;  // bytes in one piece that are copied fast
-  constexpr int64_t kLarge = 1 << 23;  // bytes that are not in a near cache
+  constexpr int64_t kCached = 1 << 23;  // bytes of an input that some cache holds
   const Problem& p = plan.problem;
   const bool broadcast = wide(plan.blocks.spread);
   const int64_t distance = p.groups * p.c * size;
@@ -75,13 +74,15 @@ inline Copies copies_of(const Plan& plan, int64_t size) {
     pixels *= (double)a.size;
     lines *= (double)divide_up((i == 2 ? 8 * a.stride : 0) + a.kernel, a.lhs_dilation);
   }
-  const int64_t places = kSets / std::gcd(kSets, distance / kLine) * kWays;
+  // a vector that is a whole line is read by one block alone, once for each row of outputs or two
+  const bool once = plan.blocks.spread == Spread::lanes && plan.blocks.lanes * size >= kLine;
+  const int64_t room = (once ? 4 : 1) * places(distance);
   const int64_t channels = p.c * (broadcast ? 1 : plan.blocks.groups_per_block);
   const int64_t unit = broadcast ? plan.blocks.blocks_per_group : 1;
   const int64_t worst = p.axis[1].phases > 1 ? 2048 : 4096;
-  const bool near = pixels * (double)distance < (double)kLarge;
+  const bool cached = pixels * (double)distance < (double)kCached;
   const bool crowded = broadcast ? distance % worst == 0
-                                 : near && distance % kLine == 0 && lines > (double)places;
+                                 : cached && distance % kLine == 0 && lines > (double)room;
   const int64_t most = at_least(1, kPacked / (plan.packed(unit) * size));
   int64_t units = crowded ? at_most(most, divide_up(kPiece, channels * size)) : 0, rows = 0;
   for (; units > 0 && units * channels * size >= kLine; units /= 2) {

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from jaxgroups import _memory
+
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy", "jaxgroups", "pytorchcv")
 
 
@@ -111,7 +113,7 @@ def wait_for_quiet(patience: float, share: float = 0.05, look: float = 0.5) -> N
 
 
 def describe() -> dict:
-    """Processor, cores, versions, date; and how busy the machine was before."""
+    """Processor, cores, pages of large blocks, versions, date; how busy the machine was before."""
     found = {package: _version(package) for package in PACKAGES}
     return {
         "processor": processor(),
@@ -119,6 +121,7 @@ def describe() -> dict:
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "cores": cores(),
+        "pages": _memory.examine().pages,
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "versions": {package: number for package, number in found.items() if number},
@@ -168,7 +171,8 @@ def lines(machine: dict) -> list[str]:
     numbers = machine["versions"].items()
     text = [
         f"{machine['processor']} ({machine['instruction_sets']}), {machine['cores']} cores, "
-        f"{machine['threads']} threads, {machine['system']}, load before {machine['load_before']}",
+        f"{machine['threads']} threads, {machine['system']}, {machine['pages']} pages, "
+        f"load before {machine['load_before']}",
         "  ".join(f"{name} {number}" for name, number in numbers)
         + f"  Python {machine['python']}  commit {machine['commit']}  {machine['date']}",
     ]

@@ -56,7 +56,15 @@ def test_a_run_gives_table_json_and_picture(bench, tmp_path, capsys):
     result = json.loads(out.read_text())
     assert result.keys() == {"machine", "settings", "summary", "rows"}
     machine = result["machine"]
-    assert {"processor", "cores", "threads", "versions", "date", "limits"} <= machine.keys()
+    assert {
+        "processor",
+        "cores",
+        "threads",
+        "pages",
+        "versions",
+        "date",
+        "limits",
+    } <= machine.keys()
     assert {"jax", "torch", "flax", "numpy"} <= machine["versions"].keys()
     assert len(result["rows"]) == 6
     for one in result["rows"]:

@@ -4,7 +4,8 @@ XLA asks malloc for the scratch memory of a program at every call, and gives it 
 some ten MB glibc takes from the system and returns each time, so that every page is faulted in and
 zeroed anew, 4 KiB at a time: a third to a half of a training step's time. With huge pages, 2 MiB
 each, that is nearly free. Linux has them always, never, or where a program asks, which glibc does
-from version 2.35 on if ``GLIBC_TUNABLES`` says so when the process starts.
+from version 2.35 on if ``GLIBC_TUNABLES`` says so when the process starts. The kernels ask for them
+too, for their own results (``pages.h``), which are a part of what a program writes.
 """
 
 import os

@@ -232,14 +232,37 @@ def test_moves_under_vmap(axes):
     assert_same(*results)
 
 
+@NATIVE
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_second_derivatives_move_moved_weights(data_format, rng):
+    """The gradient of a gradient: moves of what was moved, in all their transposes."""
+    first = data_format == "channels_first"
+    x = whole(rng, (2, 12, 6, 5) if first else (2, 6, 5, 12))
+    w = whole(rng, (12, 5, 3, 2) if first else (3, 2, 5, 12))
+    weights = np.stack([w, 2 * w - 1, w[::-1]])
+
+    def penalty(x, w, implementation):
+        how = {"stride": 2, "groups": 3, "padding": 1, "data_format": data_format}
+        y = lambda x: jg.conv_transpose2d(x, w, implementation=implementation, **how)  # noqa: E731
+        return jnp.sum(jax.grad(lambda x: jnp.sum(y(x) ** 2))(x) ** 2)
+
+    def derivatives(implementation):
+        both = jax.grad(partial(penalty, implementation=implementation), (0, 1))
+        return *jax.jit(both)(x, w), jax.jit(jax.vmap(both, (None, 0)))(x, weights)[1]
+
+    for ours, theirs in zip(derivatives("native"), derivatives("xla"), strict=True):
+        assert_same(ours, theirs)
+
+
+@NATIVE
 def test_moves_that_have_no_steps_are_done_by_xla(rng):
     """A kernel of two axes that do not follow each other has no single step."""
     problem = problem_of(ConvSpec.parse("conv1d in=6 out=9 kernel=3 groups=3 batch=2 size=9"))
     function = partial(primitive.compute, problem, kernel=split)
     x, w = whole(rng, (2, 6, 9)), whole(rng, (3, 6, 3))
-    native, xla = (jax.jit(partial(function, implementation=i)) for i in ("native", "xla"))
-    assert_same(native(x, w), xla(x, w))
-    assert "jaxgroups.native" in native.lower(x, w).as_text(debug_info=True)
+    ours, theirs = (jax.jit(partial(function, implementation=i)) for i in ("native", "xla"))
+    assert_same(ours(x, w), theirs(x, w))
+    assert "jaxgroups.native" in ours.lower(x, w).as_text(debug_info=True)
 
 
 def split(w):

@@ -48,11 +48,9 @@ def apply(
         pads.insert(spec.rank if spec.channel_axis == -1 else 0, (0, 0))
         x = jnp.pad(x, [(0, 0), *pads], mode=_PAD_MODES[spec.padding_mode])
     kernel = TransposedKernel(spec) if spec.transposed else None
-    y = primitive.compute(problem, x, weight, implementation, kernel)
     if bias is not None:
-        shape = [1] * y.ndim
-        shape[spec.channel_axis] = spec.out_channels
-        y = y + bias.astype(y.dtype).reshape(shape)
+        bias = bias.astype(problem.preferred_element_type or problem.dtype)
+    y = primitive.compute(problem, x, weight, implementation, kernel, bias)
     if asked is None:
         y = y.astype(spec.dtype)
     return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])

@@ -9,6 +9,9 @@ Two parameters are added. ``implementation``: the name of a lowering, or None fo
 ``moves``: rearrangements of the right operand that come first. In what is traced they stand before
 the convolution, as in all gradients of lax's; there they become a part of ours, so that a lowering
 may read the weights where they are.
+
+`biased_p` is `conv_p` with a bias, one number for each channel of the result: a kernel's sums begin
+with it. It is itself nowhere but where a result is computed: its rules know `conv_p` and a sum.
 """
 
 from collections.abc import Callable
@@ -34,6 +37,10 @@ conv_p.def_effectful_abstract_eval(
         lhs, moved_aval(rhs, moves), **params
     )
 )
+biased_p = core.Primitive("jaxgroups_conv_bias")
+biased_p.def_effectful_abstract_eval(
+    lambda lhs, rhs, bias, **params: conv_p.abstract_eval(lhs, rhs, **params)
+)
 
 
 class _Lax(NamedTuple):
@@ -53,8 +60,8 @@ class _Lax(NamedTuple):
 
 # an eager call runs the jitted function again; inside another jit it leaves no trace of itself
 @partial(jax.jit, static_argnums=(0, 1), inline=True)
-def _rebind(called: _Lax, implementation: str | None, *operands: Any) -> Any:
-    """``called(*operands)`` with every convolution of lax's bound as ours."""
+def _rebind(called: _Lax, implementation: str | None, *operands: Any, bias: Any = None) -> Any:
+    """``called(*operands)`` with every convolution of lax's bound as ours, plus the bias if any."""
     closed = jax.make_jaxpr(called)(*operands)
     known: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     known.update(zip(closed.jaxpr.invars, operands, strict=True))
@@ -81,7 +88,8 @@ def _rebind(called: _Lax, implementation: str | None, *operands: Any) -> Any:
         if eqn.primitive is LAX_P:
             lhs, (rhs, moves) = read(eqn.invars[0]), before(eqn.invars[1])
             params = {"implementation": implementation, "moves": moves, **eqn.params}
-            outs = conv_p.bind(lhs, rhs, **params)
+            ours, added = (conv_p, ()) if bias is None else (biased_p, (bias,))
+            outs = ours.bind(lhs, rhs, *added, **params)
         else:
             params = eqn.primitive.get_bind_params(eqn.params)
             outs = eqn.primitive.bind(*map(read, eqn.invars), **params)
@@ -107,15 +115,27 @@ def compute(
     rhs: Any,
     implementation: str | None,
     kernel: Callable[[Any], Any] | None = None,
+    bias: Any = None,
 ) -> jax.Array:
     """A problem as `conv_p`. A forced `implementation` that refuses raises here, at the call.
 
-    The right operand is ``kernel(rhs)`` where `kernel`, which must be hashable, is given.
+    The right operand is ``kernel(rhs)`` where `kernel`, which must be hashable, is given; `bias`
+    (channels,) has the dtype of the result.
     """
     if implementation is not None:
         dispatch.choose(problem, implementation)
     params = _by_value({**problem.parameters, "kernel": kernel})
-    return _rebind(_Lax(_convolve, params), implementation, lhs, rhs)
+    called = _Lax(_convolve, params)
+    if bias is None or _fits(bias):
+        return _rebind(called, implementation, lhs, rhs, bias=bias)
+    y = _rebind(called, implementation, lhs, rhs)
+    return y + _spread(bias, y.shape, problem.dimension_numbers[2][1])
+
+
+def _fits(bias: Any) -> bool:
+    """Whether `biased_p` takes it: its type follows from the operands, not from the bias."""
+    aval = jax.typeof(bias)
+    return not getattr(aval, "vma", None) and not private.sharded_by_type((aval,))
 
 
 def _convolve(lhs: Any, rhs: Any, kernel: Callable[[Any], Any] | None, **params: Any) -> Any:
@@ -151,45 +171,88 @@ def _batched(operands: Any, axes: Any, *, implementation: str | None, **params: 
     return _rebind(called, implementation, *operands), 0
 
 
-def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
-    """Lowering rule for `conv_p` and, by `accelerate`, for lax's primitive.
+def _spread(bias: Any, shape: tuple[int, ...], axis: int) -> Any:
+    """The bias along the axis of channels of a result."""
+    return lax.broadcast_in_dim(bias, shape, (axis,))
+
+
+def _channels(params: dict[str, Any]) -> int:
+    """Which axis of a result they are."""
+    return params["dimension_numbers"].out_spec[1]
+
+
+def _biased_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
+    (lhs, rhs, _), (d_lhs, d_rhs, d_bias) = primals, tangents
+    y = biased_p.bind(*primals, **params)
+    terms = []
+    if not isinstance(d_lhs, ad.Zero):
+        terms.append(conv_p.bind(d_lhs, rhs, **params))
+    if not isinstance(d_rhs, ad.Zero):
+        terms.append(conv_p.bind(lhs, d_rhs, **params))
+    if not isinstance(d_bias, ad.Zero):
+        terms.append(_spread(d_bias, y.shape, _channels(params)))
+    return y, sum(terms[1:], terms[0])
+
+
+def _biased_batched(operands: Any, axes: Any, **params: Any):
+    (lhs, rhs, bias), (*both, axis) = operands, axes
+    if any(of is not None for of in both):
+        y, _ = _batched((lhs, rhs), both, **params)
+    else:
+        y = lax.broadcast(conv_p.bind(lhs, rhs, **params), (bias.shape[axis],))
+    if axis is None:
+        return y + _spread(bias, y.shape, _channels(params) + 1), 0
+    spread = partial(_spread, shape=y.shape[1:], axis=_channels(params))
+    return y + jax.vmap(spread, axis)(bias), 0
+
+
+def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, *bias: Any, **params: Any) -> Any:
+    """Lowering rule for `conv_p`, `biased_p` and, by `accelerate`, for lax's primitive.
 
     The best lowering on CPU, XLA's own elsewhere (`platform` None) unless another is asked for.
     The operations of a lowering stand under a scope of its name in the HLO.
     """
     implementation, moves = params.pop("implementation", None), params.pop("moves", ())
-    (lhs_aval, rhs_aval), (out_aval,) = ctx.avals_in, ctx.avals_out
+    (lhs_aval, rhs_aval, *_), (out_aval,) = ctx.avals_in, ctx.avals_out
     problem = ConvProblem.of(lhs_aval, moved_aval(rhs_aval, moves), params)
     explicit = private.sharded_by_type((lhs_aval, rhs_aval, out_aval))
 
     if problem is None or explicit or (platform is None and implementation is None):
 
-        def call(lhs: Any, rhs: Any) -> Any:
-            return plain_conv_p.bind(lhs, moved(rhs, moves), **params)
+        def call(lhs: Any, rhs: Any, *bias: Any) -> Any:
+            y = plain_conv_p.bind(lhs, moved(rhs, moves), **params)
+            return y + _spread(bias[0], y.shape, _channels(params)) if bias else y
 
-        return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs)
+        return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs, *bias)
 
     portable = private.partitioned(ctx) or private.exported(ctx)
     platform = platform or private.platform(ctx)
     lowering = dispatch.prefer(problem, implementation, platform, portable)
 
-    def scoped(lhs: Any, rhs: Any) -> Any:
+    def scoped(lhs: Any, rhs: Any, *bias: Any) -> Any:
         strides = strides_of(rhs.shape, moves)
         weights = strides and lowering.weights and lowering.weights(problem, strides)
         with jax.named_scope(f"jaxgroups.{lowering.name}"):
             if weights:  # read where they are
-                return lowering.apply(problem, lhs, rhs, weights)
-            return lowering.apply(problem, lhs, moved(rhs, moves))
+                return lowering.apply(problem, lhs, rhs, weights, *bias)
+            y = lowering.apply(problem, lhs, moved(rhs, moves))
+            return y + _spread(bias[0], y.shape, _channels(params)) if bias else y
 
-    return mlir.lower_fun(scoped, multiple_results=False)(ctx, lhs, rhs)
+    return mlir.lower_fun(scoped, multiple_results=False)(ctx, lhs, rhs, *bias)
 
 
-conv_p.def_impl(
-    lambda lhs, rhs, *, implementation, **params: _rebind(
-        _Lax(_moved, _by_value(params)), implementation, lhs, rhs
-    )
-)
+def _evaluated(lhs: Any, rhs: Any, bias: Any = None, *, implementation: str | None, **params: Any):
+    """What is bound outside of any trace: compiled, even where ``jax.disable_jit`` is on."""
+    with jax.disable_jit(False):
+        return _rebind(_Lax(_moved, _by_value(params)), implementation, lhs, rhs, bias=bias)
+
+
+biased_p.def_impl(_evaluated)
+ad.primitive_jvps[biased_p] = _biased_jvp
+batching.primitive_batchers[biased_p] = _biased_batched
+conv_p.def_impl(_evaluated)
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
 batching.primitive_batchers[conv_p] = _batched
-mlir.register_lowering(conv_p, partial(lower, None))
-mlir.register_lowering(conv_p, partial(lower, "cpu"), platform="cpu")
+for ours in (conv_p, biased_p):
+    mlir.register_lowering(ours, partial(lower, None))
+    mlir.register_lowering(ours, partial(lower, "cpu"), platform="cpu")

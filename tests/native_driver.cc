@@ -38,8 +38,9 @@ struct Helpers {
 template <class T>
 struct Arrays {
   Arrays(const Sizes& s, bool whole)
-      : x(product(s.x), whole), w(s.numbers, whole), y(product(s.y), whole) {}
-  Array<T> x, w, y;
+      : x(product(s.x), whole), w(s.numbers, whole), y(product(s.y), whole), bias(s.y.back(), whole) {}
+  Array<T> x, w, y, bias;
+  const bool biased = pick(0, 1);
 };
 
 // The forward convolution or the weight gradient of a call, by `count` sets from `first` on.
@@ -53,7 +54,8 @@ Array<T> result(bool forward, const Sizes& s, const Arrays<T>& in, const Kernels
   check(call, plan);
   Array<T> got(forward ? in.y.size : product(s.w));
   if (forward) {
-    run_forward<T>(first, count, helpers.pool, plan, in.x.data, in.w.data, got.data);
+    run_forward<T>(first, count, helpers.pool, plan, in.x.data, in.w.data, in.biased ? in.bias.data : nullptr,
+                   got.data);
   } else {
     run_weight<T>(first, count, helpers.pool, plan, in.x.data, in.y.data, got.data);
   }
@@ -80,6 +82,9 @@ bool compare(const Sizes& s) {
   const Arrays<T> in(s, true), fractions(s, false);
   const std::vector<int64_t> at = places(s);
   std::vector<T> forward((size_t)in.y.size), weight(at.size());
+  for (size_t j = 0; in.biased && j < forward.size(); ++j) {
+    forward[j] = in.bias.data[j % (size_t)in.bias.size];
+  }
   each_product(plan.problem, [&](int64_t i, int64_t k, int64_t j) {
     forward[(size_t)j] += in.x.data[i] * in.w.data[at[(size_t)k]];
     weight[(size_t)k] += in.x.data[i] * in.y.data[j];

@@ -31,7 +31,7 @@ def array(values):
     return np.array(values, np.int64)
 
 
-def call(target, x=X, w=W, y=Y, dtypes=("float32",) * 3, without=None, **attributes):
+def call(target, x=X, w=W, y=Y, dtypes=("float32",) * 3, without=None, bias=(), **attributes):
     """The handler's result for operands of these shapes, dtypes in the order x, w, y."""
     ordered = {"weight_shape": w} | IN_ORDER if target == native.FORWARD else {}
     attributes = {
@@ -44,6 +44,7 @@ def call(target, x=X, w=W, y=Y, dtypes=("float32",) * 3, without=None, **attribu
     first, second, third = "xwy" if target == native.FORWARD else "xyw"
     rng = np.random.default_rng(0)
     operands = [jnp.asarray(distinct(rng, shapes[n], dtypes[n])) for n in (first, second)]
+    operands += [jnp.asarray(b) for b in bias]
     ours = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shapes[third], dtypes[third]))
     return jax.block_until_ready(jax.jit(lambda *a: ours(*a, **attributes))(*operands))
 
@@ -147,6 +148,25 @@ def test_a_weight_gradient_has_no_dilated_input():
 
 
 STEPS = "jaxgroups: the weights should have one step for each of their axes, but got "
+SIX = "the bias should have one number for each output channel"
+BIASES = {
+    "few": ([np.ones(5, "float32")], SIX),
+    "many": ([np.ones((2, 6), "float32")], SIX),
+    "none": ([np.ones(0, "float32")], SIX),
+    "doubles": ([np.ones(6)], "dtypes differ"),
+}
+
+
+@pytest.mark.parametrize("name", BIASES)
+def test_a_bias_that_does_not_fit_is_refused(name):
+    bias, text = BIASES[name]
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"jaxgroups: {text}"):
+        call(native.FORWARD, bias=bias)
+    right = np.arange(6, dtype="float32")
+    got, bare = (np.asarray(call(native.FORWARD, bias=b)) for b in ([right], []))
+    np.testing.assert_array_equal(got, bare + right)
+
+
 INSIDE = "jaxgroups: the weights should be inside their array, but got 72"
 MISPLACED = {  # the 72 weights of W
     "no steps": ({"weight_steps": ()}, "jaxgroups: the weights have no steps"),
@@ -235,7 +255,7 @@ def test_attributes_of_another_kind_are_refused(name, target):
     assert str(caught.value).startswith("INVALID_ARGUMENT: ")
 
 
-@pytest.mark.parametrize("counts", [(1, 1), (3, 1), (2, 2)])
+@pytest.mark.parametrize("counts", [(1, 1), (4, 1), (2, 2)])
 def test_another_number_of_arrays_is_refused(counts):
     operands, results = counts
     shapes = [jax.ShapeDtypeStruct(Y, "float32")] * results
@@ -243,6 +263,9 @@ def test_another_number_of_arrays_is_refused(counts):
     attributes = {n: array(v) for n, v in ATTRIBUTES.items() if n != "groups"} | {"groups": 2}
     attributes |= {"weight_shape": array(W), "weight_steps": array((24, 12, 6, 3, 1))}
     attributes["weight_offset"] = 0
-    arrays = [jnp.ones(shape, "float32") for shape in (X, W, X)[:operands]]
-    with pytest.raises(jax.errors.JaxRuntimeError, match="Wrong number of"):
+    arrays = [jnp.ones(shape, "float32") for shape in (X, W, (6,), X)[:operands]]
+    more = "there should be no more than two arrays and a bias"
+    with pytest.raises(
+        jax.errors.JaxRuntimeError, match=more if operands > 3 else "Wrong number of"
+    ):
         jax.block_until_ready(jax.jit(lambda *a: ours(*a, **attributes))(*arrays))

@@ -21,7 +21,8 @@ class Lowering:
     which run wherever an exported program runs.
 
     Where ``weights(problem, strides)`` is there and tells where the weights stand in an array of
-    which the right operand is a rearrangement, ``apply(problem, lhs, array, weights)`` reads that.
+    which the right operand is a rearrangement, ``apply(problem, lhs, array, weights)`` reads that,
+    and may get a bias as well, one number for each channel of the result.
     """
 
     name: str
@@ -50,7 +51,8 @@ def on_views(
 
     `apply` gets (x, w) of a `Forward` view and (x, y) of a `WeightGradient` view, and returns the
     third array, of dtype ``view.result``. `platforms`: where it runs, None for everywhere.
-    `any_order`: of a `Forward` view it gets (x, array, weights), and finds w in the array.
+    `any_order`: of a `Forward` view it gets (x, array, weights), finds w in the array, and adds a
+    bias where it gets one.
     """
 
     def weights(problem: ConvProblem, strides: Strides) -> Weights | None:
@@ -72,13 +74,17 @@ def on_views(
         return why_not(view)
 
     def compute(
-        problem: ConvProblem, lhs: jax.Array, rhs: jax.Array, found: Weights | None = None
+        problem: ConvProblem,
+        lhs: jax.Array,
+        rhs: jax.Array,
+        found: Weights | None = None,
+        *bias: jax.Array,
     ) -> jax.Array:
         view = cast(View, view_of(problem))  # why_not has seen to it
         if any_order and found is None:
             found = weights(problem, Strides.of(rhs.shape))
         where = () if found is None else (found,)
-        result = apply(view, *arrange(problem, view, lhs, rhs, *where), *where)
+        result = apply(view, *arrange(problem, view, lhs, rhs, *where), *where, *bias)
         return restore(problem, view, result.astype(view.result))
 
     return Lowering(name, summary, refuse, compute, portable, weights if any_order else None)

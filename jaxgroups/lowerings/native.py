@@ -54,8 +54,13 @@ def _high(view: View) -> list[int]:
 
 
 def apply(
-    view: View, first: jax.Array, second: jax.Array, weights: Weights | None = None
+    view: View,
+    first: jax.Array,
+    second: jax.Array,
+    weights: Weights | None = None,
+    bias: jax.Array | None = None,
 ) -> jax.Array:
+    operands = (first, second) if bias is None else (first, second, bias)
     dtype = accumulator(view)
     kernel = (*view.kernel, view.c, view.groups * view.o)
     attributes = {
@@ -74,7 +79,7 @@ def apply(
         attributes["weight_steps"] = _array(weights.steps)
         attributes["weight_offset"] = np.int64(weights.offset)
     call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
-    return call(first.astype(dtype), second.astype(dtype), **attributes)
+    return call(*(operand.astype(dtype) for operand in operands), **attributes)
 
 
 def _array(numbers: Iterable[int]) -> np.ndarray:

@@ -22,6 +22,7 @@ struct Tile {
   int64_t x_pixel, x_tap;   // from an output to the next, from a tap to the next
   const T* w;           // packed: [depth][row][c][tap][vector][lane]
   int64_t w_depth, w_row;
+  const T* bias;        // what sums begin with, packed: [vector][lane]
   int64_t depths, rows, taps, c;
   int64_t first, size;  // input column of output 0 and tap 0; columns of the image
   int64_t stride, dilation;
@@ -43,6 +44,7 @@ template <class T>
 struct Part {
   int64_t origin;
   const T* w;
+  const T* bias;
   T* y;
   Some<T> some;  // input channels that are read as one vector
   int ny;        // outputs that there are
@@ -56,6 +58,7 @@ JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
   constexpr bool kFree = JG_VECTOR_BYTES == 64 || S != Spread::lanes;
   int64_t origin = a.origin, nx = a.nx, ny = a.ny;
   const T* w = a.w;
+  const T* bias = a.bias;
   T* y = a.y;
   for (int64_t b = 0; b < a.blocks; ++b) {
     if (!wide(S) && a.ahead) {
@@ -66,7 +69,7 @@ JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
       for (int q = 0; q < Outputs; ++q) prefetch<true>(y, (Outputs + q) * a.y_pixel);
     }
     const int lanes = (int)smaller(nx, a.x_block);
-    const Part<T> part{origin, w, y, Some<T>(lanes), (int)smaller(ny, a.y_block)};
+    const Part<T> part{origin, w, bias, y, Some<T>(lanes), (int)smaller(ny, a.y_block)};
     if (may && (kFree || lanes == L)) {
       f(part, Index<1>{});
     } else {
@@ -77,6 +80,7 @@ JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
     y += a.y_block;
     ny -= a.y_block;
     w += a.w_block;
+    bias += L;
   }
 }
 
@@ -90,8 +94,11 @@ struct Sums {
   int64_t after, left;  // input channels until the registers are full, from the start and now
   bool more = false;
 
-  explicit JG_INLINE Sums(int64_t taps) : after(taps > 0 && taps < Terms ? Terms / taps : 1), left(after) {
-    clear();
+  JG_INLINE Sums(int64_t taps, const T* bias) : after(taps > 0 && taps < Terms ? Terms / taps : 1), left(after) {
+    unroll<Vectors>([&](auto v) JG_LAMBDA {
+      const V<T> first = load(bias + v * Vec<T>::lanes);
+      unroll<Outputs>([&](auto t) JG_LAMBDA { now[t][v] = first; });
+    });
   }
   JG_INLINE void clear() {
     unroll<Outputs>([&](auto t) JG_LAMBDA {
@@ -181,7 +188,7 @@ struct Fixed {
   static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
     constexpr bool Full = Fast && JG_VECTOR_BYTES < 64 && S == Spread::lanes;
     const int64_t channels = S == Spread::lanes ? 1 : a.c;
-    Sums<T, Outputs, Vectors> sum(Taps);
+    Sums<T, Outputs, Vectors> sum(Taps, part.bias);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
         const int64_t row = part.origin + d * a.x_depth + r * a.x_row;
@@ -238,7 +245,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
   template <bool Whole>
   static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part, const Taps taps) {
     constexpr int L = Vec<T>::lanes;
-    Sums<T, Outputs, Vectors> sum(taps.to - taps.from);
+    Sums<T, Outputs, Vectors> sum(taps.to - taps.from, part.bias);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
         const int64_t row = part.origin + d * a.x_depth + r * a.x_row;

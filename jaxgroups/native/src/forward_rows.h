@@ -286,6 +286,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
       a.nx = image.first + channels - part.x;
       a.ny = part.ny;
       a.w = weights + (i - task.block) * per_block;
+      a.bias = task.bias + (i - task.block) * lanes * fold(b.spread);
       a.y = y + (w.first + t * w.step) * outputs + part.y;
       a.blocks = 1;
       if (!wide(b.spread)) {

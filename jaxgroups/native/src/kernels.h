@@ -15,7 +15,8 @@ struct ForwardTask {
   const Problem* problem;
   const Blocks* blocks;
   const T* x;
-  const T* w;  // of these blocks, packed: see packing.h
+  const T* w;     // of these blocks, packed: see packing.h
+  const T* bias;  // of these blocks, packed too; zeros where there is none
   T* y;
   T* copied;         // room for kCopied numbers, the blocks' channels; null: nothing is copied
   int64_t band;      // rows of one image that all blocks pass over in turn, or are copied for

@@ -94,6 +94,18 @@ void pack(const Plan& plan, int64_t first, int64_t end, const T* plain, T* packe
   }
 }
 
+// What the sums of the outputs of blocks [first, end) begin with; null stands for zeros. Where an
+// output has several lanes, it is the first's.
+template <class T>
+void pack_bias(const Plan& plan, int64_t first, int64_t end, const T* bias, T* packed) {
+  const int64_t lanes = plan.lanes(), beside = fold(plan.blocks.spread);
+  for (int64_t i = 0; i < (end - first) * lanes * beside; ++i) packed[i] = 0;
+  for (int64_t block = first; bias != nullptr && block < end; ++block, packed += lanes * beside) {
+    const Block part = block_of(plan.problem, plan.blocks, block);
+    for (int64_t l = 0; l < part.ny; ++l) packed[l * beside] = bias[part.y + l];
+  }
+}
+
 // Blocks [first, end) out of packed order: the sum of `parts`, always in the same order, each
 // `step` numbers after the one before.
 template <class T>

@@ -54,7 +54,7 @@ struct Pair {
   static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
     const Some<T> some = part.some;
     Row first, second;
-    unroll<Outputs>([&](auto t) JG_LAMBDA { first[t][0] = second[t][0] = V<T>{}; });
+    unroll<Outputs>([&](auto t) JG_LAMBDA { first[t][0] = second[t][0] = load(part.bias); });
     const int64_t from = smaller(a.from[0], a.from[1] + a.shift);
     const int64_t to = a.to[1] + a.shift > a.to[0] ? a.to[1] + a.shift : a.to[0];
     for (int64_t d = 0; d < a.depths; ++d) {

@@ -110,10 +110,11 @@ inline int64_t rows_cached(const Problem& p, int64_t size) {
 }
 
 // A task packs the weights of many blocks, and takes a band of rows after the other: few blocks
-// at a time pass over it, whose weights stay in the first cache.
+// at a time pass over it, whose weights stay in the first cache. `bias`, one number for each output
+// channel, may be null.
 template <class T>
 void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& plan, const T* x,
-                 const T* w, T* y) {
+                 const T* w, const T* bias, T* y) {
   if (plan.problem.batch == 0) return;
   const KernelsOf<T>& kernels = choose_kernels<T>(sets, count, false, plan);
   const int64_t blocks = plan.blocks.count, rows = plan.rows(), bytes = plan.packed(1) * (int64_t)sizeof(T);
@@ -139,13 +140,16 @@ void run_forward(const Kernels* const* sets, int count, const Pool& pool, Plan& 
   const int64_t many = at_most(blocks, at_least(together, kPacked / bytes));
   const int64_t band = copies.rows ? copies.rows : rows_cached(plan.problem, sizeof(T));
   parallel(pool, split.count(), [&](int64_t i) {
-    Scratch<T> packed(plan.packed(at_most(blocks, copies.rows ? copies.unit * copies.units : many)));
+    const int64_t most = at_most(blocks, copies.rows ? copies.unit * copies.units : many);
+    Scratch<T> packed(plan.packed(most));
+    Scratch<T> begin(most * plan.lanes() * fold(plan.blocks.spread));
     Scratch<T> copied(copies.rows ? kCopied : 0);
-    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, y, copied.data, band, together, 0, 0, 0, 0};
+    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, begin.data, y, copied.data, band, together, 0, 0, 0, 0};
     split.fill(i, task);
     for (const int64_t end = task.block_end; task.block < end; task.block = task.block_end) {
       task.block_end = at_most(end, copies.rows ? copies.end(task.block) : task.block + many);
       pack(plan, task.block, task.block_end, w, packed.data);
+      pack_bias(plan, task.block, task.block_end, bias, begin.data);
       kernels.forward(task);
     }
   });

@@ -217,7 +217,7 @@ print("fine")
 
 def test_eight_devices():
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = command.python("-c", SHARDED, env=env)
+    done = command.python("-P", "-c", SHARDED, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout == "fine\n"
 

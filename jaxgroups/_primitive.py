@@ -129,7 +129,7 @@ def compute(
     if bias is None or _fits(bias):
         return _rebind(called, implementation, lhs, rhs, bias=bias)
     y = _rebind(called, implementation, lhs, rhs)
-    return y + _spread(bias, y.shape, problem.dimension_numbers[2][1])
+    return _plus(y, problem.dimension_numbers[2][1], bias)
 
 
 def _fits(bias: Any) -> bool:
@@ -176,6 +176,11 @@ def _spread(bias: Any, shape: tuple[int, ...], axis: int) -> Any:
     return lax.broadcast_in_dim(bias, shape, (axis,))
 
 
+def _plus(y: Any, axis: int, bias: Any = None) -> Any:
+    """A result with its bias, if there is one."""
+    return y if bias is None else y + _spread(bias, y.shape, axis)
+
+
 def _channels(params: dict[str, Any]) -> int:
     """Which axis of a result they are."""
     return params["dimension_numbers"].out_spec[1]
@@ -201,7 +206,7 @@ def _biased_batched(operands: Any, axes: Any, **params: Any):
     else:
         y = lax.broadcast(conv_p.bind(lhs, rhs, **params), (bias.shape[axis],))
     if axis is None:
-        return y + _spread(bias, y.shape, _channels(params) + 1), 0
+        return _plus(y, _channels(params) + 1, bias), 0
     spread = partial(_spread, shape=y.shape[1:], axis=_channels(params))
     return y + jax.vmap(spread, axis)(bias), 0
 
@@ -221,7 +226,7 @@ def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, *bias: Any, **para
 
         def call(lhs: Any, rhs: Any, *bias: Any) -> Any:
             y = plain_conv_p.bind(lhs, moved(rhs, moves), **params)
-            return y + _spread(bias[0], y.shape, _channels(params)) if bias else y
+            return _plus(y, _channels(params), *bias)
 
         return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs, *bias)
 
@@ -236,7 +241,7 @@ def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, *bias: Any, **para
             if weights:  # read where they are
                 return lowering.apply(problem, lhs, rhs, weights, *bias)
             y = lowering.apply(problem, lhs, moved(rhs, moves))
-            return y + _spread(bias[0], y.shape, _channels(params)) if bias else y
+            return _plus(y, _channels(params), *bias)
 
     return mlir.lower_fun(scoped, multiple_results=False)(ctx, lhs, rhs, *bias)
 

@@ -19,7 +19,7 @@ from jaxgroups import native
 MISSING = native.status().missing
 NATIVE = pytest.mark.skipif(MISSING is not None, reason=f"NO KERNELS to call: {MISSING}")
 LOWERINGS = ["xla", "shift", "matmul", pytest.param("native", marks=NATIVE)]
-CASES = {  # x, weight (channels last), bias, arguments
+CASES = {  # x, weight (both channels last), arguments; the bias has the weight's last size
     "depthwise": ((2, 9, 8, 20), (3, 3, 1, 20), {"groups": 20, "padding": 1}),
     "multiplier": ((2, 6, 7, 5), (3, 2, 1, 15), {"groups": 5, "stride": 2}),
     "small groups": ((2, 6, 7, 12), (3, 3, 3, 20), {"groups": 4, "padding": 1}),
@@ -41,9 +41,24 @@ def conv(how, implementation):
 
 
 def plain(how):
-    """Lax's convolution, and a sum."""
-    bare = conv(how, "xla")
-    return lambda x, w, b: bare(x, w, None) + b[None, None, None]
+    """Lax's own convolution, and a sum."""
+
+    def pair(name, default):
+        return tuple(np.broadcast_to(how.get(name, default), 2).tolist())
+
+    def call(x, w, b):
+        y = lax.conv_general_dilated(
+            x,
+            w,
+            pair("stride", 1),
+            [(p, p) for p in pair("padding", 0)],
+            rhs_dilation=pair("dilation", 1),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=how.get("groups", 1),
+        )
+        return y + b[None, None, None]
+
+    return call
 
 
 @pytest.mark.parametrize("implementation", LOWERINGS)

@@ -49,7 +49,7 @@ def factorized(dice, total):
 def test_moves_are_those_of_numpy(seed):
     dice = random.Random(seed)
     shape = factorized(dice, dice.choice([24, 30, 36, 64]))
-    strides, array, refused = Strides.of(shape), np.arange(math.prod(shape)).reshape(shape), 0
+    strides, array = Strides.of(shape), np.arange(math.prod(shape)).reshape(shape)
     for _ in range(8):
         axes = range(array.ndim)
         kind = dice.choice(["transpose", "reverse", "reshape"])
@@ -63,7 +63,7 @@ def test_moves_are_those_of_numpy(seed):
             to = factorized(dice, array.size)
             reshaped = strides.reshape(to)
             if reshaped is None:
-                refused += 1
+                assert array.size != 64  # powers of two can always be cut
                 continue
             strides, array = reshaped, array.reshape(to)
         assert strides.shape == array.shape
@@ -75,7 +75,6 @@ def test_moves_are_those_of_numpy(seed):
                 for i in np.ndindex(*array.shape)
             ]
             assert at == array.ravel().tolist()
-    assert refused < 8
 
 
 def test_an_axis_that_begins_within_a_step_is_refused():
@@ -117,7 +116,9 @@ def test_moves_of_a_program_are_found_and_done(seed):
     aval = moves.moved_aval(jaxpr.invars[0].aval, found)
     assert (aval.shape, aval.dtype) == (right.shape, jnp.zeros(()).dtype)
     strides = moves.strides_of(shape, found)
-    if strides is not None:
+    if strides is None:
+        assert array.size != 64
+    else:
         assert_same(elements(strides), right)
 
 
@@ -241,16 +242,26 @@ def test_second_derivatives_move_moved_weights(data_format, rng):
     w = whole(rng, (12, 5, 3, 2) if first else (3, 2, 5, 12))
     weights = np.stack([w, 2 * w - 1, w[::-1]])
 
-    def penalty(x, w, implementation):
+    def transposed(x, w):
         how = {"stride": 2, "groups": 3, "padding": 1, "data_format": data_format}
-        y = lambda x: jg.conv_transpose2d(x, w, implementation=implementation, **how)  # noqa: E731
-        return jnp.sum(jax.grad(lambda x: jnp.sum(y(x) ** 2))(x) ** 2)
+        return jg.conv_transpose2d(x, w, implementation="native", **how)
 
-    def derivatives(implementation):
-        both = jax.grad(partial(penalty, implementation=implementation), (0, 1))
+    def adjoint(x, w):
+        """Of lax's convolution with the same weight, which is what a transposed one is."""
+        names = ("NCHW", "OIHW", "NCHW") if first else ("NHWC", "HWIO", "NHWC")
+        how = {"dimension_numbers": names, "feature_group_count": 3}
+        conv = lambda u: lax.conv_general_dilated(u, w, (2, 2), [(1, 1)] * 2, **how)  # noqa: E731
+        u = jnp.zeros((2, 15, 11, 8) if first else (2, 11, 8, 15))
+        return jax.linear_transpose(conv, u)(x)[0]
+
+    def derivatives(of):
+        def penalty(x, w):
+            return jnp.sum(jax.grad(lambda x: jnp.sum(of(x, w) ** 2))(x) ** 2)
+
+        both = jax.grad(penalty, (0, 1))
         return *jax.jit(both)(x, w), jax.jit(jax.vmap(both, (None, 0)))(x, weights)[1]
 
-    for ours, theirs in zip(derivatives("native"), derivatives("xla"), strict=True):
+    for ours, theirs in zip(derivatives(transposed), derivatives(adjoint), strict=True):
         assert_same(ours, theirs)
 
 
@@ -276,6 +287,7 @@ def test_the_weights_of_other_dtypes_are_read_where_they_are(dtype):
     plain, *_ = convolution("2d", "lax")
     x, w = jnp.asarray(x, dtype), jnp.asarray(w, dtype)
     ct = plain(x, w)
-    got, right = (jax.jit(input_gradient(f))(x, w, ct) for f in (function, plain))
-    atol = 0 if dtype == "float32" else 16
-    assert_same(got.astype("float32"), right.astype("float32"), atol=atol)
+    got = jax.jit(input_gradient(function))(x, w, ct)
+    exact = input_gradient(plain)(*(a.astype("float64") for a in (x, w, ct)))
+    assert got.dtype == dtype
+    assert_same(got.astype("float64"), exact.astype(dtype).astype("float64"))

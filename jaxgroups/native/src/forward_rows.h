@@ -127,8 +127,8 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   return Single<T, S, Vectors, 0, 0>::of(count, width);
 }
 
-// The kernel of a row of `count` outputs; `width`, at most that, becomes the width of its tiles. Each spread has an object of its
-// own (instruction_set.cc), and so has `pair_kernel`.
+// The kernel of a row of `count` outputs; `width`, at most that, becomes the width of its tiles. Each
+// spread has an object of its own, with its kernels of this, `pair_kernel` and `strip_kernel`.
 template <class T, Spread S>
 TileKernel<T> tile_kernel(const Blocks& b, Shape& s, int64_t count, int& width) {
   if constexpr (wide(S)) {

@@ -84,9 +84,9 @@ using Numbers = ffi::Span<const int64_t>;
 
 // The weights may stand in any order in an array of any shape. There may be a bias.
 ffi::Error forward(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
-                   ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> y, Numbers dilation, int64_t groups, Numbers high,
-                   Numbers lhs_dilation, Numbers low, Numbers stride, int64_t weight_offset,
-                   Numbers weight_shape, Numbers weight_steps) {
+                   ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> y, Numbers dilation,
+                   int64_t groups, Numbers high, Numbers lhs_dilation, Numbers low, Numbers stride,
+                   int64_t weight_offset, Numbers weight_shape, Numbers weight_steps) {
   Call call{{}, ints(weight_shape), {}, ints(stride), ints(low), ints(high), ints(dilation),
             ints(lhs_dilation), groups, ints(weight_steps), weight_offset, 0};
   if (call.steps.size == 0) return invalid("jaxgroups: the weights have no steps");

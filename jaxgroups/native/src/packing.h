@@ -9,7 +9,10 @@
 // an input gradient reads the weights of its forward convolution where they are.
 #pragma once
 
+#include <algorithm>
+
 #include "plan.h"
+#include "transpose.h"
 
 namespace jaxgroups {
 
@@ -56,42 +59,48 @@ void each_run(const Plan& plan, const Block& block, const F& f) {
   }
 }
 
-template <class T>
-void pack(const Plan& plan, int64_t first, int64_t end, const T* plain, T* packed) {
-  const int64_t lanes = plan.lanes(), beside = fold(plan.blocks.spread);
-  const int64_t channels = plan.problem.c, apart = plan.weights.c;
+// A matrix of channels and outputs into packed rows, `Beside` channels to a row: number (i, l), found
+// at i * apart + l * step, goes to i / Beside * row + l * Beside + i % Beside.
+template <int Beside, class T>
+void arrange(const T* __restrict from, int64_t channels, int64_t apart, int64_t outputs, int64_t step,
+             T* __restrict to, int64_t row) {
+  if (Beside == 1 && apart == 1 && step != 1) return transpose(from, channels, outputs, step, to, row);
+  for (int64_t i = 0; i < channels; i += Beside, from += Beside * apart, to += row) {
+    if (step == 1) {  // written twice, so that the compiler knows of it
+      for (int64_t l = 0; l < outputs; ++l) {
+        for (int j = 0; j < Beside; ++j) to[l * Beside + j] = from[j * apart + l];
+      }
+    } else {
+      for (int64_t l = 0; l < outputs; ++l) {
+        for (int j = 0; j < Beside; ++j) to[l * Beside + j] = from[j * apart + l * step];
+      }
+    }
+  }
+}
+
+template <int Beside, class T>
+void pack_beside(const Plan& plan, int64_t first, int64_t end, const T* plain, T* packed) {
+  const int64_t lanes = plan.lanes(), channels = plan.problem.c;
   for (int64_t block = first; block < end; ++block) {
     const Block part = block_of(plan.problem, plan.blocks, block);
     each_tap(plan, first, end - first, block, [&](int64_t to, int64_t row, int64_t tap) {
       each_run(plan, part, [&](int64_t lane, int64_t from, int64_t count, int64_t step) {
-        T* const target = packed + to + lane * beside;
-        const T* const source = plain + tap + from;
-        if (apart == 1 && step != 1) {  // as the array goes, so that no line of it is read twice
-          for (int64_t l = 0; l < count; ++l) {
-            for (int64_t i = 0; i < channels; i += beside) {
-              for (int64_t j = 0; j < beside; ++j) {
-                target[i / beside * row + l * beside + j] = source[l * step + i + j];
-              }
-            }
-          }
-          return;
-        }
-        for (int64_t i = 0; i < channels; ++i) {
-          T* const t = target + i / beside * row + i % beside;
-          const T* const s = source + i * apart;
-          if (step == 1) {
-            for (int64_t l = 0; l < count; ++l) t[l * beside] = s[l];
-          } else {
-            for (int64_t l = 0; l < count; ++l) t[l * beside] = s[l * step];
-          }
-        }
+        arrange<Beside>(plain + tap + from, channels, plan.weights.c, count, step, packed + to + lane * Beside, row);
       });
-      for (int64_t i = 0; part.ny < lanes && i < channels; ++i) {
-        T* const t = packed + to + i / beside * row + i % beside;
-        for (int64_t l = part.ny; l < lanes; ++l) t[l * beside] = 0;
+      for (int64_t i = 0; part.ny < lanes && i < channels; i += Beside) {
+        T* const t = packed + to + i / Beside * row;
+        std::fill(t + part.ny * Beside, t + lanes * Beside, T{0});
       }
     });
   }
+}
+
+template <class T>
+void pack(const Plan& plan, int64_t first, int64_t end, const T* plain, T* packed) {
+  const int beside = fold(plan.blocks.spread);
+  if (beside == 4) return pack_beside<4>(plan, first, end, plain, packed);
+  if (beside == 2) return pack_beside<2>(plan, first, end, plain, packed);
+  pack_beside<1>(plan, first, end, plain, packed);
 }
 
 // What the sums of the outputs of blocks [first, end) begin with; null stands for zeros. Where an
@@ -108,25 +117,32 @@ void pack_bias(const Plan& plan, int64_t first, int64_t end, const T* bias, T* p
 
 // Blocks [first, end) out of packed order: the sum of `parts`, always in the same order, each
 // `step` numbers after the one before.
-template <class T>
-void unpack_sum(const Plan& plan, int64_t first, int64_t end, const T* packed, int64_t parts,
-                int64_t step, T* plain) {
-  const int64_t beside = fold(plan.blocks.spread);
+template <int Beside, class T>
+void unpack_beside(const Plan& plan, int64_t first, int64_t end, const T* packed, int64_t parts,
+                   int64_t step, T* plain) {
   for (int64_t block = first; block < end; ++block) {
     const Block part = block_of(plan.problem, plan.blocks, block);
     each_tap(plan, first, end - first, block, [&](int64_t from, int64_t row, int64_t tap) {
-      T* const to = plain + tap + part.y;
-      for (int64_t i = 0; i < plan.problem.c; ++i) {
-        const T* const channel = packed + from + i / beside * row + i % beside;
-        for (int64_t l = 0; l < part.ny; ++l) {
-          const T* const at = channel + l * beside;
-          T sum = *at;
-          for (int64_t n = 1; n < parts; ++n) sum += at[n * step];
-          to[i * plan.weights.c + l] = sum;
+      T* __restrict to = plain + tap + part.y;
+      for (int64_t i = 0; i < plan.problem.c; ++i, to += plan.weights.c) {
+        const T* __restrict at = packed + from + i / Beside * row + i % Beside;
+        for (int64_t l = 0; l < part.ny; ++l) to[l] = at[l * Beside];
+        for (int64_t n = 1; n < parts; ++n) {
+          at += step;
+          for (int64_t l = 0; l < part.ny; ++l) to[l] += at[l * Beside];
         }
       }
     });
   }
+}
+
+template <class T>
+void unpack_sum(const Plan& plan, int64_t first, int64_t end, const T* packed, int64_t parts,
+                int64_t step, T* plain) {
+  const int beside = fold(plan.blocks.spread);
+  if (beside == 4) return unpack_beside<4>(plan, first, end, packed, parts, step, plain);
+  if (beside == 2) return unpack_beside<2>(plan, first, end, packed, parts, step, plain);
+  unpack_beside<1>(plan, first, end, packed, parts, step, plain);
 }
 
 }  // namespace jaxgroups

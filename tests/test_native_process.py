@@ -167,29 +167,3 @@ def test_too_little_memory_is_an_error():
     done = command.python("-P", "-c", SHORT)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "RESOURCE_EXHAUSTED: jaxgroups: std::bad_alloc\n"
-
-
-THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-no_huge = not THP.exists() or "[never]" in THP.read_text(encoding="ascii")
-
-
-@needs_kernels
-@pytest.mark.skipif(no_huge, reason="NO HUGE PAGES on this system")
-def test_large_results_have_huge_pages():
-    """Of what malloc got anew for a result of 32 MB nearly all; nothing else asks for any here."""
-    program = """
-import re, jax, jax.numpy as jnp, jaxgroups as jg
-x, w = jnp.ones((1, 512, 512, 32)), jnp.ones((1, 1, 1, 32))
-conv = lambda x, w: jg.conv2d(x, w, groups=32, data_format="channels_last", implementation="native")
-y = jax.block_until_ready(jax.jit(conv)(x, w))
-assert y.min() == y.max() == 1
-address = y.unsafe_buffer_pointer() + 2**24
-for part in re.split(r"\\n(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read()):
-    first, last = (int(n, 16) for n in part.split(" ")[0].split("-"))
-    if first <= address < last:
-        print(re.search(r"AnonHugePages: +(\\d+) kB", part)[1])
-"""
-    environment = {name: v for name, v in os.environ.items() if name != "GLIBC_TUNABLES"}
-    done = command.python("-P", "-c", program, env=environment)  # what is installed, no checkout
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 24 * 1024

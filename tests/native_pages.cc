@@ -1,4 +1,4 @@
-// Where the hint of pages.h goes: 64 MB mapped anew, a result of 1 MB at 20 MB, and what is marked
+// Where the hint of pages.h goes: 128 MB mapped anew, a result of 1 MB at 64 MB, and what is marked
 // afterwards, in MB. The argument says what was there before.
 #include <cinttypes>
 #include <cstdio>
@@ -34,13 +34,13 @@ void print_marked(uintptr_t from, uintptr_t to) {
 int main(int, char** arguments) {
   const std::string before = arguments[1];
   const size_t bytes = before == "small" ? 100 << 10 : kMega;
-  void* const all = mmap(nullptr, 66 * kMega, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const all = mmap(nullptr, 130 * kMega, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (all == MAP_FAILED) return 1;
   const uintptr_t base = ((uintptr_t)all + 2 * kMega - 1) / (2 * kMega) * (2 * kMega);
   const auto at = [&](uintptr_t mega) { return (char*)(base + mega * kMega); };
-  if (before == "used") std::memset(at(20), 1, bytes);
-  if (before == "neighbours") *at(31) = *at(13) = 1;
-  if (before == "hole" && munmap(at(13), kMega) != 0) return 1;
-  jaxgroups::ask_for_huge_pages(at(20) + 64, bytes);
-  print_marked(base, base + 64 * kMega);
+  if (before == "used") std::memset(at(64), 1, bytes);
+  if (before == "neighbours") *at(81) = *at(43) = 1;
+  if (before == "hole" && munmap(at(43), kMega) != 0) return 1;
+  jaxgroups::ask_for_huge_pages(at(64) + 64, bytes);
+  print_marked(base, base + 128 * kMega);
 }

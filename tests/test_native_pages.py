@@ -17,11 +17,11 @@ only_asked = pytest.mark.skipif(
 )
 ENVIRONMENT = {name: v for name, v in os.environ.items() if name != "GLIBC_TUNABLES"}
 
-# of 64 MB mapped anew, with a result of 1 MB at 20: what was there before, what is marked
+# of 128 MB mapped anew, with a result of 1 MB at 64: what was there before, what is marked
 HINTS = {
-    "nothing": "4-38 ",  # sixteen times the result to either side
-    "neighbours": "14-30 ",  # a byte written at 13 and at 31
-    "hole": "14-38 ",
+    "nothing": "32-98 ",  # 32 times the result to either side
+    "neighbours": "44-80 ",  # a byte written at 43 and at 81
+    "hole": "44-98 ",
     "used": "",
     "small": "",
 }

@@ -21,7 +21,7 @@ namespace jaxgroups {
 
 constexpr uintptr_t kHuge = 2 << 20;
 constexpr size_t kFromSystem = 128 << 10;  // bytes from which on malloc asks the system
-constexpr size_t kAround = 16;  // times the result, to either side
+constexpr size_t kAround = 32;  // times the result, to either side
 
 // Whether all of it may be used and there is no memory behind any of it.
 inline bool fresh(uintptr_t from, uintptr_t bytes, uintptr_t page) {

@@ -40,6 +40,7 @@ int main(int, char** arguments) {
   const auto at = [&](uintptr_t mega) { return (char*)(base + mega * kMega); };
   if (before == "used") std::memset(at(64), 1, bytes);
   if (before == "neighbours") *at(81) = *at(43) = 1;
+  if (before == "ends") *at(97) = *at(33) = 1;
   if (before == "hole" && munmap(at(43), kMega) != 0) return 1;
   jaxgroups::ask_for_huge_pages(at(64) + 64, bytes);
   print_marked(base, base + 128 * kMega);

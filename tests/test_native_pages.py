@@ -20,7 +20,8 @@ ENVIRONMENT = {name: v for name, v in os.environ.items() if name != "GLIBC_TUNAB
 # of 128 MB mapped anew, with a result of 1 MB at 64: what was there before, what is marked
 HINTS = {
     "nothing": "32-98 ",  # 32 times the result to either side
-    "neighbours": "44-80 ",  # a byte written at 43 and at 81
+    "neighbours": "32-98 ",  # a byte written at 43 and at 81
+    "ends": "34-96 ",  # at 33 and at 97
     "hole": "44-98 ",
     "used": "",
     "small": "",

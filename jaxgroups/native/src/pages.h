@@ -4,7 +4,7 @@
 // by page, 4 KiB at a time and zeroed, while it is written: for 40 MB that takes longer than the
 // convolution. XLA takes the memory of a whole program anew at each call, and what lies beside a
 // result in it is for what the next operations write; they are told of huge pages by nobody else.
-// So the hint goes further than the result, but only to memory that nobody has used yet.
+// So the hint goes further than the result, as far as there is memory that nobody has used yet.
 #pragma once
 
 #include <cstddef>
@@ -23,25 +23,38 @@ constexpr uintptr_t kHuge = 2 << 20;
 constexpr size_t kFromSystem = 128 << 10;  // bytes from which on malloc asks the system
 constexpr size_t kAround = 32;  // times the result, to either side
 
-// Whether all of it may be used and there is no memory behind any of it.
-inline bool fresh(uintptr_t from, uintptr_t bytes, uintptr_t page) {
+enum class Memory { none, used, fresh };  // not mapped; some has been used; none has
+
+inline Memory memory_at(uintptr_t from, uintptr_t bytes, uintptr_t page) {
   unsigned char there[kHuge / 4096];
-  if (mincore((void*)from, bytes, there) != 0) return false;
+  if (mincore((void*)from, bytes, there) != 0) return Memory::none;
   for (uintptr_t i = 0; i < bytes / page; ++i) {
-    if (there[i] & 1) return false;
+    if (there[i] & 1) return Memory::used;
   }
-  return true;
+  return Memory::fresh;
 }
 
-// To be called before anything is written.
+// The end of the last huge page without use, of at most so many after `from` that may be used.
+inline uintptr_t last_fresh(uintptr_t from, uintptr_t most, bool up, uintptr_t page) {
+  uintptr_t end = from;
+  for (uintptr_t at = from; most > 0; --most) {
+    const Memory m = memory_at(up ? at : at - kHuge, kHuge, page);
+    if (m == Memory::none) break;
+    at = up ? at + kHuge : at - kHuge;
+    if (m == Memory::fresh) end = at;
+  }
+  return end;
+}
+
+// To be called before anything is written. What has been used keeps its pages.
 inline void ask_for_huge_pages(void* data, size_t bytes) {
   if (bytes < kFromSystem) return;
   const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data;
-  if (page < 4096 || page > kHuge || !fresh((first + bytes / 2) / page * page, page, page)) return;
-  uintptr_t from = first / kHuge * kHuge, to = (first + bytes + kHuge - 1) / kHuge * kHuge;
-  const uintptr_t around = kAround * bytes, low = from > around ? from - around : 0, high = to + around;
-  while (from >= low + kHuge && fresh(from - kHuge, kHuge, page)) from -= kHuge;
-  while (to + kHuge <= high && fresh(to, kHuge, page)) to += kHuge;
+  if (page < 4096 || page > kHuge) return;
+  if (memory_at((first + bytes / 2) / page * page, page, page) != Memory::fresh) return;
+  const uintptr_t most = kAround * bytes / kHuge;
+  const uintptr_t from = last_fresh(first / kHuge * kHuge, most, false, page);
+  const uintptr_t to = last_fresh((first + bytes + kHuge - 1) / kHuge * kHuge, most, true, page);
   madvise((void*)from, to - from, MADV_HUGEPAGE);  // a hint: that it fails is no fault
 }
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
@@ -20,16 +20,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import machine, table
+from benchmarks import guard, machine, table
 from benchmarks.timing import Rounds, interleave
 from jaxgroups import ConvSpec
 from jaxgroups import _primitive as primitive
 from jaxgroups._moves import moved_aval
 from jaxgroups._problem import ConvProblem, problem_of
-from jaxgroups.lowerings import LOWERINGS
+from jaxgroups.lowerings import LOWERINGS, Lowering
 from jaxgroups.lowerings import _rules as rules
 
 PROBLEMS = ("forward", "weight", "input")
+LONG = 2.0  # seconds: a call that is left out
 POWERS = tuple(2**i for i in range(8))
 CANDIDATES: dict[str, tuple[int, ...]] = {
     "native_channels": (0, *POWERS),
@@ -82,26 +83,37 @@ def problem_in(eqn: Any) -> ConvProblem:
     return problem
 
 
-def measure(problem: ConvProblem, how: Rounds) -> dict[str, float]:
-    """Seconds by lowering, of those that take the problem."""
+def call_of(problem: ConvProblem, lowering: Lowering) -> Callable[[], object]:
+    """A problem on random numbers, compiled and called once."""
     rng = np.random.default_rng(0)
-    lhs, rhs = (
+    operands = [
         jax.device_put(rng.standard_normal(shape).astype(problem.dtype))
         for shape in (problem.lhs_shape, problem.rhs_shape)
-    )
+    ]
+    run = jax.jit(partial(lowering.apply, problem))
+    jax.block_until_ready(run(*operands))
+    return lambda: jax.block_until_ready(run(*operands))
 
-    def call(run: Any) -> Any:
-        return lambda: jax.block_until_ready(run(lhs, rhs))
 
-    calls = {
-        lowering.name: call(jax.jit(partial(lowering.apply, problem)))
-        for lowering in LOWERINGS
-        if lowering.why_not(problem, "cpu") is None
-    }
-    for compiled in calls.values():
-        compiled()
-    timed = interleave(calls, how)
-    return {name: of.seconds(how.statistic) for name, of in timed.items()}
+def measure(spec: ConvSpec, which: int, how: Rounds) -> dict[str, float]:
+    """Seconds by lowering, of those that take the problem; reckoned where it would be minutes."""
+    problem = problems(spec)[which]
+    mode = "gradients" if which else "forward"
+    calls, reckoned = {}, {}
+    for lowering in LOWERINGS:
+        if lowering.why_not(problem, "cpu") is not None:
+            continue
+
+        def build(part: ConvSpec, lowering: Lowering = lowering) -> Callable[[], object]:
+            return call_of(problems(part)[which], lowering)
+
+        foreseen = guard.foreseen(spec, mode, build) if lowering.name == "xla" else None
+        if foreseen is not None and foreseen > LONG:
+            reckoned[lowering.name] = foreseen
+        else:
+            calls[lowering.name] = call_of(problem, lowering)
+    timed = {name: of.seconds(how.statistic) for name, of in interleave(calls, how).items()}
+    return timed | reckoned
 
 
 def choice(problem: ConvProblem, times: Mapping[str, float], borders: rules.Borders) -> str:
@@ -155,8 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     measured: list[Measured] = []
     for layer, spec in specs:
-        for kind, problem in zip(PROBLEMS, problems(spec), strict=True):
-            times = measure(problem, how)
+        for which, (kind, problem) in enumerate(zip(PROBLEMS, problems(spec), strict=True)):
+            times = measure(spec, which, how)
             measured.append((problem, times))
             taken = choice(problem, times, rules.BORDERS)
             shown = "  ".join(f"{name} {1e3 * t:.3f}" for name, t in times.items())

@@ -19,7 +19,7 @@ using TileKernel = void (*)(const Tile<T>&);
 // The widths of tiles, as far as registers allow. Each is compiled for each shape of a kernel, which
 // takes most of the time, so the tests' builds under sanitizers have fewer.
 #ifndef JG_WIDTHS
-#define JG_WIDTHS 14, 8, 7, 6, 4, 2, 1
+#define JG_WIDTHS 14, 8, 7, 6, 5, 4, 2, 1
 #endif
 constexpr int kWidths[] = {JG_WIDTHS};
 

@@ -73,10 +73,12 @@ namespace {
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+constexpr int64_t kLine = 64;  // bytes of a line of the cache
+
 // How many pixels, so many bytes apart, have room in the first cache, as most processors' is: a line
 // goes to the set that its address says, and a power of two says few of them.
 inline int64_t places(int64_t distance) {
-  constexpr int64_t kLine = 64, kSets = 64, kWays = 8;
+  constexpr int64_t kSets = 64, kWays = 8;
   int64_t sets = kSets;
   if (distance % kLine == 0) {
     for (int64_t d = distance / kLine; d % 2 == 0 && sets > 1; d /= 2) sets /= 2;

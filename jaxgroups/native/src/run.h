@@ -62,7 +62,6 @@ inline int64_t rows_copied(const Problem& p, int64_t channels) {
 }
 
 inline Copies copies_of(const Plan& plan, int64_t size) {
-  constexpr int64_t kLine = 64;  // bytes of a line of the cache
   constexpr int64_t kPiece = 512;  // bytes in one piece that are copied fast
   constexpr int64_t kCached = 1 << 23;  // bytes of an input that some cache holds
   const Problem& p = plan.problem;

@@ -39,10 +39,10 @@ inline void turn(Quarter<double>::type (&v)[2]) {
 template <class T>
 void transpose(const T* from, int64_t columns, int64_t rows, int64_t step, T* to, int64_t row) {
   constexpr int N = Quarter<T>::lanes;
-  constexpr int64_t kLine = 64 / sizeof(T);  // so much of a row at a time, as lines are read whole
+  constexpr int64_t kPiece = 64 / sizeof(T);  // of a row at a time, as lines are read whole
   const int64_t whole = rows / N * N;
-  for (int64_t begin = 0; begin < columns; begin += kLine) {
-    const int64_t end = columns - begin < kLine ? columns : begin + kLine;
+  for (int64_t begin = 0; begin < columns; begin += kPiece) {
+    const int64_t end = columns - begin < kPiece ? columns : begin + kPiece;
     for (int64_t l = 0; l < whole; l += N) {
       int64_t i = begin;
       for (; i + N <= end; i += N) {

@@ -7,6 +7,7 @@ import pytest
 from layer_tables import TINY, written
 
 from benchmarks import borders, table
+from benchmarks.timing import Rounds
 from jaxgroups import _dispatch as dispatch
 from jaxgroups.lowerings import LOWERINGS
 from jaxgroups.lowerings import _rules as rules
@@ -95,3 +96,23 @@ def test_what_is_fitted_can_be_written_and_read(monkeypatch, tmp_path, capsys):
     assert rules.Borders(**data["borders"])
     assert "cores" in data["measured"]
     assert "with kernels: the choice takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_xla_would_take_minutes_for_is_reckoned(monkeypatch, which):
+    """From a piece of the layer, which is computed, and of XLA alone; the rest is timed."""
+    spec = LAYERS[0]
+    tried = []
+
+    def foreseen(of, mode, build):
+        assert (of, mode) == (spec, "gradients" if which else "forward")
+        tried.append(build(replace(spec, size=(5, 7)))())
+        return 1000.0
+
+    monkeypatch.setattr(borders.guard, "foreseen", foreseen)
+    times = borders.measure(spec, which, Rounds(rounds=1, budget=0.01))
+    assert list(times)[-1] == "xla"
+    assert times.pop("xla") == 1000.0
+    assert 0 < max(times.values()) < 1000
+    shapes = [(1, 5, 7, spec.out_channels), (3, 3, 4, spec.out_channels), (1, 5, 7, 128)]
+    assert [y.shape for y in tried] == [shapes[which]]

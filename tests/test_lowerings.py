@@ -217,7 +217,6 @@ CHOSEN = {
 }
 NOT_NATIVE = {
     "conv2d in=1024 out=2048 kernel=1 batch=1 size=7",
-    "conv2d in=64 out=2 kernel=3 padding=1 batch=1 size=56",
     "conv_transpose1d in=514 out=1 kernel=512 stride=128 batch=1 size=40",
 }
 

@@ -5,7 +5,7 @@ some ten MB glibc takes from the system and returns each time, so that every pag
 zeroed anew, 4 KiB at a time: a third to a half of a training step's time. With huge pages, 2 MiB
 each, that is nearly free. Linux has them always, never, or where a program asks, which glibc does
 from version 2.35 on if ``GLIBC_TUNABLES`` says so when the process starts. The kernels ask for them
-too, for their results and the unused memory around these (``pages.h``): most of it, not all.
+too, for their results and the unused memory around these (``pages.h``): most of what is written.
 """
 
 import os

@@ -106,3 +106,11 @@ def sanitized_driver(fresh: Path) -> Path:
         list(pool.map(compiled, tasks))
     compiled([*words, *objects, "-o", str(fresh / "driver")])
     return (fresh / "driver").rename(path)
+
+
+def said(*words):
+    """What a program prints that ends well and complains of nothing."""
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[:6000]
+    assert done.stderr == ""
+    return done.stdout

@@ -21,6 +21,10 @@ SPECS = [  # some have work for several threads, some lanes to spare, some both
     "conv1d in=24 out=36 kernel=7 padding=3 groups=3 batch=2 size=1501",
     "conv3d in=6 out=12 kernel=3 padding=1 groups=3 batch=2 size=7x15x16",
     "conv_transpose2d in=24 out=36 kernel=4 stride=2 padding=1 groups=6 batch=2 size=19x23",
+    # tiles of five outputs
+    "conv2d in=37 out=37 kernel=3 padding=1 groups=37 batch=2 size=7x10",
+    "conv2d in=24 out=40 kernel=3 padding=1 groups=2 batch=2 size=9x5",
+    "conv2d in=20 out=20 kernel=3 padding=1 groups=5 batch=2 size=6x10",
 ]
 
 
@@ -62,7 +66,7 @@ def main():
     jax.config.update("jax_enable_x64", True)
     found = native.status()
     bits, wrong = {}, []
-    for text, dtype in zip(SPECS, ("float32", "float32", "float64") * 2, strict=True):
+    for text, dtype in zip(SPECS, ("float32", "float32", "float64") * 3, strict=True):
         spec, ours = function(text, None if found.missing else "native")
         _, lax = function(text, "xla")
         operands = arrays(spec, dtype, 1)

@@ -4,11 +4,9 @@ What is compiled is `native_driver.cc`, without XLA, with the sources of the lib
 instruction set that this processor runs takes part, in float32 and float64.
 """
 
-import subprocess
-
 import pytest
 from conftest import SEED
-from native_builds import THREADS, program, sanitized_driver
+from native_builds import THREADS, program, said, sanitized_driver
 
 from jaxgroups import native
 
@@ -16,13 +14,6 @@ from jaxgroups import native
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
     return sanitized_driver(tmp_path_factory.mktemp("driver"))
-
-
-def said(*words):
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout + done.stderr)[:6000]
-    assert done.stderr == ""
-    return done.stdout
 
 
 @pytest.mark.parametrize(("seed", "callers"), [(1, 1), (2, 1), (3, 2), (4, 4)])

@@ -28,8 +28,7 @@ class Borders:
     * shift takes up to `shift_channels`, and at least `shift_groups`, over which its innermost
       loop runs; for gradients of weights, and of inputs through a stride, the other two.
     * matmul writes its patches to memory, up to `matmul_patches` bytes: beyond, every call gets
-      fresh pages from the system. XLA's gradients are so slow that theirs may be larger. The last
-      fit had 128 MiB here, and 0.4 % of time won by it: not worth that much memory, so it stayed.
+      fresh pages from the system. XLA's gradients are so slow that theirs may be larger.
     """
 
     native_channels: int

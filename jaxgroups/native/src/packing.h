@@ -65,14 +65,16 @@ template <int Beside, class T>
 void arrange(const T* __restrict from, int64_t channels, int64_t apart, int64_t outputs, int64_t step,
              T* __restrict to, int64_t row) {
   if (Beside == 1 && apart == 1 && step != 1) return transpose(from, channels, outputs, step, to, row);
-  for (int64_t i = 0; i < channels; i += Beside, from += Beside * apart, to += row) {
+  for (int64_t i = 0; i < channels; i += Beside) {
+    const T* const s = from + i * apart;
+    T* const t = to + i / Beside * row;
     if (step == 1) {  // written twice, so that the compiler knows of it
       for (int64_t l = 0; l < outputs; ++l) {
-        for (int j = 0; j < Beside; ++j) to[l * Beside + j] = from[j * apart + l];
+        for (int j = 0; j < Beside; ++j) t[l * Beside + j] = s[j * apart + l];
       }
     } else {
       for (int64_t l = 0; l < outputs; ++l) {
-        for (int j = 0; j < Beside; ++j) to[l * Beside + j] = from[j * apart + l * step];
+        for (int j = 0; j < Beside; ++j) t[l * Beside + j] = s[j * apart + l * step];
       }
     }
   }
@@ -123,8 +125,8 @@ void unpack_beside(const Plan& plan, int64_t first, int64_t end, const T* packed
   for (int64_t block = first; block < end; ++block) {
     const Block part = block_of(plan.problem, plan.blocks, block);
     each_tap(plan, first, end - first, block, [&](int64_t from, int64_t row, int64_t tap) {
-      T* __restrict to = plain + tap + part.y;
-      for (int64_t i = 0; i < plan.problem.c; ++i, to += plan.weights.c) {
+      for (int64_t i = 0; i < plan.problem.c; ++i) {
+        T* const __restrict to = plain + tap + part.y + i * plan.weights.c;
         const T* __restrict at = packed + from + i / Beside * row + i % Beside;
         for (int64_t l = 0; l < part.ny; ++l) to[l] = at[l * Beside];
         for (int64_t n = 1; n < parts; ++n) {

@@ -97,7 +97,7 @@ def call_of(problem: ConvProblem, lowering: Lowering) -> Callable[[], object]:
 
 
 def measure(spec: ConvSpec, which: int, how: Rounds) -> Measured:
-    """One of PROBLEMS and, of the lowerings that take it, the seconds: XLA's minutes are reckoned."""
+    """One of PROBLEMS and the seconds of the lowerings that take it; XLA's minutes are reckoned."""
     problem = problems(spec)[which]
     taking = {low.name: low for low in LOWERINGS if low.why_not(problem, "cpu") is None}
     foreseen = guard.foreseen(

@@ -18,8 +18,8 @@ class NativeHook(BuildHookInterface):
     """Puts the library into the wheel; into the source tree of an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        folder = Path(self.root, "jaxgroups", "native")
-        found = importlib.util.spec_from_file_location("jaxgroups_build", folder / "_build.py")
+        folder = Path(self.root, "jaxgroups", "_native")
+        found = importlib.util.spec_from_file_location("jaxgroups_build", folder / "build.py")
         assert found is not None  # noqa: S101
         assert found.loader is not None  # noqa: S101
         build = importlib.util.module_from_spec(found)
@@ -40,7 +40,7 @@ class NativeHook(BuildHookInterface):
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"  # ctypes loads it, so any Python 3 will do
         if not editable:
-            build_data["force_include"][str(library)] = f"jaxgroups/native/{build.LIBRARY}"
+            build_data["force_include"][str(library)] = f"jaxgroups/_native/{build.LIBRARY}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         if getattr(self, "temporary", None) is not None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from jaxgroups import _memory
+from jaxgroups._native import huge_pages as _memory
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy", "jaxgroups", "pytorchcv")
 

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from safetensors.numpy import load_file
 import jaxgroups as jg
 import jaxgroups.convert as jc
 import jaxgroups.nnx as jnn
+from benchmarks.twins import pytorchcv, pytorchcv_more
 
 # function of pytorchcv and of the twin -> module of pytorchcv
 NETWORKS = {
@@ -56,12 +56,9 @@ def torch_network(name: str) -> torch.nn.Module:
 
 
 def _twins(name: str):
-    """The function that builds the twin; the tests have them, and need not be on the path."""
-    tests = str(Path(__file__).parent.parent / "tests")
-    if tests not in sys.path:
-        sys.path.append(tests)
-    for module in ("models.pytorchcv", "models.pytorchcv_more"):
-        found = getattr(importlib.import_module(module), name, None)
+    """The function that builds the twin."""
+    for module in (pytorchcv, pytorchcv_more):
+        found = getattr(module, name, None)
         if found is not None:
             return found
     raise ValueError(f"{name} has no twin in Flax")

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import commandline, measure, table, text
 from benchmarks.contestants import MODES
-from jaxgroups import _dispatch as dispatch
+from jaxgroups._lowerings import dispatch
 
 KINDS = ("torch", "lax", "jaxgroups")
 

@@ -12,11 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgroups import _arguments as arguments
-from jaxgroups import _checks as checks
-from jaxgroups import _dispatch as dispatch
-from jaxgroups import _functional as functional
-from jaxgroups._spec import ConvSpec
+from jaxgroups._lowerings import dispatch
+from jaxgroups._op import functional
+from jaxgroups._spec import arguments, checks
+from jaxgroups._spec.spec import ConvSpec
 
 IntOrInts = int | Iterable[int]
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgroups import _layers as layers
-from jaxgroups._spec import ConvSpec
+from jaxgroups._spec.spec import ConvSpec
 
 IntOrInts = int | Iterable[int]
 _TORCH_FIELDS = (

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from jaxgroups._explain._one import Explanation as Explanation
-from jaxgroups._explain._one import one
-from jaxgroups._spec import ConvSpec
+from jaxgroups._explain.convolution import Explanation as Explanation
+from jaxgroups._explain.convolution import one
+from jaxgroups._spec.spec import ConvSpec
 
 if TYPE_CHECKING:
-    from jaxgroups._explain._file import CheckpointExplanation
-    from jaxgroups._explain._model import ModelExplanation
+    from jaxgroups._explain.checkpoint import CheckpointExplanation
+    from jaxgroups._explain.model import ModelExplanation
 
 
 @overload
@@ -73,7 +73,7 @@ def explain(
     if isinstance(what, ConvSpec):
         return one(what, platform, implementation)
     if isinstance(what, Path):
-        from jaxgroups._explain._file import checkpoint
+        from jaxgroups._explain.checkpoint import checkpoint
 
         return checkpoint(what, key)
     if example is None:
@@ -81,6 +81,6 @@ def explain(
             "a model is explained with an example of its input, an array or its shape: "
             f"explain(model, (1, 224, 224, 3)); got {type(what).__name__} without"
         )
-    from jaxgroups._explain._model import model
+    from jaxgroups._explain.model import model
 
     return model(what, example, platform=platform, implementation=implementation, call=call)

@@ -10,8 +10,8 @@ from flax import nnx
 from jax.core import Tracer
 
 from jaxgroups.convert._files import copied
-from jaxgroups.convert._names import Names, torch_name
-from jaxgroups.convert._structure import dotted, of_nnx
+from jaxgroups.convert._model.names import Names, torch_name
+from jaxgroups.convert._model.structure import dotted, of_nnx
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import numpy as np
 from flax import linen as flax_linen
 from flax import nnx as flax_nnx
 
-from jaxgroups import _layouts as layouts
 from jaxgroups import linen, nnx
+from jaxgroups._spec import layouts
 
 KINDS = ("conv", "conv_transpose", "flax_conv_transpose")
 

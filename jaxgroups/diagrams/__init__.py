@@ -5,7 +5,7 @@ Data flows one way: structure (what there is) -> view (what is shown) -> layout 
 shapes at their places) -> matplotlib; the text form goes from the view straight to rich.
 """
 
-from jaxgroups._spec import ConvSpec
+from jaxgroups._spec.spec import ConvSpec
 from jaxgroups.diagrams._picture import Picture as Picture
 from jaxgroups.diagrams._picture import draw as draw
 from jaxgroups.diagrams._picture import mimebundle

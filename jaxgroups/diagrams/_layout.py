@@ -5,7 +5,7 @@ from math import ceil
 
 import numpy as np
 
-from jaxgroups._spec import ConvSpec
+from jaxgroups._spec.spec import ConvSpec
 from jaxgroups.diagrams import _palette as palette
 from jaxgroups.diagrams import _words as words
 from jaxgroups.diagrams._measure import row_pitch

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxgroups._spec import ConvSpec
+from jaxgroups._spec.spec import ConvSpec
 from jaxgroups.diagrams import _weights as weights
 from jaxgroups.diagrams._scene import text_width
 from jaxgroups.diagrams._view import Gap, View

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgroups._spec import ConvSpec
+from jaxgroups._spec.spec import ConvSpec
 from jaxgroups.diagrams import _matplotlib as mpl
 from jaxgroups.diagrams import _weights as values_of
 from jaxgroups.diagrams._layout import layout

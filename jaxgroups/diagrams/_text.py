@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgroups._spec import ConvSpec
+from jaxgroups._spec.spec import ConvSpec
 from jaxgroups.diagrams import _palette as palette
 from jaxgroups.diagrams import _weights as weights
 from jaxgroups.diagrams import _words as words

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgroups._spec import ConvSpec
+from jaxgroups._spec.spec import ConvSpec
 from jaxgroups.diagrams._view import LIMIT
 
 CELLS = 25  # of one kernel

@@ -2,8 +2,8 @@
 
 from math import prod
 
-from jaxgroups import _arguments as arguments
-from jaxgroups._spec import ConvSpec
+from jaxgroups._spec import arguments
+from jaxgroups._spec.spec import ConvSpec
 
 _AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 

@@ -39,11 +39,11 @@ What is written is complete or not there: a file without a name, read back and c
 gets one.
 """
 
-from jaxgroups.convert._files._atomic import write_text as write_text
-from jaxgroups.convert._files._base import Checkpoint as Checkpoint
-from jaxgroups.convert._files._base import CheckpointError as CheckpointError
-from jaxgroups.convert._files._base import TensorInfo as TensorInfo
-from jaxgroups.convert._files._memory import copied as copied
-from jaxgroups.convert._files._memory import from_dict as from_dict
-from jaxgroups.convert._files._open import open_checkpoint as open_checkpoint
-from jaxgroups.convert._files._write import write_safetensors as write_safetensors
+from jaxgroups.convert._files.atomic import write_text as write_text
+from jaxgroups.convert._files.base import Checkpoint as Checkpoint
+from jaxgroups.convert._files.base import CheckpointError as CheckpointError
+from jaxgroups.convert._files.base import TensorInfo as TensorInfo
+from jaxgroups.convert._files.in_memory import copied as copied
+from jaxgroups.convert._files.in_memory import from_dict as from_dict
+from jaxgroups.convert._files.open import open_checkpoint as open_checkpoint
+from jaxgroups.convert._files.write import write_safetensors as write_safetensors

@@ -1,0 +1,97 @@
+"""One convolution explained: what it holds and costs, and which lowering computes it here."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+
+from jaxgroups._explain import costs
+from jaxgroups._lowerings import dispatch
+from jaxgroups._problem.problem import problem_of
+from jaxgroups._spec.spec import ConvSpec
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Answer of `explain` for one convolution; ``str()`` is for people, `as_dict` for programs.
+
+    What needs the input is None while it is unknown. ``flops`` counts padding as data, like
+    torch's flop counter; ``flops_inside`` leaves padding out, like XLA's cost analysis.
+    ``bytes_moved`` counts input, weight, bias and output once each.
+    """
+
+    spec: str
+    in_channels: int
+    out_channels: int
+    groups: int
+    kernel_size: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    parameters: int
+    parameters_groups1: int
+    output_shape: tuple[int, ...] | None
+    macs: int | None
+    macs_groups1: int | None
+    flops: int | None
+    flops_inside: int | None
+    bytes_moved: int | None
+    platform: str
+    implementation: str | None
+    summary: str | None
+    refused: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        return {"kind": "convolution"} | asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            self.spec,
+            f"  weight      {self.weight_shape}",
+            f"  parameters  {self.parameters:,} (with groups=1: {self.parameters_groups1:,})",
+        ]
+        if self.implementation is None:
+            return "\n".join(
+                [*lines, "  add size= (and batch=) to see the output and the lowering"]
+            )
+        lines += [
+            f"  output      {self.output_shape}",
+            f"  multiply-adds {self.macs:,} (with groups=1: {self.macs_groups1:,})",
+            f"  FLOPs       {self.flops:,}, without those on padding {self.flops_inside:,}",
+            f"  bytes       {self.bytes_moved:,}",
+            f"  lowering    {self.implementation} on {self.platform}: {self.summary}",
+        ]
+        lines += [f"  not {name:<8}{reason}" for name, reason in self.refused.items()]
+        return "\n".join(lines)
+
+
+def one(
+    spec: ConvSpec, platform: str | None, implementation: str | None, **how: Any
+) -> Explanation:
+    """The explanation of a spec; `how` is precision and preferred_element_type of the call."""
+    platform = platform or jax.default_backend()
+    known = spec.size is not None
+    dispatch.check_name(implementation)
+    chosen, refused = None, ()
+    if known:
+        chosen, refused = dispatch.choose(problem_of(spec, **how), implementation, platform)
+    ordinary = costs.ordinary(spec)
+    return Explanation(
+        spec=str(spec),
+        in_channels=spec.in_channels,
+        out_channels=spec.out_channels,
+        groups=spec.groups,
+        kernel_size=spec.kernel_size,
+        weight_shape=spec.weight_shape,
+        parameters=spec.parameters,
+        parameters_groups1=ordinary.parameters,
+        output_shape=spec.output_shape if known else None,
+        macs=spec.macs if known else None,
+        macs_groups1=ordinary.macs if known else None,
+        flops=spec.flops if known else None,
+        flops_inside=2 * costs.macs_inside(spec) if known else None,
+        bytes_moved=costs.bytes_moved(spec) if known else None,
+        platform=platform,
+        implementation=chosen.name if chosen else None,
+        summary=chosen.summary if chosen else None,
+        refused=dict(refused),
+    )

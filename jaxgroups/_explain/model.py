@@ -1,0 +1,225 @@
+"""A whole Flax model explained: one row a layer, and totals that other counters agree with."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgroups._explain import costs, table
+from jaxgroups._explain.layer_kinds import Linear, kind, layer_name
+from jaxgroups._explain.program import Outside, outside
+from jaxgroups._explain.record import Call, record
+from jaxgroups._lowerings import dispatch
+from jaxgroups._op import accelerate
+from jaxgroups._op.lax_api import conv_general_dilated
+from jaxgroups._problem.problem import problem_of
+from jaxgroups._spec.spec import ConvSpec
+
+ORDERS = ("cost", "parameters", "bytes", "order")
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer of a model, all its equal calls together; counts are sums over the calls.
+
+    ``macs`` counts padding as data, ``macs_inside`` does not; a linear layer has no spec and no
+    lowering of ours. ``note`` says what a layer of Flax's own would run as one of jaxgroups'.
+    """
+
+    path: str
+    layer: str
+    spec: str | None
+    in_channels: int
+    out_channels: int
+    groups: int
+    kernel_size: tuple[int, ...]
+    calls: int
+    parameters: int
+    parameters_groups1: int
+    macs: int
+    macs_inside: int
+    macs_groups1: int
+    bytes_moved: int
+    implementation: str | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class OtherCost:
+    """Matrix products and convolutions outside the listed layers, such as attention."""
+
+    operation: str
+    calls: int
+    macs: int
+    macs_inside: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over layers and others. ``parameters`` are all of the model's, ``*_listed`` the rows'.
+
+    ``flops`` is what torch's flop counter counts for equal layers; ``flops_inside`` is XLA's cost
+    analysis of the convolutions and matrix products, without additions of biases and the like.
+    """
+
+    parameters: int
+    parameters_listed: int
+    parameters_groups1: int
+    macs: int
+    macs_groups1: int
+    flops: int
+    flops_inside: int
+    bytes_moved: int
+
+
+@dataclass(frozen=True)
+class ModelExplanation(table.Shown):
+    """Answer of `explain` for a model; ``str()`` is a table, `as_dict` for programs."""
+
+    model: str
+    platform: str
+    layers: tuple[LayerCost, ...]  # as they run
+    others: tuple[OtherCost, ...]
+    totals: Totals
+
+    def sorted(self, by: str = "cost") -> tuple[LayerCost, ...]:
+        """The layers, dearest first: by ``cost`` (multiply-adds), ``parameters`` or ``bytes``;
+        ``order`` leaves them as they run."""
+        if by not in ORDERS:
+            raise ValueError(f"layers are sorted by {', '.join(ORDERS)}, but got {by!r}")
+        key = {
+            "cost": lambda row: -row.macs,
+            "parameters": lambda row: -row.parameters,
+            "bytes": lambda row: -row.bytes_moved,
+            "order": lambda row: 0,
+        }[by]
+        return tuple(sorted(self.layers, key=key))
+
+    def as_dict(self, by: str = "cost") -> dict[str, Any]:
+        """The fields by name, ready for JSON, the layers sorted."""
+        return {
+            "kind": "model",
+            "model": self.model,
+            "platform": self.platform,
+            "sorted_by": by,
+            "layers": [asdict(row) for row in self.sorted(by)],
+            "others": [asdict(row) for row in self.others],
+            "totals": asdict(self.totals),
+        }
+
+    def rendered(self, by: str = "cost") -> table.Report:
+        """The table sorted, for rich to print."""
+        return table.model(self, by)
+
+
+def model(
+    what: Any,
+    example: Any,
+    *,
+    platform: str | None = None,
+    implementation: str | None = None,
+    call: Mapping[str, Any] | None = None,
+) -> ModelExplanation:
+    """The explanation of a Flax model; arguments as in `jaxgroups.explain`."""
+    platform = platform or jax.default_backend()
+    dispatch.check_name(implementation)
+    recording = record(what, example, call or {})
+    found = outside(recording.program)
+    rows: dict[tuple[Any, ...], LayerCost] = {}
+    for number, one in enumerate(recording.calls):
+        row = _row(one, found.runs[number], platform, implementation)
+        key = (row.path, one.spec)
+        rows[key] = _sum(rows[key], row) if key in rows else row
+    layers = tuple(rows.values())
+    others = tuple(
+        OtherCost(name, count, found.macs[name], found.inside[name])
+        for name, count in sorted(found.counts.items())
+    )
+    totals = _totals(layers, found, recording.parameters)
+    return ModelExplanation(recording.name, platform, layers, others, totals)
+
+
+def _row(one: Call, runs: int, platform: str, implementation: str | None) -> LayerCost:
+    spec, layer = one.spec, one.layer
+    shared = {"path": one.path, "layer": layer_name(layer), "calls": runs}
+    if isinstance(spec, Linear):
+        size = jnp.dtype(spec.dtype).itemsize
+        touched = spec.rows * (spec.in_channels + spec.out_channels) + spec.parameters
+        return LayerCost(
+            **shared,
+            spec=None,
+            in_channels=spec.in_channels,
+            out_channels=spec.out_channels,
+            groups=1,
+            kernel_size=(),
+            parameters=spec.parameters,
+            parameters_groups1=spec.parameters,
+            macs=spec.macs * runs,
+            macs_inside=spec.macs * runs,
+            macs_groups1=spec.macs * runs,
+            bytes_moved=touched * size * runs,
+        )
+    ordinary = costs.ordinary(spec)
+    name, refused, note = _lowering(layer, spec, platform, implementation)
+    return LayerCost(
+        **shared,
+        spec=str(spec),
+        in_channels=spec.in_channels,
+        out_channels=spec.out_channels,
+        groups=spec.groups,
+        kernel_size=spec.kernel_size,
+        parameters=spec.parameters,
+        parameters_groups1=ordinary.parameters,
+        macs=spec.macs * runs,
+        macs_inside=costs.macs_inside(spec) * runs,
+        macs_groups1=ordinary.macs * runs,
+        bytes_moved=costs.bytes_moved(spec) * runs,
+        implementation=name,
+        refused=refused,
+        note=note,
+    )
+
+
+def _lowering(
+    layer: Any, spec: ConvSpec, platform: str, implementation: str | None
+) -> tuple[str, dict[str, str], str]:
+    """Who computes the layer here, why not the others; for Flax's own layer who would.
+
+    Flax's layers call lax, which is ours on CPU while `accelerate` is on.
+    """
+    ours = kind(layer) == "ours"
+    names = ("precision", "preferred_element_type")
+    how = {name: getattr(layer, name, None) for name in names}
+    asked = implementation or (layer.implementation if ours else None)
+    chosen, refused = dispatch.choose(problem_of(spec, **how), asked, platform)
+    given = getattr(layer, "conv_general_dilated", None) is conv_general_dilated
+    if ours or given or (platform == "cpu" and accelerate._active):
+        return chosen.name, dict(refused), ""
+    return "xla", {}, f"Flax's own layer; as a layer of jaxgroups: {chosen.name}"
+
+
+def _sum(one: LayerCost, more: LayerCost) -> LayerCost:
+    counts = ("calls", "macs", "macs_inside", "macs_groups1", "bytes_moved")
+    return LayerCost(
+        **asdict(one) | {name: getattr(one, name) + getattr(more, name) for name in counts}
+    )
+
+
+def _totals(layers: tuple[LayerCost, ...], found: Outside, parameters: int) -> Totals:
+    held = {row.path: row for row in layers}.values()  # a layer of two shapes holds its own once
+    macs = sum(row.macs for row in layers) + found.macs.total()
+    inside = sum(row.macs_inside for row in layers) + found.inside.total()
+    listed = sum(row.parameters for row in held)
+    return Totals(
+        parameters=parameters,
+        parameters_listed=listed,
+        parameters_groups1=parameters - listed + sum(row.parameters_groups1 for row in held),
+        macs=macs,
+        macs_groups1=sum(row.macs_groups1 for row in layers) + found.macs.total(),
+        flops=2 * macs,
+        flops_inside=2 * inside,
+        bytes_moved=sum(row.bytes_moved for row in layers),
+    )

@@ -1,0 +1,167 @@
+"""Run a Flax model on shapes alone, and note every call of a convolution or a linear layer.
+
+The layers' ``__call__`` is wrapped while the model is traced, under a scope that carries the
+number of the call; in the traced program everything under such a scope is that layer's.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import nnx
+
+from jaxgroups._explain import layer_kinds as layers
+from jaxgroups._spec.spec import ConvSpec
+
+SCOPE = "jaxgroups.call."
+_TRACING = threading.RLock()  # wrapping a class is for one tracing at a time
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one layer."""
+
+    path: str
+    layer: Any
+    spec: ConvSpec | layers.Linear
+
+
+@dataclass
+class Recording:
+    """A traced model: its program, its calls in order, and the size of its parameters."""
+
+    name: str
+    program: Any
+    calls: list[Call] = field(default_factory=list)
+    parameters: int = 0
+
+
+def record(model: Any, example: Any, call: Mapping[str, Any]) -> Recording:
+    """Trace a model without computing; `example` is its input or inputs, arrays or shapes.
+
+    Raises:
+      TypeError: neither an nnx nor a linen module.
+    """
+    inputs = shapes(example)
+    if isinstance(model, nnx.Module):
+        return _nnx(model, inputs, call)
+    if isinstance(model, nn.Module):
+        return _linen(model, inputs, call)
+    raise TypeError(
+        "explain takes a ConvSpec, its spelling, a Path of a checkpoint, or a flax.nnx or "
+        f"flax.linen module with an example of its input; got {type(model).__name__}"
+    )
+
+
+def shapes(example: Any) -> tuple[Any, ...]:
+    """Inputs as abstract arrays: of ``(1, 224, 224, 3)``, of an array, or of a tuple of them."""
+    if isinstance(example, tuple | list) and not all(isinstance(n, int) for n in example):
+        return tuple(shapes(one)[0] for one in example)
+    if isinstance(example, tuple | list):
+        return (jax.ShapeDtypeStruct(tuple(example), jnp.float32),)
+    return (jax.ShapeDtypeStruct(example.shape, example.dtype),)
+
+
+class _Notes:
+    """The wrapper of layers' calls. Wrapped classes are wrapped for every thread: the calls of
+    other threads than the one that traces are not the model's."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.inside = False
+        self.thread = threading.get_ident()
+
+    def around(
+        self, run: Callable[..., Any], layer: Any, path: str, args: tuple, kwargs: dict
+    ) -> Any:
+        elsewhere = threading.get_ident() != self.thread
+        if elsewhere or self.inside or not args or layers.kind(layer) is None:
+            return run(*args, **kwargs)
+        x = args[0]
+        size = kwargs.get("output_size", args[1] if len(args) > 1 else None)
+        spec = layers.spec_of_call(layer, jnp.shape(x), _dtype(layer, x), size)
+        if spec is None:
+            return run(*args, **kwargs)
+        self.inside = True
+        try:
+            with jax.named_scope(f"{SCOPE}{len(self.calls)}"):
+                y = run(*args, **kwargs)
+        finally:
+            self.inside = False
+        self.calls.append(Call(path, layer, spec))
+        return y
+
+
+def _dtype(layer: Any, x: Any) -> str:
+    """The dtype that a layer computes in: its own, or the common one of input and parameters."""
+    if layer.dtype is not None:
+        return jnp.dtype(layer.dtype).name
+    return jnp.promote_types(jnp.asarray(x).dtype, layer.param_dtype).name
+
+
+def _nnx(model: nnx.Module, inputs: tuple[Any, ...], call: Mapping[str, Any]) -> Recording:
+    graph, state = nnx.split(model)
+    notes = _Notes()
+
+    def run(state: Any, *inputs: Any) -> tuple[()]:
+        mine = nnx.merge(graph, state)
+        names = {id(m): ".".join(map(str, path)) for path, m in nnx.iter_modules(mine)}
+        kinds = {type(m) for _, m in nnx.iter_modules(mine) if layers.kind(m)}
+        with _TRACING, _wrapped(kinds, names, notes):
+            mine(*inputs, **call)
+        return ()
+
+    program = jax.make_jaxpr(run)(state, *inputs)
+    params = nnx.state(model, nnx.Param)
+    sizes = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return Recording(type(model).__name__, program, notes.calls, sizes)
+
+
+@contextmanager
+def _wrapped(kinds: set[type], names: dict[int, str], notes: _Notes) -> Iterator[None]:
+    """The classes' ``__call__`` replaced by one that notes the calls of the named modules."""
+    before = {cls: (cls.__call__, "__call__" in vars(cls)) for cls in kinds}
+
+    def wrapper(run: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
+            path = names.get(id(self), type(self).__name__)
+            return notes.around(run.__get__(self), self, path, args, kwargs)
+
+        return noted
+
+    for cls, (run, _) in before.items():
+        cls.__call__ = wrapper(run)
+    try:
+        yield
+    finally:
+        for cls, (run, own) in before.items():
+            if own:
+                cls.__call__ = run
+            else:
+                del cls.__call__
+
+
+def _linen(module: nn.Module, inputs: tuple[Any, ...], call: Mapping[str, Any]) -> Recording:
+    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
+    variables = jax.eval_shape(lambda *a: module.init(keys, *a, **call), *inputs)
+    notes = _Notes()
+
+    def note(run: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        if context.method_name != "__call__":
+            return run(*args, **kwargs)
+        path = ".".join(context.module.path)
+        return notes.around(run, context.module, path, args, kwargs)
+
+    def run(variables: Any, *inputs: Any) -> tuple[()]:
+        with nn.intercept_methods(note):
+            module.apply(variables, *inputs, **call, rngs=keys, mutable=True)
+        return ()
+
+    program = jax.make_jaxpr(run)(variables, *inputs)
+    sizes = sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))
+    return Recording(type(module).__name__, program, notes.calls, sizes)

@@ -1,0 +1,81 @@
+"""Patches times kernel: one matrix product a group, all groups in one batched product.
+
+Where a kernel has one tap (1x1) the patches are x itself. The weight gradient is the product of
+the patches with y, summed over the pixels.
+"""
+
+from collections.abc import Callable
+from typing import TypeGuard
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxgroups._lowerings import phases_to_channels as _fold
+from jaxgroups._lowerings.base import accumulator, on_views
+from jaxgroups._lowerings.taps import OutputPhase, Tap, interleave, output_phases, slicer
+from jaxgroups._lowerings.views import Forward, Ints, View, WeightGradient
+
+MOST_TAPS = 64
+
+
+def unsupported_reason(view: View) -> str | None:
+    if max(view.lhs_dilation) > 1 and max(view.stride) > 1:
+        return "strided and dilated input at once"
+    if jnp.issubdtype(view.dtype, jnp.integer):
+        return "integers, which XLA's matrix product does not vectorise"
+    taps = _fold.fold(view).taps if folds(view) else view.taps
+    if taps > MOST_TAPS:
+        return f"{taps} taps, more than {MOST_TAPS}, to copy"
+    if view.phases > MOST_TAPS and not folds(view):
+        return f"{view.phases} output phases, more than {MOST_TAPS}, one by one"
+    if view.c == view.o == 1:
+        return "one channel in a group, no matrix"
+    return None
+
+
+def folds(view: View) -> TypeGuard[Forward]:
+    """Whether output phases become channels, because one by one there are too many taps."""
+    return view.taps > MOST_TAPS and _fold.foldable(view)
+
+
+def _grouped(array: jax.Array, groups: int) -> jax.Array:
+    """(N, *P, g c) -> (g, N P, c)."""
+    array = array.reshape(-1, groups, array.shape[-1] // groups)
+    return jnp.swapaxes(array, 0, 1) if groups > 1 else array.reshape(1, -1, array.shape[-1])
+
+
+def _patches(view: View, phase: OutputPhase, of_tap: Callable[[Tap, Ints], jax.Array]) -> jax.Array:
+    """(g, N P, taps c)."""
+    parts = [_grouped(of_tap(tap, phase.out), view.groups) for tap in phase.taps]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, -1)
+
+
+def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
+    if folds(view):
+        return _fold.unfold(view, apply(_fold.fold(view), x, _fold.fold_kernel(view, other)))
+    dtype = accumulator(view)
+    phases = output_phases(view)
+    of_tap = slicer(view, phases, x)
+
+    def product(a: jax.Array, b: jax.Array, over: tuple[int, int]) -> jax.Array:
+        numbers = (((over[0],), (over[1],)), ((0,), (0,)))
+        return lax.dot_general(a, b, numbers, view.precision, preferred_element_type=dtype)
+
+    if isinstance(view, WeightGradient):
+        w = product(_patches(view, phases[0], of_tap), _grouped(other, view.groups), (1, 1))
+        return jnp.moveaxis(w, 0, 1).reshape(*view.kernel, view.c, view.groups * view.o)
+    w = other.reshape(*view.kernel, view.c, view.groups, view.o)
+    parts = []
+    for phase in phases:
+        shape = (view.batch, *phase.out, view.groups * view.o)
+        if not phase.taps or 0 in shape:
+            parts.append(jnp.zeros(shape, dtype))
+            continue
+        rows = jnp.concatenate([w[tap.kernel] for tap in phase.taps], 0)  # (taps c, g, o)
+        y = product(_patches(view, phase, of_tap), jnp.swapaxes(rows, 0, 1), (2, 1))
+        parts.append(jnp.swapaxes(y, 0, 1).reshape(shape))
+    return interleave(view, parts)
+
+
+LOWERING = on_views("matmul", "patches and one batched matrix product", unsupported_reason, apply)

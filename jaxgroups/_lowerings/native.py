@@ -1,0 +1,97 @@
+"""C++ kernels, called through XLA's FFI: the sources are in ``jaxgroups/_native/src``.
+
+They compute float32 and float64; the 16-bit floats are converted, so that their sums are float32.
+"""
+
+from collections.abc import Iterable
+
+import jax
+import numpy as np
+
+from jaxgroups import _native as native
+from jaxgroups._lowerings.base import accumulator, on_views
+from jaxgroups._lowerings.views import View, Weights
+
+RESULTS = {
+    "float32": ("float32",),
+    "float64": ("float64",),
+    "bfloat16": ("bfloat16", "float32"),
+    "float16": ("float16", "float32"),
+}
+# what the handlers accept: see `check_axis` in plan.cc
+LARGEST, MOST_DILATED = 2**28, 4096
+
+
+def unsupported_reason(view: View) -> str | None:
+    if view.result not in RESULTS.get(view.dtype, ()):
+        return f"the kernels compute real floats, not {view.dtype} to {view.result}"
+    if view.rank > 3:
+        return "the kernels take up to three spatial axes"
+    paddings = (abs(n) for pair in view.padding for n in pair)
+    sizes = (view.batch, view.groups * view.c, view.groups * view.o, *view.size, *view.out)
+    if max(*sizes, *view.kernel, *view.stride, *view.dilation, *paddings) > LARGEST:
+        return f"the kernels take no number above {LARGEST}"
+    if max(view.lhs_dilation) > MOST_DILATED:
+        return f"the kernels take dilations of the input up to {MOST_DILATED}"
+    return native.status().missing
+
+
+def _high(view: View) -> list[int]:
+    """Padding behind x that is read: with what a stride leaves over, sizes would not add up."""
+    return [
+        (p - 1) * s + (k - 1) * d - (n - 1) * u - lo
+        for p, s, k, d, n, u, (lo, _) in zip(
+            view.out,
+            view.stride,
+            view.kernel,
+            view.dilation,
+            view.size,
+            view.lhs_dilation,
+            view.padding,
+            strict=True,
+        )
+    ]
+
+
+def apply(
+    view: View,
+    first: jax.Array,
+    second: jax.Array,
+    weights: Weights | None = None,
+    bias: jax.Array | None = None,
+) -> jax.Array:
+    operands = (first, second) if bias is None else (first, second, bias)
+    dtype = accumulator(view)
+    kernel = (*view.kernel, view.c, view.groups * view.o)
+    attributes = {
+        "groups": np.int64(view.groups),
+        "stride": _array(view.stride),
+        "low": _array(low for low, _ in view.padding),
+        "high": _array(_high(view)),
+        "dilation": _array(view.dilation),
+        "lhs_dilation": _array(view.lhs_dilation),
+    }
+    if weights is None:
+        target, shape = native.WEIGHT_GRADIENT, kernel
+    else:
+        target, shape = native.FORWARD, (view.batch, *view.out, view.groups * view.o)
+        attributes["weight_shape"] = _array(kernel)
+        attributes["weight_steps"] = _array(weights.steps)
+        attributes["weight_offset"] = np.int64(weights.offset)
+    call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
+    return call(*(operand.astype(dtype) for operand in operands), **attributes)
+
+
+def _array(numbers: Iterable[int]) -> np.ndarray:
+    return np.array(list(numbers), np.int64)
+
+
+LOWERING = on_views(
+    "native",
+    "C++ kernels through XLA's FFI",
+    unsupported_reason,
+    apply,
+    platforms=("cpu",),
+    portable=False,
+    any_order=True,
+)

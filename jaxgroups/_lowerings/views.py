@@ -1,0 +1,199 @@
+"""The two views of a problem that lowerings compute, channels last whatever the axes were.
+
+A grouped convolution and all its gradients are one trilinear form, with x dilated by ``u``::
+
+    sum over n, p, k, g, c, o   x[n, (p s + k d - lo) / u, (g, c)]  w[k, c, (g, o)]  y[n, p, (g, o)]
+
+Leave out y and it is the forward convolution; an input gradient, so also a transposed
+convolution, has the same form with ``u = stride``. Leave out w and it is the weight gradient:
+lax spells that as a convolution too, with the channels in the place of the batch,
+``batch_group_count`` groups, and strides and dilations exchanged.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgroups._problem.problem import ConvProblem, Ints, Pairs
+from jaxgroups._problem.strides import Strides
+from jaxgroups._spec import arithmetic
+from jaxgroups._spec.arithmetic import Pair
+
+
+@dataclass(frozen=True)
+class _View:
+    """Sizes in the letters of the module's formula; `c` and `o` are channels of one group."""
+
+    batch: int
+    size: Ints
+    kernel: Ints
+    out: Ints
+    groups: int
+    c: int
+    o: int
+    stride: Ints
+    padding: Pairs
+    dilation: Ints
+    lhs_dilation: Ints  # all 1 of a weight gradient
+    dtype: str
+    result: str  # dtype of the result
+    precision: Any
+
+    @property
+    def rank(self) -> int:
+        return len(self.size)
+
+    @property
+    def taps(self) -> int:
+        return prod(self.kernel)
+
+    @property
+    def phases(self) -> int:
+        """Outputs that differ in which taps they meet: one for each entry of a dilated input."""
+        return prod(self.lhs_dilation)
+
+    @property
+    def multiplications(self) -> int:
+        """Products of the whole form, those with zeros of padding or dilation included."""
+        return self.batch * prod(self.out) * self.taps * self.groups * self.c * self.o
+
+
+@dataclass(frozen=True)
+class Forward(_View):
+    """x (N, *size, g c), w (*kernel, c, g o) -> y (N, *out, g o)."""
+
+
+@dataclass(frozen=True)
+class WeightGradient(_View):
+    """x (N, *size, g c), y (N, *out, g o) -> w (*kernel, c, g o).
+
+    `exchanged`: lax had the dilated operand on the left, so that x and y changed places here;
+    the kernel then comes out mirrored, with c and o exchanged (see `restore`).
+    """
+
+    exchanged: bool = False
+
+
+View = Forward | WeightGradient
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where w of a `Forward` view is in an array: the steps of (*kernel, c, g, o), in elements."""
+
+    steps: Ints
+    offset: int
+
+
+def view_of(problem: ConvProblem) -> View | None:
+    """The view of a problem; None for the one form that has none (both operands dilated)."""
+    left, right, _ = problem.dimension_numbers
+    n, features, *size = (problem.lhs_shape[axis] for axis in left)
+    outs, _, *window = (problem.rhs_shape[axis] for axis in right)
+    axes = zip(
+        problem.lhs_dilation,
+        size,
+        window,
+        problem.window_strides,
+        problem.padding,
+        problem.rhs_dilation,
+        strict=True,
+    )
+    out = tuple(
+        arithmetic.conv_size(arithmetic.dilated(length, u) if length else 0, k, s, pad, d)
+        for u, length, k, s, pad, d in axes
+    )
+    size, window = tuple(size), tuple(window)
+    common: dict[str, Any] = {
+        "dtype": problem.dtype,
+        "result": problem.preferred_element_type or problem.dtype,
+        "precision": problem.precision,
+    }
+    g = problem.batch_group_count
+    if g == 1 and (problem.feature_group_count > 1 or prod(window) <= prod(out)):
+        g = problem.feature_group_count
+        return Forward(
+            batch=n,
+            size=size,
+            kernel=window,
+            out=out,
+            groups=g,
+            c=features // g,
+            o=outs // g,
+            stride=problem.window_strides,
+            padding=problem.padding,
+            dilation=problem.rhs_dilation,
+            lhs_dilation=problem.lhs_dilation,
+            **common,
+        )
+    common |= {"batch": features, "kernel": out, "groups": g, "dilation": problem.window_strides}
+    common["lhs_dilation"] = (1,) * len(window)
+    lhs, rhs = (size, n // g), (window, outs // g)
+    (x, c), (y, o), stride, padding = lhs, rhs, problem.rhs_dilation, problem.padding
+    exchanged = max(problem.lhs_dilation, default=1) > 1
+    if exchanged:
+        if max(stride) > 1:
+            return None
+        (x, c), (y, o), stride = rhs, lhs, problem.lhs_dilation
+        padding = tuple(map(_exchanged_padding, padding, x, y, out, stride, problem.window_strides))
+    return WeightGradient(
+        size=x, c=c, out=y, o=o, stride=stride, padding=padding, exchanged=exchanged, **common
+    )
+
+
+def _exchanged_padding(pad: Pair, x: int, y: int, k: int, u: int, d: int) -> Pair:
+    """Lengths x and y, of which y was dilated by u: its entry q stands at ``q u = p + j d - lo``.
+
+    So ``p = q u + (k - 1 - j) d - ((k - 1) d - lo)``, with the tap j counted from the other end.
+    """
+    lo, _ = pad
+    return (k - 1) * d - lo, (y - 1) * u + lo + 1 - x
+
+
+def weights_of(problem: ConvProblem, view: Forward, strides: Strides) -> Weights | None:
+    """Where the weights of a problem are in an array in which its right operand has `strides`.
+
+    None if they are not evenly spaced there; in the operand itself they always are.
+    """
+    o, i, *window = problem.dimension_numbers[1]
+    found = strides.transpose((*window, i, o)).reshape((*view.kernel, view.c, view.groups, view.o))
+    steps = found and found.steps()
+    return None if found is None or steps is None else Weights(steps, found.offset)
+
+
+def arrange(
+    problem: ConvProblem,
+    view: View,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    weights: Weights | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """The operands in the axes of the view; `rhs` as it is, where `weights` say its order."""
+    (n, f, *left), (o, i, *right), _ = problem.dimension_numbers
+    if isinstance(view, Forward):
+        lhs = jnp.transpose(lhs, (n, *left, f))
+        return lhs, rhs if weights else jnp.transpose(rhs, (*right, i, o))
+    lhs, rhs = jnp.transpose(lhs, (f, *left, n)), jnp.transpose(rhs, (i, *right, o))
+    return (rhs, lhs) if view.exchanged else (lhs, rhs)
+
+
+def restore(problem: ConvProblem, view: View, result: jax.Array) -> jax.Array:
+    """The result of a view in the axes of the problem's output."""
+    rank = view.rank
+    if isinstance(view, Forward):
+        canonical = (0, rank + 1, *range(1, rank + 1))
+    else:
+        canonical = (rank, rank + 1, *range(rank))
+        if view.exchanged:
+            result = jnp.flip(result, range(rank)).reshape(
+                *view.kernel, view.c, view.groups, view.o
+            )
+            result = jnp.transpose(result, (*range(rank), rank + 2, rank + 1, rank))
+            result = result.reshape(*view.kernel, view.o, view.groups * view.c)
+    inverse = [0] * (rank + 2)
+    for target, source in zip(problem.dimension_numbers[2], canonical, strict=True):
+        inverse[target] = source
+    return jnp.transpose(result, inverse)

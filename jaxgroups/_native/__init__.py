@@ -1,0 +1,84 @@
+"""The compiled kernels: finds the library, checks it, and registers it with XLA, once.
+
+It is looked for beside this file, where installing with a C++ compiler puts it, and in the user's
+cache, where ``python -m jaxgroups._native build`` puts it. ``JAXGROUPS_NATIVE=0`` switches it off;
+``JAXGROUPS_NATIVE=avx2`` (or ``baseline``) uses no wider instructions than these.
+"""
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jax
+
+from jaxgroups._native import build as _build
+
+FORWARD, WEIGHT_GRADIENT = "jaxgroups_forward", "jaxgroups_weight_gradient"
+INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native build"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether the kernels are there; `missing` says in words why not."""
+
+    missing: str | None
+    path: Path | None = None
+    instruction_sets: tuple[str, ...] = ()  # that this processor runs, the one in use first
+
+
+def cache_folder() -> Path:
+    """Where a user's own build goes, when the package's folder cannot be written."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "jaxgroups" / _build.source_hash()
+
+
+def places() -> tuple[Path, ...]:
+    """Where the library is looked for, in this order."""
+    return Path(__file__).parent / _build.LIBRARY, cache_folder() / _build.LIBRARY
+
+
+@cache
+def status() -> Status:
+    """Load and register the library, if it is there and is wanted."""
+    wanted = os.environ.get("JAXGROUPS_NATIVE", "1")
+    if wanted == "0":
+        return Status("switched off by JAXGROUPS_NATIVE=0")
+    problem = f"the kernels are not compiled: {INSTALL}"
+    for path in places():
+        if not path.is_file():
+            continue
+        try:
+            return _load(path, wanted)
+        except (OSError, AttributeError, RuntimeError, ValueError) as error:
+            problem = f"{path} is not usable: {error}"
+    return Status(problem)
+
+
+def _load(path: Path, wanted: str) -> Status:
+    library = ctypes.CDLL(str(path))
+    library.jaxgroups_sources.restype = ctypes.c_char_p
+    library.jaxgroups_instruction_set.restype = ctypes.c_char_p
+    if library.jaxgroups_sources().decode() != _build.source_hash():
+        raise RuntimeError(f"it was compiled from other sources; {INSTALL}")
+    names = []
+    while name := library.jaxgroups_instruction_set(len(names)):
+        names.append(name.decode())
+    if wanted != "1":
+        if not library.jaxgroups_use_instruction_set(wanted.encode()):
+            raise ValueError(f"JAXGROUPS_NATIVE={wanted}, but there is 0, 1, {', '.join(names)}")
+        names = names[names.index(wanted) :]
+    # XLA asks each handler for the version of its interface, and refuses one it does not know: here
+    # if the backend is up, else while it starts, which then fails
+    try:
+        jax.local_devices(backend="cpu")
+    except Exception as error:  # an AssertionError at times
+        raise RuntimeError(f"JAX has no CPU backend: {error!r}") from error
+    for target in (FORWARD, WEIGHT_GRADIENT):
+        handler = jax.ffi.pycapsule(getattr(library, target))
+        try:
+            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}; {INSTALL}") from error
+    return Status(None, path, tuple(names))

@@ -1,0 +1,132 @@
+"""The same convolution in XLA's words: what a lowering is given.
+
+A transposed convolution is the input gradient of a plain one, so it needs no operation of its own:
+the input is dilated by the stride, padded by ``d (k - 1) - p``, and convolved with the kernel
+flipped in space and regrouped from ``(g, in/g, out/g)`` to ``(in/g, g out/g)``. Written with the
+weight as a matrix of groups, plain is ``[n, g c] [g o, c] -> [n, g o]`` and transposed reads the
+very same weight the other way, ``[n, g o] [g o, c] -> [n, g c]``; the channels of one group stay
+together on both sides, which is why a plain reshape would mix groups.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxgroups._spec import arithmetic
+from jaxgroups._spec.spec import ConvSpec
+
+Ints = tuple[int, ...]
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvProblem:
+    """Parameters of ``lax.conv_general_dilated``, shapes and dtype of its operands.
+
+    ``dimension_numbers`` holds three permutations, of input, kernel and output, as lax's
+    ``ConvDimensionNumbers`` does: (batch, channels, *spatial), (out, in, *spatial), as the input.
+    """
+
+    lhs_shape: Ints
+    rhs_shape: Ints
+    dtype: str
+    window_strides: Ints
+    padding: Pairs
+    lhs_dilation: Ints
+    rhs_dilation: Ints
+    dimension_numbers: tuple[Ints, Ints, Ints]
+    feature_group_count: int = 1
+    batch_group_count: int = 1
+    precision: Any = None
+    preferred_element_type: Any = None
+
+    @classmethod
+    def of(cls, lhs: Any, rhs: Any, params: dict[str, Any]) -> "ConvProblem | None":
+        """The problem of lax's operands and parameters; None where a size is symbolic."""
+        padding = tuple((lo, hi) for lo, hi in params["padding"])
+        if not all(isinstance(n, int) for n in (*lhs.shape, *rhs.shape, *sum(padding, ()))):
+            return None
+        preferred = params["preferred_element_type"]
+        return cls(
+            lhs_shape=lhs.shape,
+            rhs_shape=rhs.shape,
+            dtype=lhs.dtype.name,
+            **{name: params[name] for name in _PARAMETERS}
+            | {
+                "padding": padding,
+                "dimension_numbers": tuple(params["dimension_numbers"]),
+                "preferred_element_type": None if preferred is None else np.dtype(preferred).name,
+            },
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Keyword arguments of lax's primitive, but for ``out_sharding``."""
+        preferred = self.preferred_element_type
+        return {name: getattr(self, name) for name in _PARAMETERS} | {
+            "dimension_numbers": lax.ConvDimensionNumbers(*self.dimension_numbers),
+            "preferred_element_type": None if preferred is None else jnp.dtype(preferred),
+        }
+
+
+_PARAMETERS = (
+    "window_strides",
+    "padding",
+    "lhs_dilation",
+    "rhs_dilation",
+    "dimension_numbers",
+    "feature_group_count",
+    "batch_group_count",
+    "precision",
+    "preferred_element_type",
+)
+
+
+def dimension_numbers(rank: int, data_format: str) -> tuple[Ints, Ints, Ints]:
+    """(N, C, *spatial) with (O, I, *spatial), or (N, *spatial, C) with (*spatial, I, O)."""
+    if data_format == "channels_first":
+        axes = tuple(range(rank + 2))
+        return axes, axes, axes
+    spatial = tuple(range(1, rank + 1))
+    data = (0, rank + 1, *spatial)
+    return data, (rank + 1, rank, *range(rank)), data
+
+
+def problem_of(
+    spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
+) -> ConvProblem:
+    """The problem of a spec whose input is known, its batch axes folded into one.
+
+    Values outside the input are zeros here: `padding_mode` is applied to the input before.
+    """
+    size, padding = spec.size or (), spec.padding
+    if spec.padding_mode != "zeros":
+        size = tuple(n + lo + hi for n, (lo, hi) in zip(size, padding, strict=True))
+        padding = ((0, 0),) * spec.rank
+    if spec.transposed:
+        window = zip(spec.kernel_size, padding, spec.dilation, spec.output_padding, strict=True)
+        padding = tuple(arithmetic.conv_transpose_padding(*w) for w in window)
+    one = (1,) * spec.rank
+    batch = 1
+    for n in spec.batch or ():
+        batch *= n
+    if preferred_element_type is not None:
+        preferred_element_type = jnp.dtype(preferred_element_type).name
+    channels = (spec.out_channels, spec.in_channels // spec.groups)
+    last = spec.data_format == "channels_last"
+    return ConvProblem(
+        lhs_shape=(batch, *size, spec.in_channels) if last else (batch, spec.in_channels, *size),
+        rhs_shape=(*spec.kernel_size, *channels[::-1]) if last else (*channels, *spec.kernel_size),
+        dtype=spec.dtype,
+        window_strides=one if spec.transposed else spec.stride,
+        padding=padding,
+        lhs_dilation=spec.stride if spec.transposed else one,
+        rhs_dilation=spec.dilation,
+        dimension_numbers=dimension_numbers(spec.rank, spec.data_format),
+        feature_group_count=spec.groups,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )

@@ -1,0 +1,110 @@
+"""From a functional call to its ConvSpec: shapes, dtypes and arguments in, every error raised here.
+
+The checks run in the order of torch 2.13's C++ (measured, not documented): argument types, bias
+dtype, input rank, groups, lengths, signs, then the weight, the channels, the bias, the window, and
+last the dtypes.
+No arrays come in, only shapes and dtype names, so the answer is cached: an eager loop pays once.
+"""
+
+from functools import lru_cache
+
+from jaxgroups._spec import arguments, checks
+from jaxgroups._spec.spec import ConvSpec, padding_pairs
+
+Ints = tuple[int, ...]
+Shaped = tuple[Ints, str]  # shape and dtype name
+
+
+@lru_cache(maxsize=4096)
+def spec_of_call(
+    op: str,
+    x: Shaped,
+    weight: Shaped,
+    bias: Shaped | None,
+    stride: Ints,
+    padding: Ints | str,
+    output_padding: Ints,
+    dilation: Ints,
+    groups: int,
+    padding_mode: str,
+    data_format: str,
+    output_size: Ints | None,
+) -> ConvSpec:
+    """The spec of ``op(x, weight, bias, ...)``; argument forms are already tuples of ints."""
+    rank, transposed = arguments.op_rank(op)
+    (shape, dtype), (weight_shape, weight_dtype) = x, weight
+    last = data_format == "channels_last"
+
+    # torch looks here at the bias of a plain convolution with its padding in numbers
+    if bias is not None and not transposed and not isinstance(padding, str):
+        checks.same_bias_dtype(dtype, bias[1])
+    checks.rank(len(shape), shape, rank, op, last, padding_mode)
+    if isinstance(padding, str):
+        checks.padding_string_call(padding)
+    checks.weight_rank_least(weight_shape, rank)
+    checks.groups_positive_call(groups)
+    if padding == "same":
+        checks.weight_rank(weight_shape, rank, shape)
+    stride = arguments.broadcast("stride", stride, rank)
+    if padding == "same":
+        checks.same_needs_stride_one(stride)
+    if not isinstance(padding, str):
+        padding = arguments.broadcast("padding", padding, rank)
+    dilation = arguments.broadcast("dilation", dilation, rank)
+    output_padding = arguments.broadcast("output_padding", output_padding, rank)
+    if not isinstance(padding, str):
+        checks.non_negative("padding", padding)
+    checks.non_negative("output_padding", output_padding)
+    checks.stride_positive(stride)
+    if min(dilation) < 0:
+        checks.dilation_positive(dilation, transposed=transposed)
+    checks.weight_rank(weight_shape, rank, shape)
+
+    # torch's dimensions 0 and 1 of the weight; channels_last stores (2.., 1, 0) of it
+    if last:
+        *kernel, second, first = weight_shape
+    else:
+        first, second, *kernel = weight_shape
+    checks.weight_groups(first, groups, weight_shape)
+    channels = shape[-1] if last else shape[-rank - 1]
+    in_channels, out_channels = (first, second * groups) if transposed else (second * groups, first)
+    what = "transposed=1" if transposed else f"groups={groups}"
+    remedy = f" ({data_format}, groups={groups})"
+    given = f"{what}, weight of size {list(weight_shape)}"
+    checks.input_channels(channels, in_channels, given, shape, remedy)
+    if bias is not None:
+        checks.bias_shape(bias[0], out_channels, weight_shape, transposed=transposed)
+    size = shape[-rank - 1 : -1] if last else shape[-rank:]
+    pads = padding_pairs(padding, rank, tuple(kernel), dilation)
+    checks.pad_not_empty(padding_mode, (channels, *size), shape)
+    checks.zero_channels(channels, shape)
+    if not transposed:
+        checks.kernel_fits(size, pads, tuple(kernel), dilation)
+    checks.zero_spatial(size, shape)
+    checks.kernel_positive(tuple(kernel))
+    checks.dilation_positive(dilation, transposed=transposed)
+    if transposed and output_size is None:
+        checks.output_padding_small(output_padding, stride, dilation)
+    checks.weight_not_empty(weight_shape, out_channels, rank)
+
+    spec = ConvSpec(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        kernel_size=tuple(kernel),
+        stride=stride,
+        padding=pads,
+        dilation=dilation,
+        output_padding=output_padding if output_size is None else (0,) * rank,
+        groups=groups,
+        transposed=transposed,
+        padding_mode=padding_mode,
+        bias=bias is not None,
+        data_format=data_format,
+    )
+    if output_size is not None:
+        spec = spec.with_output_size(output_size, shape)
+    spec = spec.with_input(shape, dtype)
+    checks.same_weight_dtype(dtype, weight_dtype)
+    if bias is not None:
+        checks.same_bias_dtype(dtype, bias[1])
+    return spec

@@ -1,0 +1,319 @@
+"""``jaxgroups inspect | plan | convert | verify``: checkpoints on the command line.
+
+Exit status: 0 all well, 1 incomplete or different, 2 the command line, file or model was wrong.
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxgroups import convert
+from jaxgroups.cli.factory import model_of as _model
+from jaxgroups.convert._rules import ops
+
+
+class _Usage(ValueError):
+    """Something the caller must mend; `data` is for --json."""
+
+    data: Any = None
+
+
+def add_to(commands: Any) -> None:
+    """Add the four subcommands to an argparse subparsers object."""
+    inspect = commands.add_parser("inspect", help="what a checkpoint holds; no model needed")
+    inspect.add_argument("checkpoint")
+    inspect.set_defaults(run=_guarded(_inspect))
+
+    plan = commands.add_parser("plan", help="dry run: which tensor goes where, and what is wrong")
+    plan.add_argument("checkpoint")
+    plan.add_argument("-o", "--output", metavar="PLAN.json", help="write it, if it is complete")
+    plan.set_defaults(run=_guarded(_plan))
+
+    conversion = commands.add_parser("convert", help="write a checkpoint in the other layout")
+    conversion.add_argument("checkpoint")
+    conversion.add_argument("--to", choices=("flax", "torch"), required=True)
+    conversion.add_argument(
+        "-o", "--output", help=".safetensors file, or for --to flax an orbax directory"
+    )
+    conversion.add_argument("--overwrite", action="store_true")
+    conversion.set_defaults(run=_guarded(_convert))
+
+    verify = commands.add_parser("verify", help="is the conversion an exact inverse, bit for bit?")
+    verify.add_argument("checkpoint")
+    verify.add_argument("converted")
+    verify.set_defaults(run=_guarded(_verify))
+
+    for command in (inspect, plan, conversion, verify):
+        command.add_argument("--key", help='where a nested checkpoint has its tensors, "model"')
+        command.add_argument("--json", action="store_true", help="print data instead of text")
+        command.add_argument(
+            "--reader", choices=("own", "torch"), help="of torch's files; own needs no torch"
+        )
+    for command in (conversion, verify):
+        command.add_argument("--plan", metavar="PLAN.json", help="a plan made before")
+    for command in (plan, conversion):
+        command.add_argument(
+            "--model", metavar="PKG.MOD:FACTORY", help="callable that makes the Flax model"
+        )
+        command.add_argument("--kwargs", default="{}", help="its keyword arguments, as JSON")
+        command.add_argument("--example", help="input of a linen module, as a shape: 1,224,224,3")
+        command.add_argument(
+            "--rules",
+            metavar="RULES.toml",
+            help="tables [names], [flatten] (path = [C, H, W]), and ignore = [...], prefix = ...",
+        )
+
+
+def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """One line on stderr for what went wrong, with --json as data on stdout too."""
+
+    def guarded(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except convert.ConversionError as error:
+            return _failed(arguments, str(error), 1, error.as_dict())
+        except BrokenPipeError:
+            raise  # nobody reads any more: the caller of all commands answers it
+        except (ValueError, TypeError, OSError, MemoryError) as error:
+            text = f"jaxgroups {arguments.command}: {_told(error)}"
+            return _failed(arguments, text, 2, getattr(error, "data", None) or {})
+        except KeyboardInterrupt:
+            return _failed(arguments, f"jaxgroups {arguments.command}: interrupted", 130, {})
+
+    return guarded
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    return str(error) or type(error).__name__
+
+
+def _failed(arguments: argparse.Namespace, text: str, status: int, data: dict[str, Any]) -> int:
+    print(text, file=sys.stderr)
+    if arguments.json:
+        print(json.dumps({"error": text} | data, indent=2))
+    return status
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    with convert.open_checkpoint(
+        arguments.checkpoint, key=arguments.key, reader=arguments.reader
+    ) as opened:
+        data = {
+            "format": opened.format,
+            "metadata": opened.metadata,
+            "aliases": opened.aliases,
+            "others": list(opened.extras),
+            "tensors": {
+                name: {"shape": list(info.shape), "dtype": info.dtype, "bytes": info.nbytes}
+                for name, info in opened.infos.items()
+            },
+        }
+    if arguments.json:
+        print(json.dumps(data, indent=2))
+        return 0
+    width = max((len(name) for name in data["tensors"]), default=0)
+    for name, tensor in data["tensors"].items():
+        alias = data["aliases"].get(name)
+        print(
+            f"{name:<{width}}  {tensor['dtype']:<10} {tuple(tensor['shape'])}"
+            + (f"  same as {alias}" if alias else "")
+        )
+    whole = [t["bytes"] for name, t in data["tensors"].items() if name not in data["aliases"]]
+    print(f"{len(data['tensors'])} tensors, {sum(whole)} bytes, {data['format']}")
+    if data["others"]:
+        print(f"beside them, no tensors: {', '.join(data['others'])}")
+    for name, value in data["metadata"].items():
+        print(f"metadata {name}: {value}")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    made = _make_plan(arguments)
+    if arguments.output and made.complete:
+        made.to_json(arguments.output)
+    print(made.to_json() if arguments.json else made.report())
+    if not made.complete:
+        print(convert.ConversionError(made.model, made.entries, made.hints), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    made = _make_plan(arguments)
+    if not arguments.output:
+        raise _Usage("-o says where to write")
+    with _Progress("writing") as progress:
+        notes = convert.convert_file(
+            arguments.checkpoint,
+            arguments.output,
+            made,
+            to=arguments.to,
+            key=arguments.key,
+            reader=arguments.reader,
+            overwrite=arguments.overwrite,
+            progress=progress,
+        )
+    ignored = [e.torch[0] for e in made.entries if e.status == "ignored"]
+    notes += [f"left out, as the plan says: {', '.join(ignored)}"] if ignored else []
+    if not arguments.plan and arguments.output.endswith(".safetensors"):
+        notes.append("the way back needs the plan: write it with `jaxgroups plan ... -o plan.json`")
+    answer = {"output": arguments.output, "tensors": len(made.leaves()), "notes": notes}
+    answer["warnings"] = made.warnings
+    if arguments.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print(f"{answer['tensors']} leaves -> {arguments.output}")
+        for kind, texts in (("note", notes), ("warning", made.warnings)):
+            for text in texts:
+                print(f"{kind}: {text}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    made = _make_plan(arguments)
+    with _Progress("comparing") as progress:
+        wrong = convert.verify_file(
+            arguments.checkpoint,
+            arguments.converted,
+            made,
+            key=arguments.key,
+            reader=arguments.reader,
+            progress=progress,
+        )
+    if arguments.json:
+        print(json.dumps({"equal": not wrong, "different": wrong}, indent=2))
+    elif not wrong:
+        print("every tensor comes back bit for bit")
+    for name in wrong:
+        print(f"different: {name}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
+    if getattr(arguments, "plan", None):
+        return convert.Plan.from_json(Path(arguments.plan))
+    if getattr(arguments, "to", None) == "torch" or arguments.command == "verify":
+        raise _Usage("give --plan: the plan that the file was converted by")
+    if not arguments.model:
+        raise _refusal(arguments)
+    rules = tomllib.loads(_text(arguments.rules)) if arguments.rules else {}
+    unknown = set(rules) - {"names", "flatten", "ignore", "prefix"}
+    if unknown:
+        raise _Usage(f"{arguments.rules} has unknown entries: {', '.join(sorted(unknown))}")
+    example = None
+    if arguments.example:
+        import jax
+
+        example = jax.ShapeDtypeStruct(_shape(arguments.example), "float32")
+    with convert.open_checkpoint(
+        arguments.checkpoint, key=arguments.key, reader=arguments.reader
+    ) as opened:
+        return convert.plan(
+            _model(arguments.model, _kwargs(arguments.kwargs)),
+            opened,
+            names=rules.get("names"),
+            rules={path: _flatten(path, chw) for path, chw in rules.get("flatten", {}).items()},
+            ignore=rules.get("ignore", ()),
+            prefix=rules.get("prefix", ""),
+            example=example,
+        )
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _Usage(f"{path} is no text: {error}") from error
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(n) for n in text.split(","))
+    except ValueError as error:
+        raise _Usage(f"--example is a shape such as 1,224,224,3, but got {text!r}") from error
+
+
+def _kwargs(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise _Usage(f'--kwargs is JSON such as {{"classes": 10}}: {error}') from error
+    if not isinstance(value, dict):
+        raise _Usage(f"--kwargs is a JSON object, but got {text}")
+    return value
+
+
+def _flatten(path: str, chw: Any) -> convert.FlattenLinear:
+    if not isinstance(chw, list) or len(chw) != 3:
+        raise _Usage(f"flatten: {path} is {chw!r}, but it should be [C, H, W]")
+    return convert.FlattenLinear(*chw)
+
+
+def _refusal(arguments: argparse.Namespace) -> _Usage:
+    """Without a structure nothing is guessed: which tensors could be what, and what to do."""
+    with convert.open_checkpoint(
+        arguments.checkpoint, key=arguments.key, reader=arguments.reader
+    ) as opened:
+        found = {name: _ambiguity(info.shape) for name, info in opened.infos.items()}
+    reasons = {name: reason for name, reason in found.items() if reason}
+    lines = ["no --model and no --plan, and the shapes alone do not tell the layout:"]
+    lines += [f"  {name}: {reason}" for name, reason in reasons.items()]
+    key = f" --key {arguments.key}" if arguments.key else ""
+    lines.append(
+        f"next: jaxgroups plan {arguments.checkpoint}{key} --model PKG.MOD:FACTORY -o plan.json"
+    )
+    refused = _Usage("\n".join(lines))
+    refused.data = {"ambiguous": reasons}
+    return refused
+
+
+def _ambiguity(shape: tuple[int, ...]) -> str | None:
+    if len(shape) >= 3:
+        kinds = "convolution or transposed convolution"
+        if shape[1] == 1:
+            kinds += ", depthwise or of one channel"
+        if (
+            shape[0] == shape[-1]
+            or ops.Permute((*range(2, len(shape)), 1, 0)).shape(shape) == shape
+        ):
+            kinds += ", converted already or not"
+        return f"{shape}: {kinds}"
+    if len(shape) == 2:
+        square = ", transposed or not" if shape[0] == shape[1] else ""
+        return f"{shape}: linear, embedding or flattened input{square}"
+    return None
+
+
+class _Progress:
+    """A bar on long work; silent where stderr is no terminal."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.bar: Any = None
+        self.task: Any = None
+
+    def __enter__(self) -> "_Progress":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task(self.what, total=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if self.bar is not None:
+            self.bar.update(
+                self.task, description=f"{self.what} {name}", completed=done, total=total
+            )

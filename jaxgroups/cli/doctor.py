@@ -1,0 +1,77 @@
+"""``jaxgroups doctor``: what this installation has, and what would make it faster."""
+
+import argparse
+import json
+import os
+import platform
+from typing import Any
+
+import jax
+import jaxlib.version
+import numpy
+
+import jaxgroups
+from jaxgroups import _native as native
+from jaxgroups._native import build as _build
+from jaxgroups._native import huge_pages as memory
+
+
+def add_to(commands: Any) -> None:
+    """Register the subcommand."""
+    doctor = commands.add_parser(
+        "doctor", help="versions, threads, memory, and whether the compiled kernels are there"
+    )
+    doctor.add_argument("--json", action="store_true", help="print data instead of text")
+    doctor.set_defaults(run=_doctor)
+
+
+def examine() -> dict[str, Any]:
+    """What ``jaxgroups doctor`` prints."""
+    found = native.status()
+    compiler = _build.find_compiler()
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "versions": {
+            "jaxgroups": jaxgroups.__version__,
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.version.__version__,
+            "numpy": numpy.__version__,
+            "python": platform.python_version(),
+        },
+        "machine": platform.machine(),
+        "devices": [str(device) for device in jax.devices()],
+        "threads": len(affinity(0)) if affinity else os.cpu_count(),
+        "native": {
+            "ready": found.missing is None,
+            "missing": found.missing,
+            "library": None if found.path is None else str(found.path),
+            "instruction_sets": list(found.instruction_sets),
+            "compiler": None if compiler is None else compiler[0],
+        },
+        "memory": memory.examine()._asdict(),
+    }
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    found = examine()
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    print(", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    print(f"{', '.join(found['devices'])} on {found['machine']}, {found['threads']} threads")
+    kernels = found["native"]
+    if kernels["ready"]:
+        first, *rest = kernels["instruction_sets"]
+        print(f"compiled kernels: ready, with {first} instructions (also {', '.join(rest) or '-'})")
+        print(f"  {kernels['library']}")
+    else:
+        print(f"compiled kernels: none: {kernels['missing']}")
+        print(f"  C++ compiler: {kernels['compiler'] or 'not found'}")
+        print(
+            "  without them, grouped convolutions on a CPU use XLA's operations, which are slower"
+        )
+    pages = found["memory"]
+    print(f"pages of large memory blocks: {pages['pages']}: {pages['because']}")
+    if pages["remedy"]:
+        print(f"  {pages['remedy']} in the environment makes training on a CPU faster")
+    return 0

@@ -1,0 +1,141 @@
+"""New files that are there whole or not at all, whatever ends the process meanwhile.
+
+Where the system can (Linux, most file systems), a file has no name while it is written: a process
+that is killed leaves nothing behind. Elsewhere it has a hidden name in the same directory.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from jaxgroups.convert._files.base import CheckpointError, about
+
+_UNNAMED = getattr(os, "O_TMPFILE", None)
+_CANNOT = (errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # have no unnamed files
+
+
+@contextmanager
+def new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
+    """An open file and a path to read it by; at the end of the block it takes the name `path`.
+
+    An exception in the block, or a file that is there without `overwrite`, leaves no trace.
+    """
+    try:
+        with _new_file(path, overwrite) as opened:
+            yield opened
+    except OSError as error:  # a full disk says no name
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def _new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
+    check_free(path, overwrite)
+    descriptor = _unnamed(path.parent)
+    if descriptor is None:
+        hidden = _hidden(path)
+        try:
+            with open(hidden, "xb") as file:
+                yield file, hidden
+                _flush(file)
+            check_free(path, overwrite)
+            os.replace(hidden, path)
+        except BaseException:
+            hidden.unlink(missing_ok=True)
+            raise
+    else:
+        with open(descriptor, "w+b") as file:
+            yield file, _way_to(descriptor)
+            _flush(file)
+            _name(descriptor, path, overwrite)
+    _sync_directory(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all, in the place of an older one."""
+    with about(path), new_file(path, overwrite=True) as (file, _):
+        file.write(text.encode())
+
+
+_THERE = "the file is there already: overwrite=True, or --overwrite, replaces it"
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise CheckpointError("a directory is in the way: give the name of a file")
+    if not overwrite and os.path.lexists(path):
+        raise CheckpointError(_THERE)
+
+
+def _unnamed(directory: Path) -> int | None:
+    if _UNNAMED is None or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return os.open(directory, _UNNAMED | os.O_RDWR, 0o666)
+    except OSError as error:
+        if error.errno in _CANNOT:
+            return None
+        raise
+
+
+def _way_to(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}")
+
+
+def _name(descriptor: int, path: Path, overwrite: bool) -> None:
+    """Gives an unnamed file its name: in one step, or over an older file by a hidden name."""
+    check_free(path, overwrite)
+    hidden = _hidden(path)
+    try:
+        _link(descriptor, hidden if overwrite else path)
+        if overwrite:
+            os.replace(hidden, path)
+    except FileExistsError as error:
+        raise CheckpointError(_THERE) from error
+    finally:
+        if overwrite:
+            hidden.unlink(missing_ok=True)
+
+
+def _link(descriptor: int, target: Path) -> None:
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:  # with a directory given, link follows /proc to the file itself
+        os.link(_way_to(descriptor), target.name, dst_dir_fd=directory)
+    except FileExistsError:
+        raise
+    except OSError:  # this file system names no unnamed file: copy it
+        try:
+            with open(_way_to(descriptor), "rb") as source, open(target, "xb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+                _flush(copy)
+        except BaseException as error:
+            if not isinstance(error, FileExistsError):
+                target.unlink(missing_ok=True)
+            raise
+    finally:
+        os.close(directory)
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    """Makes the new name last; not every system can do that for a directory."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,151 @@
+"""What every checkpoint offers, whichever file it comes from."""
+
+import reprlib
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import prod
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from jaxgroups.convert._files import dtypes
+
+Format = Literal["safetensors", "safetensors-index", "torch-zip", "torch-legacy", "memory"]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or written as asked; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a header says of a tensor: its shape, and its dtype by numpy's or ml_dtypes' name."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def numpy_dtype(self) -> np.dtype:
+        return dtypes.numpy_dtype(self.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.numpy_dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+class Checkpoint(ABC):
+    """Named tensors that are read one at a time.
+
+    Attributes:
+      path: the file, or None in memory.
+      format: which of the formats it is.
+      infos: shape and dtype of every tensor by name, in the order of the file, aliases included.
+      aliases: names that stand for another tensor's memory, and that tensor's name.
+      metadata: the strings a safetensors file carries; empty otherwise.
+      extras: names beside the tensors that hold something else.
+    """
+
+    path: Path | None
+    format: Format
+    infos: dict[str, TensorInfo]
+    aliases: dict[str, str]
+    metadata: dict[str, str]
+    extras: tuple[str, ...]
+    closed: bool = False
+
+    def __init__(
+        self,
+        path: Path | None,
+        format: Format,
+        infos: Mapping[str, TensorInfo],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        extras: Iterable[str] = (),
+    ) -> None:
+        self.path = path
+        self.format = format
+        self.infos = dict(infos)
+        self.aliases = dict(aliases or {})
+        self.metadata = dict(metadata or {})
+        self.extras = tuple(extras)
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor of that name: a new C-contiguous array, the bits of the file.
+
+        Raises:
+          CheckpointError: no such name, a damaged file, or one that changed since it was opened.
+        """
+        with about(self.path):
+            if self.closed:
+                raise CheckpointError("the checkpoint was closed: open it again to read from it")
+            if name not in self.infos:
+                raise CheckpointError(f"no tensor {name!r} {self._hint(name)}")
+            array = self._read(self.aliases.get(name, name))
+            found = TensorInfo(array.shape, array.dtype.name)
+            if found != self.infos[name]:
+                raise CheckpointError(
+                    f"{name!r} was announced as {self.infos[name]}, but the data read is {found}"
+                )
+        return array
+
+    @abstractmethod
+    def _read(self, name: str) -> np.ndarray:
+        """The tensor of that name, which exists and is no alias: C order, memory of its own."""
+
+    def close(self) -> None:
+        """Lets go of the file; what was read stays. Closing twice is no error."""
+        self.closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f" {str(self.path)!r}"
+        return f"<{self.format} checkpoint{where}: {len(self.infos)} tensors>"
+
+    def _hint(self, name: str) -> str:
+        near = get_close_matches(name, self.infos, n=3)
+        if near:
+            return f"among the {len(self.infos)}; near it: {', '.join(map(repr, near))}"
+        return f"among the {len(self.infos)}"
+
+
+def repeated(keys: Mapping[str, Hashable]) -> dict[str, str]:
+    """Name -> first name of the same key, for every name but the first; None is like no other."""
+    first: dict[Hashable, str] = {}
+    return {
+        name: kept
+        for name, key in keys.items()
+        if key is not None and (kept := first.setdefault(key, name)) != name
+    }
+
+
+def short(value: object) -> str:
+    """A repr of bounded length and cost, however the value shares and nests its parts."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python's limit on the digits of an int
+        return f"a {type(value).__name__}"
+
+
+@contextmanager
+def about(subject: object) -> Iterator[None]:
+    """Puts `subject` in front of the message of a CheckpointError; None puts nothing."""
+    try:
+        yield
+    except CheckpointError as error:
+        if subject is None:
+            raise
+        named = CheckpointError(f"{subject}: {error}")
+        raise named.with_traceback(error.__traceback__) from error.__cause__

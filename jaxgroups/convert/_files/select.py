@@ -1,0 +1,106 @@
+"""Which of the dicts in a torch file is meant: said by a key, never guessed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jaxgroups.convert._files.base import CheckpointError, short
+
+IsTensor = Callable[[Any], bool]
+_SHOWN = 20  # keys in a message
+_DEPTH = 32  # dicts in dicts
+
+
+def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, Any], list[str]]:
+    """The tensors of one dict in the file, and the names of what else is in that dict.
+
+    Args:
+      root: what the file holds.
+      key: the way to the dict, keys joined by dots; "" is the top level, nested dicts and all;
+        None is the top level as long as no tensors lie deeper.
+      is_tensor: tells tensors from the rest.
+    """
+    if is_tensor(root) or not isinstance(root, Mapping):
+        what = "one tensor" if is_tensor(root) else f"a {type(root).__name__}"
+        raise CheckpointError(f"it holds {what}, not a dict: save a dict of tensors by name")
+    chosen = _descend(root, key) if key else root
+    if chosen is None or is_tensor(chosen) or not isinstance(chosen, Mapping):
+        what = "nothing" if chosen is None else "no dict"
+        raise CheckpointError(f"key={key!r} leads to {what}: {_candidates(root, is_tensor)}")
+    tensors = _tensors(chosen, is_tensor)
+    if key is None and any(True for _ in _holders(root, is_tensor)):
+        start = "tensors lie at several levels" if tensors else "tensors lie in dicts within it"
+        raise CheckpointError(f"{start}: {_candidates(root, is_tensor)}")
+    if not tensors and chosen:
+        where = f"the dict at key={key!r}" if key else "the top level"
+        raise CheckpointError(f"{where} holds no tensor: {_candidates(root, is_tensor)}")
+    return tensors, [name for name, value in _children(chosen) if not is_tensor(value)]
+
+
+def _children(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """By name: a key that is a string or an integer. No key leads to what has another."""
+    return ((str(k), child) for k, child in value.items() if isinstance(k, (str, int)))
+
+
+def _tensors(chosen: Mapping[Any, Any], is_tensor: IsTensor) -> dict[str, Any]:
+    named = {name: value for name, value in _children(chosen) if is_tensor(value)}
+    count = sum(map(is_tensor, chosen.values()))
+    if len(named) != count:
+        raise CheckpointError(
+            f"{count} tensors, but only {len(named)} different names that are strings or integers"
+        )
+    return named
+
+
+def _descend(value: Any, key: str) -> Any:
+    """What lies at the dotted key, or None; a key may itself have dots in it."""
+    if not isinstance(value, Mapping):
+        return None
+    by_name = dict(_children(value))
+    parts = key.split(".")
+    for count in range(len(parts), 0, -1):
+        child = by_name.get(".".join(parts[:count]))
+        rest = ".".join(parts[count:])
+        found = _descend(child, rest) if rest else child
+        if found is not None:
+            return found
+    return None
+
+
+def _holders(root: Mapping[Any, Any], is_tensor: IsTensor) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Path and number of tensors of every dict within `root` that has some.
+
+    Breadth first, each object once and not below `_DEPTH`: a pickle can share a dict a
+    thousandfold, put it into itself, or nest a million.
+    """
+    seen = {id(root)}
+    level: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), root)]
+    for _ in range(_DEPTH):
+        below = []
+        for path, value in level:
+            for name, child in _children(value):
+                if not isinstance(child, Mapping) or is_tensor(child) or id(child) in seen:
+                    continue
+                seen.add(id(child))
+                below.append(((*path, name), child))
+                count = sum(map(is_tensor, child.values()))
+                if count:
+                    yield (*path, name), count
+        level = below
+
+
+def _candidates(root: Mapping[Any, Any], is_tensor: IsTensor) -> str:
+    found = sorted(_holders(root, is_tensor), key=lambda holder: -holder[1])
+    here = sum(map(is_tensor, root.values()))
+    if not found:
+        if here:
+            return f"the top level itself holds {_counted(here)}: leave key out"
+        return f"no dict in it holds tensors; its top level has the keys {short(list(root))}"
+    shown = [f"key={'.'.join(path)!r} ({_counted(n)})" for path, n in found[:_SHOWN]]
+    if here:
+        shown.append(f"key='' for the top level alone ({_counted(here)})")
+    more = f" and {len(found) - _SHOWN} smaller ones" if len(found) > _SHOWN else ""
+    return f"say which with {', '.join(shown)}{more}"
+
+
+def _counted(count: int) -> str:
+    return "1 tensor" if count == 1 else f"{count} tensors"

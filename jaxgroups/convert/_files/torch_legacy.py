@@ -1,0 +1,73 @@
+"""torch.save's format before 1.6: five pickles, then the storages.
+
+magic number, version of the protocol, {"little_endian": ...}, what was saved, keys of storages
+for each key: number of elements, 8 bytes little-endian, and the elements
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jaxgroups.convert._files.base import CheckpointError, short
+from jaxgroups.convert._files.pickle import unpickle
+from jaxgroups.convert._files.torch_objects import Storage, storage
+
+MAGIC = 0x1950A86A20F9469CFC6C
+VERSION = 1001
+
+
+def read(path: Path, size: int) -> tuple[Any, dict[str, tuple[int, int]]]:
+    """What the file holds, and the first byte and the length of every storage in it."""
+    storages: dict[str, Storage] = {}
+
+    def named(identity: Any) -> Storage:
+        made = storage(identity)
+        first = storages.setdefault(made.key, made)
+        if (first.dtype, first.count) != (made.dtype, made.count):
+            raise CheckpointError(
+                f"damaged: storage {made.key} is named as {first.count} {first.dtype} and as "
+                f"{made.count} {made.dtype}"
+            )
+        return made
+
+    with open(path, "rb") as file:
+        magic = unpickle(file, size, what="its first pickle")
+        if magic != MAGIC:
+            raise CheckpointError(
+                f"a pickle, but not torch's: it starts with {short(magic)} instead of torch's "
+                "number. Load it with the library that made it and save a dict of tensors"
+            )
+        version = unpickle(file, size, what="the version")
+        if version != VERSION:
+            raise CheckpointError(f"version {short(version)} of torch's format, not {VERSION}")
+        system = unpickle(file, size, what="the system")
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise CheckpointError(
+                "written on a big-endian machine, or it does not say: only little-endian files "
+                "are read; save it again on a little-endian machine"
+            )
+        root = unpickle(file, size, named, what="its data")
+        keys = unpickle(file, size, what="the list of storages")
+        if type(keys) is not list or not all(type(key) in (str, int) for key in keys):
+            raise CheckpointError(f"damaged: {short(keys)} is no list of storages")
+        if not {str(key) for key in keys} <= storages.keys():
+            raise CheckpointError(f"damaged: {short(keys)} does not list the storages in use")
+        start = file.tell()
+        places: dict[str, tuple[int, int]] = {}
+        for key in map(str, keys):
+            file.seek(start)
+            count = int.from_bytes(file.read(8), "little")
+            length = count * storages[key].itemsize
+            if start + 8 + length > size:
+                raise CheckpointError(
+                    f"truncated: storage {key} needs {8 + length} bytes from byte {start} on, but "
+                    f"the file has {size} bytes: download or save it again"
+                )
+            if key in places:
+                raise CheckpointError(f"damaged: storage {key} is listed twice")
+            places[key] = (start + 8, length)
+            start += 8 + length
+        if start != size:
+            raise CheckpointError(
+                f"damaged: {size - start} bytes follow the last of {len(keys)} storages"
+            )
+    return root, places

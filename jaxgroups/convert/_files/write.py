@@ -1,0 +1,143 @@
+"""Writes safetensors files, one tensor in memory at a time, and reads them back before they count.
+
+The official writer takes all tensors at once, and up to 0.8 writes arrays that are not contiguous
+in the order of memory under the logical shape: a file that loads and is wrong.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors import safe_open
+
+from jaxgroups.convert._files import dtypes
+from jaxgroups.convert._files.atomic import new_file
+from jaxgroups.convert._files.base import CheckpointError, TensorInfo, about
+from jaxgroups.convert._files.bytes import Budget
+from jaxgroups.convert._files.header import METADATA, make_header
+from jaxgroups.convert._files.safetensors import SafetensorsCheckpoint, readable_by_library
+
+Source = tuple[str, TensorInfo, Callable[[], np.ndarray]]
+Progress = Callable[[str, int, int], None]
+
+
+def write_safetensors(
+    path: str | os.PathLike[str],
+    tensors: Iterable[Source],
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes tensors, in the order given; peak memory is about that of the largest one.
+
+    The file appears complete and compared with what was to be written, or not at all; so does the
+    one that takes the place of an older file. The same tensors make the same bytes.
+
+    Args:
+      path: the file to write.
+      tensors: name, shape and dtype, and a callable that gives the array when its turn has come.
+        Any memory layout and byte order; it is written in C order, little-endian.
+      metadata: strings for the header.
+      progress: called after each tensor with its name, the bytes of data so far and of all.
+      overwrite: whether a file that is there may be replaced.
+
+    Raises:
+      CheckpointError: the file is there already, safetensors has no such dtype, an array is not of
+        its announced shape or dtype, or what was read back differs. No trace is left then, nor of
+        any other exception, KeyboardInterrupt included.
+    """
+    path = Path(path)
+    with about(path):
+        sources = list(tensors)
+        infos = _checked({name: info for name, info, _ in sources}, len(sources))
+        header = make_header(infos, _strings(metadata or {}))
+        with new_file(path, overwrite) as (file, readable):
+            file.write(header)
+            sums = _write(file, sources, progress)
+            file.flush()
+            os.fsync(file.fileno())
+            _compare(readable, infos, dict(metadata or {}), sums)
+
+
+def _checked(infos: dict[str, TensorInfo], count: int) -> dict[str, TensorInfo]:
+    if len(infos) != count:
+        raise CheckpointError(f"{count} tensors to write, but only {len(infos)} different names")
+    for name, info in infos.items():
+        if not isinstance(name, str) or name == METADATA:
+            raise CheckpointError(f"a tensor cannot be named {name!r} in a safetensors file")
+        if info.dtype not in dtypes.TO_SAFETENSORS:
+            raise CheckpointError(
+                f"{name!r} is {info}, but safetensors has no such dtype; it has "
+                f"{', '.join(dtypes.TO_SAFETENSORS)}: cast it, or store real and imaginary parts"
+            )
+    return infos
+
+
+def _strings(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise CheckpointError(f"metadata are strings by name, but got {key!r}: {value!r:.100}")
+    return metadata
+
+
+def _write(file: BinaryIO, sources: list[Source], progress: Progress | None) -> dict[str, bytes]:
+    total = sum(info.nbytes for _, info, _ in sources)
+    done, sums = 0, {}
+    for name, info, make in sources:
+        data = _bytes(name, info, make())
+        file.write(data)
+        sums[name] = _sum(data)
+        done += len(data)
+        del data
+        if progress is not None:
+            progress(name, done, total)
+    return sums
+
+
+def _bytes(name: str, info: TensorInfo, array: np.ndarray) -> memoryview:
+    found = TensorInfo(np.shape(array), np.asarray(array).dtype.name)
+    if found != info:
+        raise CheckpointError(f"{name!r} was announced as {info}, but the array is {found}")
+    # np.asarray, since np.ascontiguousarray makes one axis out of none
+    array = np.asarray(array, dtype=info.numpy_dtype, order="C")
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _sum(data: memoryview) -> bytes:
+    return hashlib.blake2b(data).digest()
+
+
+def _compare(
+    path: Path, infos: dict[str, TensorInfo], metadata: dict[str, str], sums: dict[str, bytes]
+) -> None:
+    """Reads the file back, the data by the official library wherever it can."""
+    with SafetensorsCheckpoint(path) as written:
+        stored = {n: info for n, info in written.infos.items() if n not in written.aliases}
+        if stored != infos or written.metadata != metadata:
+            raise CheckpointError("what was written has another header than was meant: try again")
+        read = _official(path, infos) if readable_by_library(infos.values()) else written.read
+        for name, info in stored.items():
+            if _sum(_bytes(name, info, read(name))) != sums[name]:
+                raise CheckpointError(
+                    f"{name!r} reads back other than it was written: the disk or the memory is "
+                    "at fault, so nothing was kept"
+                )
+
+
+def _official(path: Path, infos: Mapping[str, TensorInfo]) -> Callable[[str], np.ndarray]:
+    budget = Budget()
+    opened: list[Any] = []
+
+    def read(name: str) -> np.ndarray:
+        if not opened:
+            opened.append(safe_open(path, framework="numpy"))
+        array = opened[0].get_tensor(name)
+        if budget.spent(array.nbytes):
+            opened.clear()
+        return array
+
+    return read

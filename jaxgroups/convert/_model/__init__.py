@@ -1,0 +1,1 @@
+"""A Flax model as data: its layers and leaves by path, and torch's name of each."""

@@ -1,0 +1,54 @@
+"""Is a file the one that was planned? A plan may be older than the file, or of another one."""
+
+from collections.abc import Mapping
+
+from jaxgroups.convert._files import Checkpoint, TensorInfo
+from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
+
+_READ = ("ok", "folded", "counter", "alias")
+
+
+def check_torch(plan: Plan, source: Checkpoint) -> None:
+    """Every tensor of the file has its entry, of the same shape and dtype.
+
+    Raises:
+      ConversionError: all differences at once.
+    """
+    # of the two names of an alias the second has an entry of its own
+    planned = {e.torch[0]: e for e in plan.entries if e.status in _READ}
+    wanted = {key: TensorInfo(e.torch_shape or (), str(e.dtype)) for key, e in planned.items()}
+    ignored = {e.torch[0] for e in plan.entries if e.status == "ignored"}
+    also = {name for e in plan.entries if e.status == "folded" for name in e.torch[1:]}
+    _compare(plan.model, wanted, source.infos, ignored | also)
+    lost = [name for name in also if name not in source.infos]
+    if lost:
+        entries = [Entry("missing", (name,), None) for name in sorted(lost)]
+        raise ConversionError(plan.model, entries, ["the plan was made of another checkpoint"])
+
+
+def check_flax(plan: Plan, source: Checkpoint) -> None:
+    """The same for a file in Flax layout.
+
+    Raises:
+      ConversionError: all differences at once.
+    """
+    wanted = {str(e.flax): TensorInfo(e.flax_shape or (), str(e.dtype)) for e in plan.leaves()}
+    counters = {f"torch:{e.torch[0]}" for e in plan.entries if e.status == "counter"}
+    _compare(plan.model, wanted, source.infos, counters)
+
+
+def _compare(
+    model: str,
+    wanted: Mapping[str, TensorInfo],
+    infos: Mapping[str, TensorInfo],
+    others: set[str],
+) -> None:
+    entries = [Entry("missing", (key,), None) for key in wanted if key not in infos]
+    for key, info in infos.items():
+        if key in wanted and info != wanted[key]:
+            note = f"{key} is {info} in the file, but {wanted[key]} in the plan."
+            entries.append(Entry("mismatched", (key,), None, note=note))
+        elif key not in wanted and key not in others:
+            entries.append(Entry("unexpected", (key,), None))
+    if entries:
+        raise ConversionError(model, entries, ["the plan was made of another checkpoint"])

@@ -1,0 +1,113 @@
+"""What a plan has to say of names, rules and tensors that found no use, or too many uses."""
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from jaxgroups.convert._model.names import Names, bare
+from jaxgroups.convert._model.structure import Slot, Structure
+from jaxgroups.convert._plan.plan import Entry
+from jaxgroups.convert._rules import ops
+
+Claimed = dict[str, list[Entry]]
+
+
+def unclaimed(
+    infos: Mapping[str, Any], aliases: Mapping[str, str], claimed: Claimed, ignore: Iterable[str]
+) -> list[Entry]:
+    """The tensors that no leaf asked for."""
+    patterns = [_compiled(p) for p in ([ignore] if isinstance(ignore, str) else ignore)]
+    entries = []
+    shared = {aliases.get(key, key): key for key in reversed(claimed)}
+    for key, info in infos.items():
+        if key in claimed:
+            continue
+        kept = shared.get(aliases.get(key, key))
+        status, note, keys = "unexpected", "", (key,)
+        if any(pattern.fullmatch(key) for pattern in patterns):
+            status = "ignored"
+        elif kept is not None:
+            status, note, keys = "alias", f"shares its data with {kept}", (key, kept)
+        entries.append(
+            Entry(status, keys, None, torch_shape=info.shape, dtype=info.dtype, note=note)
+        )
+    return entries
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"ignore has {pattern!r}, no regular expression: {error}") from error
+
+
+def ambiguous(claimed: Claimed) -> list[Entry]:
+    """Leaves share a tensor only as its parts, and then all the parts are there."""
+    entries = []
+    for key, claims in claimed.items():
+        leaves = [e for e in claims if e.flax and e.status in ("ok", "folded")]
+        parts = [ops.part_of(e.op) for e in leaves]
+        paths = ", ".join(str(e.flax) for e in leaves)
+        if len(leaves) > 1 and (None in parts or len(set(parts)) < len(parts)):
+            note = f"{key} is claimed by {paths}"
+        elif any(p and set(parts) != {ops.Part(i, p.count) for i in range(p.count)} for p in parts):
+            note = f"{key} is claimed in parts by {paths}, which do not make up the whole of it"
+        else:
+            continue
+        entries.append(Entry("ambiguous", (key,), None, note=note))
+    return entries
+
+
+def unused(
+    structure: Structure,
+    names: Names,
+    rules: Mapping[str, Any],
+    named: set[str],
+    ruled: set[str],
+) -> list[Entry]:
+    """Paths that the user told something of, and that are not there: a rule would be lost."""
+    entries = []
+    for what, paths, known in (
+        ("rules", rules, ruled),
+        ("names", names if isinstance(names, Mapping) and not callable(names) else {}, named),
+    ):
+        for path in paths:
+            if bare(structure, path) in known:
+                continue
+            near = get_close_matches(bare(structure, path), sorted(named | ruled), n=1)
+            note = f"{what} has {path!r}, which is no layer here that takes one"
+            note += f"; near it: {near[0]!r}" if near else ""
+            entries.append(Entry("unknown", (), None, note=note))
+    return entries
+
+
+def hints(entries: Iterable[Entry]) -> list[str]:
+    """Near misses: for the message only, never applied."""
+    entries = list(entries)
+    missing = [e for e in entries if e.status == "missing"]
+    free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
+    for wrapper in ("module.", "_orig_mod.", "model."):
+        if missing and all(wrapper + e.torch[0] in free for e in missing):
+            return [f'all keys begin with "{wrapper}": pass prefix="{wrapper}"']
+    found = []
+    for entry in missing[:20]:
+        close = get_close_matches(entry.torch[0], free, n=1, cutoff=0.8)
+        if close:
+            found.append(f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"')
+    return found
+
+
+def rule_hints(unruled: Mapping[type, list[Slot]]) -> list[str]:
+    """How to tell the rule of each kind of layer that has none."""
+    texts = []
+    for kind, slots in unruled.items():
+        leaves = dict.fromkeys(str(slot.path[-1]) for slot in slots)
+        body = ", ".join(f'"{leaf}": Leaf("<name in torch>", <operation>)' for leaf in leaves)
+        texts.append(
+            f"@jaxgroups.convert.register({kind.__name__}) tells the rule of such layers:\n"
+            f"\t\t@register({kind.__name__})\n"
+            f"\t\tdef _(layer, shapes):\n"
+            f"\t\t    return {{{body}}}"
+        )
+    return texts

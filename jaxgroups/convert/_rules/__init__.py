@@ -1,0 +1,1 @@
+"""What each layer type holds in torch's names, and operations from torch's tensors to Flax's."""

@@ -1,0 +1,230 @@
+"""What each layer type holds, in torch's names: type and settings decide, never a shape.
+
+A rule takes a layer and the shapes of its leaves and answers, leaf by leaf, with the name of the
+torch tensor and the operation between the two. `register` adds rules for other layers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+from flax import linen as nn
+from flax import nnx
+
+from jaxgroups import linen as jg_linen
+from jaxgroups import nnx as jg_nnx
+from jaxgroups._spec import layouts
+from jaxgroups.convert._rules.ops import (
+    Chain,
+    FlattenCHW,
+    Flip,
+    Identity,
+    Op,
+    Part,
+    Permute,
+    Reshape,
+)
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The torch tensor behind a Flax leaf: its name below the layer's, and the way between."""
+
+    torch: str
+    op: Op = field(default_factory=Identity)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """All of a layer: leaf -> Leaf, and names that only torch has (counters)."""
+
+    leaves: Mapping[str, Leaf]
+    torch_only: tuple[str, ...] = ()
+
+
+RuleFunction = Callable[[Any, Shapes], "Rule | Mapping[str, Leaf]"]
+_CONTAINERS = (nnx.Module, nnx.List, nnx.Dict, nnx.Sequential, nn.Module, nn.Sequential)
+_RULES: dict[type, RuleFunction] = {}
+
+
+def register(*types: type) -> Callable[[RuleFunction], RuleFunction]:
+    """Register the rule of layer types, for nnx or linen, subclasses included.
+
+        @register(MyConv)
+        def _(layer, shapes):
+            return {"kernel": Leaf("weight", Permute((2, 3, 1, 0))), "bias": Leaf("bias")}
+
+    Args of the rule: the layer with its settings, and ``{leaf: shape}`` of what it holds, nested
+    leaves dotted (``"query.kernel"``).
+    """
+
+    def keep(rule: RuleFunction) -> RuleFunction:
+        for layer_type in types:
+            _RULES[layer_type] = rule
+        return rule
+
+    return keep
+
+
+def rule_of(layer: Any) -> RuleFunction | None:
+    """The rule of the nearest registered base class, or None."""
+    for layer_type in type(layer).__mro__:
+        if layer_type in _RULES:
+            return _RULES[layer_type]
+    return None
+
+
+def is_built_in(layer: Any) -> bool:
+    """Whether it is one of Flax's own layers, or of their kind: not a container of layers."""
+    for kind in type(layer).__mro__:
+        if kind in _CONTAINERS:
+            return False
+        # a transformed class (remat, scan) stands before the one that was transformed
+        if kind.__module__.split(".")[0] == "flax" and kind.__module__ != "flax.linen.transforms":
+            return True
+    return False
+
+
+def apply_rule(rule: RuleFunction, layer: Any, shapes: Shapes) -> Rule:
+    answer = rule(layer, shapes)
+    return answer if isinstance(answer, Rule) else Rule(answer)
+
+
+def _kernel(shapes: Shapes, op: Op) -> dict[str, Leaf]:
+    leaves = {"kernel": Leaf("weight", op)}
+    return leaves | ({"bias": Leaf("bias")} if "bias" in shapes else {})
+
+
+def _axes(shapes: Shapes, expected: int) -> int:
+    """How many axes the kernel has, which its layer says too: more of them are layers stacked."""
+    kernel = shapes["kernel"]
+    if len(kernel) != expected:
+        raise ValueError(
+            f"its kernel has {len(kernel)} axes, but one such layer has {expected}: layers that "
+            "are stacked (scan, vmap) have no counterpart in torch"
+        )
+    return expected
+
+
+@register(nnx.Conv, nn.Conv, jg_nnx.Layer, jg_linen.Layer)
+def _conv(layer: Any, shapes: Shapes):
+    """Also jaxgroups' transposed layers: one permutation for all (see `_layouts`)."""
+    ndim = _axes(shapes, np.size(layer.kernel_size) + 2)
+    return _kernel(shapes, Permute(layouts.torch_to_flax(ndim)))
+
+
+@register(nnx.ConvTranspose, nn.ConvTranspose)
+def _conv_transpose(layer: Any, shapes: Shapes):
+    ndim = _axes(shapes, np.size(layer.kernel_size) + 2)
+    if layer.transpose_kernel:
+        return _kernel(shapes, Permute(layouts.torch_to_flax(ndim)))
+    spatial = tuple(range(ndim - 2))
+    return _kernel(shapes, Chain((Permute((*range(2, ndim), 0, 1)), Flip(spatial))))
+
+
+@register(nnx.Linear, nn.Dense)
+def _linear(layer: Any, shapes: Shapes):
+    _axes(shapes, 2)
+    return _kernel(shapes, Permute((1, 0)))
+
+
+def flatten_linear(c: int, h: int, w: int) -> RuleFunction:
+    """Rule for a Linear whose input was flattened from (C, H, W) in torch, (H, W, C) in Flax."""
+    op = FlattenCHW(c, h, w)
+
+    def rule(layer: Any, shapes: Shapes):
+        if not isinstance(layer, (nnx.Linear, nn.Dense)):
+            raise ValueError("FlattenLinear is for a Linear or Dense layer")
+        return _kernel(shapes, op)
+
+    return rule
+
+
+def _general(kernel: Shape, features: int) -> Op:
+    """(prod out, prod in) -> (*in, *out); `features` axes at the end are out."""
+    split = len(kernel) - features
+    rows, columns = prod(kernel[split:]), prod(kernel[:split])
+    return Chain((Permute((1, 0)), Reshape((columns, rows), kernel)))
+
+
+@register(nnx.LinearGeneral, nn.DenseGeneral)
+def _linear_general(layer: Any, shapes: Shapes):
+    """Whatever order `axis` is given in, Flax sorts it: the kernel has the axes as they stand."""
+    features = layer.out_features if isinstance(layer, nnx.LinearGeneral) else layer.features
+    count = len(features) if isinstance(features, tuple | list) else 1
+    axes = len(layer.axis) if isinstance(layer.axis, tuple | list) else 1
+    batch = layer.batch_axis if isinstance(layer, nnx.LinearGeneral) else layer.batch_dims
+    if batch:
+        raise ValueError("a general linear layer with batch axes has no counterpart in torch")
+    _axes(shapes, axes + count)
+    leaves = {"kernel": Leaf("weight", _general(shapes["kernel"], count))}
+    if "bias" in shapes:
+        bias = shapes["bias"]
+        leaves["bias"] = Leaf("bias", Reshape((prod(bias),), bias))
+    return leaves
+
+
+@register(nnx.Embed, nn.Embed)
+def _embed(layer: Any, shapes: Shapes):
+    return {"embedding": Leaf("weight")}
+
+
+_QKV = ("query", "key", "value")
+_NORM = {"scale": "weight", "bias": "bias"}
+
+
+@register(nnx.BatchNorm, nn.BatchNorm)
+def _batch_norm(layer: Any, shapes: Shapes):
+    names = _NORM | {"mean": "running_mean", "var": "running_var"}
+    leaves = {leaf: Leaf(name) for leaf, name in names.items() if leaf in shapes}
+    return Rule(leaves, torch_only=("num_batches_tracked",))
+
+
+@register(nnx.GroupNorm, nn.GroupNorm, nnx.InstanceNorm, nn.InstanceNorm)
+def _norm(layer: Any, shapes: Shapes):
+    return {leaf: Leaf(_NORM[leaf]) for leaf in shapes if leaf in _NORM}
+
+
+@register(nnx.LayerNorm, nn.LayerNorm, nnx.RMSNorm, nn.RMSNorm)
+def _layer_norm(layer: Any, shapes: Shapes):
+    """Over several axes torch has (C, *spatial), channels-last Flax (*spatial, C)."""
+
+    def op(shape: Shape) -> Op:
+        return Identity() if len(shape) < 2 else Permute((*range(1, len(shape)), 0))
+
+    return {leaf: Leaf(_NORM[leaf], op(shape)) for leaf, shape in shapes.items() if leaf in _NORM}
+
+
+@register(nnx.PReLU, nn.PReLU)
+def _prelu(layer: Any, shapes: Shapes):
+    """Flax holds one slope; torch's one is of shape (1,), its one a channel does not fit."""
+    return {"negative_slope": Leaf("weight", Reshape((1,), ()))}
+
+
+@register(nnx.MultiHeadAttention, nn.MultiHeadDotProductAttention)
+def _attention(layer: Any, shapes: Shapes):
+    """torch packs query, key and value as thirds of ``in_proj_weight`` where all read alike."""
+    kernels = [shapes[f"{name}.kernel"] for name in _QKV]
+    if len({kernel[1:] for kernel in kernels}) > 1:
+        raise ValueError("fewer heads of keys than of queries have no counterpart in torch")
+    packed = len({kernel[0] for kernel in kernels}) == 1
+    leaves: dict[str, Leaf] = {}
+    for index, (name, kernel) in enumerate(zip(_QKV, kernels, strict=True)):
+        op = _general(kernel, 2)
+        if packed:
+            leaves[f"{name}.kernel"] = Leaf("in_proj_weight", Chain((Part(index, 3), op)))
+        else:
+            leaves[f"{name}.kernel"] = Leaf(f"{name[0]}_proj_weight", op)
+        if f"{name}.bias" in shapes:
+            bias = shapes[f"{name}.bias"]
+            op = Chain((Part(index, 3), Reshape((prod(bias),), bias)))
+            leaves[f"{name}.bias"] = Leaf("in_proj_bias", op)
+    leaves["out.kernel"] = Leaf("out_proj.weight", _general(shapes["out.kernel"], 1))
+    if "out.bias" in shapes:
+        leaves["out.bias"] = Leaf("out_proj.bias")
+    return leaves

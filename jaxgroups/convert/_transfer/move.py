@@ -1,0 +1,116 @@
+"""Moving the data of a plan, one tensor at a time, either way. numpy in, numpy out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
+from jaxgroups.convert._rules import ops
+
+Read = Callable[[str], np.ndarray]
+Tensor = tuple[str, tuple[int, ...], str, Callable[[], np.ndarray]]  # name, shape, dtype, data
+
+
+def flax_leaf(entry: Entry, read: Read) -> np.ndarray:
+    """The array of a Flax leaf, contiguous and nobody else's, from torch's tensors."""
+    if entry.status == "folded":
+        direction, magnitude = map(read, entry.torch)
+        x = fold_weight_norm(magnitude, direction)
+    else:
+        x = read(entry.torch[0])
+    # what `read` gives is new: an array that is contiguous already need not be copied
+    return np.asarray(entry.op.forward(x), order="C")
+
+
+def fold_weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """``g v / |v|``, the norm over the axes where g has length 1 (torch's ``dim`` is the other).
+
+    A scalar g is a norm of all of v, torch's ``dim=None``. Computed in float64 and rounded once;
+    the one operation here that cannot be undone. A v of zeros gives NaN, in torch too.
+    """
+    axes = tuple(a for a in range(direction.ndim) if not magnitude.ndim or magnitude.shape[a] == 1)
+    wide = np.complex128 if np.iscomplexobj(direction) else np.float64
+    v, g = direction.astype(wide), magnitude.astype(wide)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        norm = np.sqrt(np.sum(np.abs(v) ** 2, axis=axes, keepdims=True))
+        return (g * v / norm).astype(direction.dtype)
+
+
+def not_finite(name: str, array: np.ndarray) -> str | None:
+    """A sentence on the NaN and infinities among the values, which are kept; None without them."""
+    if array.dtype.kind in "biu":
+        return None
+    with np.errstate(invalid="ignore"):  # a signalling NaN may complain
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if not bad:
+            return None
+        nan = int(np.count_nonzero(np.isnan(array)))
+    return f"{name} holds {nan} NaN and {bad - nan} infinite of {array.size} values: kept as is"
+
+
+def flax_tensors(plan: Plan, read: Read) -> Iterator[Tensor]:
+    """Every Flax leaf of a complete plan, lazily."""
+    plan.raise_if_incomplete()
+    for e in plan.leaves():
+        yield str(e.flax), e.flax_shape or (), str(e.dtype), lambda e=e: flax_leaf(e, read)
+
+
+def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Every torch tensor of a plan, lazily; `read` gives Flax leaves by name.
+
+    `extras` holds what only torch has (counters); a counter that is not there becomes 0.
+
+    Raises:
+      ConversionError: an incomplete plan. ValueError: a folded weight norm, which has no inverse.
+    """
+    if plan.problems:
+        raise ConversionError(plan.model, plan.entries, plan.hints)
+    folded = [e.torch[0] for e in plan.entries if e.status == "folded"]
+    if folded:
+        raise ValueError(
+            f"{', '.join(folded)}: a folded weight norm cannot be taken apart again; "
+            "export with a plan made from the model alone"
+        )
+    groups: dict[str, list[Entry]] = {}
+    for e in plan.leaves():
+        groups.setdefault(e.torch[0], []).append(e)
+    writers = {key: _writer(entries, read) for key, entries in groups.items()}
+    for key, entries in groups.items():
+        yield key, entries[0].torch_shape or (), str(entries[0].dtype), writers[key]
+    for e in plan.entries:
+        if e.status == "counter":
+            value = _counter(e, extras)
+            writers[e.torch[0]] = lambda v=value: v
+        elif e.status == "alias":
+            if e.torch[1] not in writers:
+                raise ValueError(
+                    f"{e.torch[0]} shares its data with {e.torch[1]}, which is not there"
+                )
+            writers[e.torch[0]] = writers[e.torch[1]]
+        else:
+            continue
+        yield e.torch[0], e.torch_shape or (), str(e.dtype), writers[e.torch[0]]
+
+
+def _counter(entry: Entry, extras: Mapping[str, Any]) -> np.ndarray:
+    """A counter from the extras, exactly; 0 where they lack it."""
+    key = entry.torch[0]
+    if key not in extras:
+        return np.zeros(entry.torch_shape or (), str(entry.dtype))
+    given = np.asarray(extras[key])
+    value = given.astype(str(entry.dtype))
+    if value.shape != entry.torch_shape or not np.array_equal(value, given):
+        raise ValueError(f"extras[{key!r}] is {given!r}, no {entry.dtype}{entry.torch_shape}")
+    return value
+
+
+def _writer(entries: list[Entry], read: Read) -> Callable[[], np.ndarray]:
+    def write() -> np.ndarray:
+        blocks = {ops.part_of(e.op): e.op.backward(read(str(e.flax))) for e in entries}
+        if None in blocks:
+            return np.asarray(blocks[None], order="C")
+        order = sorted(blocks, key=lambda part: part.index if part else 0)
+        return np.asarray(ops.join([blocks[part] for part in order]), order="C")
+
+    return write

@@ -1,0 +1,54 @@
+"""The Flax side as an orbax directory: what Flax itself loads, nested by path."""
+
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from jaxgroups.convert._files import CheckpointError
+from jaxgroups.convert._transfer.move import Tensor
+
+
+def write_orbax(target: Path, tensors: list[Tensor], overwrite: bool) -> None:
+    """A nested dict by Flax path, as ``nnx.replace_by_pure_dict`` and linen's ``apply`` take it.
+
+    The directory appears whole or not at all; an older one is replaced only by a whole one.
+
+    Raises:
+      CheckpointError: the target is there, or orbax is not.
+    """
+    try:
+        import orbax.checkpoint as ocp  # comes with flax, loaded only for this
+    except ImportError as error:
+        raise CheckpointError(f"orbax-checkpoint is needed to write {target}: {error}") from error
+    if target.is_symlink() or (target.exists() and not (overwrite and target.is_dir())):
+        raise CheckpointError(f"{target} is there already: give another name, or overwrite")
+    tree: dict[str, Any] = {}
+    for name, _, _, data in tensors:
+        _put(tree, name.split("."), data())
+    fresh = target.absolute().with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
+    old = fresh.with_suffix(".old")
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(fresh, tree)
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    *parts, last = path
+    for part in parts:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise CheckpointError(f"{'.'.join(path)} lies within a parameter: orbax cannot hold it")
+    if last in tree:
+        raise CheckpointError(f"{'.'.join(path)} is there twice")
+    tree[last] = value

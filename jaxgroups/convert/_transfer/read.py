@@ -1,0 +1,182 @@
+"""All tensors of a plan as jax holds them, read before any model is touched."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgroups.convert._files import Checkpoint, from_dict, open_checkpoint
+from jaxgroups.convert._model.structure import Structure
+from jaxgroups.convert._plan import dtype_kinds as kinds
+from jaxgroups.convert._plan.plan import ConversionError, Plan
+from jaxgroups.convert._transfer import move
+
+Source = Any  # a path, an open Checkpoint, or a dict of arrays
+
+
+@dataclass
+class Report:
+    """What a load did, in torch's words.
+
+    Attributes:
+      missing_keys, unexpected_keys: what a load that is not strict did without.
+      unfilled: the Flax leaves that kept their values.
+      extras: torch's counters, for the way back.
+      casts, folded: sentences on the leaves whose bits are not the checkpoint's.
+      warnings: settings that no file holds, and NaN and infinities among the values.
+    """
+
+    plan: Plan
+    missing_keys: list[str] = field(default_factory=list)
+    unexpected_keys: list[str] = field(default_factory=list)
+    unfilled: list[str] = field(default_factory=list)
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
+    casts: list[str] = field(default_factory=list)
+    folded: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def opened(checkpoint: Source, key: str | None) -> Any:
+    """The checkpoint as a context manager; one that was open already stays so."""
+    if isinstance(checkpoint, Checkpoint):
+        if key is not None:
+            raise ValueError(f"key={key!r} is said when a checkpoint is opened; this one is open")
+        return _Open(checkpoint)
+    if isinstance(checkpoint, Mapping):
+        return from_dict(_inner(checkpoint, key))
+    if not isinstance(checkpoint, (str, os.PathLike)):
+        raise TypeError(
+            "a checkpoint is a path, a dict of tensors such as torch_module.state_dict(), or what "
+            f"open_checkpoint gives; got {type(checkpoint).__name__}"
+        )
+    return open_checkpoint(checkpoint, key=key)
+
+
+def _inner(tensors: Mapping[str, Any], key: str | None) -> dict[str, Any]:
+    for part in key.split(".") if key else ():
+        found = tensors.get(part)
+        if not isinstance(found, Mapping):
+            raise ValueError(f"key={key!r} leads to no dict: there are {', '.join(tensors)}")
+        tensors = found
+    return dict(tensors)
+
+
+class _Open:
+    """A checkpoint that somebody else closes."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+    def __enter__(self) -> Checkpoint:
+        return self.checkpoint
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def read(
+    made: Plan, source: Checkpoint, structure: Structure, strict: bool, dtype: Any
+) -> tuple[dict[str, jax.Array], Report]:
+    """Flax leaf -> array, and what was done to them."""
+    _refuse(made, strict)
+    check_aliases(made, source)
+    report = Report(
+        made,
+        missing_keys=[e.torch[0] for e in made.entries if e.status == "missing"],
+        unexpected_keys=[e.torch[0] for e in made.entries if e.status == "unexpected"],
+        unfilled=[str(e.flax) for e in made.problems if e.flax],
+        extras={e.torch[0]: source.read(e.torch[0]) for e in made.entries if e.status == "counter"},
+        folded=[e.note for e in made.entries if e.status == "folded"],
+        warnings=list(made.warnings),
+    )
+    by_name = isinstance(dtype, str) and dtype in ("keep", "model")
+    wanted = dtype if by_name else jnp.dtype(dtype).name
+    declared = {slot.name: slot.dtype for slot in structure.slots}
+    values = {}
+    for entry in made.leaves():
+        name = str(entry.flax)
+        array = move.flax_leaf(entry, source.read)
+        before = array.dtype.name
+        if wanted == "model":
+            array = _cast(name, array, declared[name])
+        elif wanted != "keep" and kinds.kind(before) == "float":
+            array = _cast(name, array, wanted)
+        if array.dtype.name != before:
+            report.casts.append(f"{name}: {before} -> {array.dtype.name}")
+        note = move.not_finite(name, array)
+        report.warnings += [note] if note else []
+        values[name] = _exact(name, array)
+    return values, report
+
+
+def _refuse(made: Plan, strict: bool) -> None:
+    """As torch: without `strict`, only what is missing or unexpected is forgiven."""
+    fatal = [
+        e
+        for e in made.problems
+        if strict
+        or e.status in ("mismatched", "ambiguous")
+        or (e.status == "unknown" and not e.flax)
+    ]
+    if fatal:
+        raise ConversionError(made.model, made.entries if strict else fatal, made.hints)
+
+
+def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    if array.dtype.name == dtype:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(jnp.dtype(dtype))
+    if cast.dtype.kind in "iu" and not np.array_equal(cast, array):
+        raise ValueError(f"{name} has values of {array.dtype.name} that {dtype} cannot hold")
+    return cast
+
+
+def _exact(name: str, array: np.ndarray) -> jax.Array:
+    """The array in jax, or an error where jax would silently narrow it."""
+    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
+        raise ValueError(
+            f"{name} is {array.dtype.name}, which jax narrows to "
+            f"{jax.dtypes.canonicalize_dtype(array.dtype).name} unless jax_enable_x64 is set: set "
+            'it, or pass dtype="model" to cast'
+        )
+    return jnp.asarray(array)
+
+
+def check_aliases(made: Plan, source: Checkpoint) -> None:
+    """Names of one tensor must hold the same bits: of two, the model could keep but one.
+
+    Raises:
+      ValueError: they differ.
+    """
+    for entry in made.entries:
+        if entry.status != "alias":
+            continue
+        root = {name: source.aliases.get(name, name) for name in entry.torch}
+        if len(set(root.values())) == 1:
+            continue
+        one, other = map(source.read, entry.torch)
+        same_kind = (one.shape, one.dtype) == (other.shape, other.dtype)
+        if not same_kind or one.tobytes() != other.tobytes():
+            raise ValueError(
+                f"{entry.torch[0]} and {entry.torch[1]} are one tensor in the model, but they "
+                "differ in the checkpoint"
+            )
+
+
+def refuse_stamped(source: Checkpoint) -> None:
+    """A file in Flax layout is no torch checkpoint: converting it twice would corrupt it.
+
+    Raises:
+      ValueError: it has the stamp.
+    """
+    stamp = source.metadata.get("jaxgroups.format")
+    if stamp is not None:
+        raise ValueError(
+            f"{source.path} is already converted (jaxgroups.format={stamp}): converting it again "
+            "would permute its kernels twice; use the original, or convert --to torch"
+        )

@@ -1,0 +1,128 @@
+"""A Flax model as a torch state_dict: the inverse of loading one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from flax import nnx
+
+from jaxgroups.convert._files import TensorInfo, write_safetensors
+from jaxgroups.convert._model.names import Names
+from jaxgroups.convert._model.structure import Structure, held
+from jaxgroups.convert._plan.build import build
+from jaxgroups.convert._plan.plan import Plan
+from jaxgroups.convert._transfer import move
+from jaxgroups.convert._transfer.load import structure_of
+
+
+def save_torch(
+    model: Any,
+    path: str | Path,
+    *,
+    variables: Mapping[str, Any] | None = None,
+    example: Any = None,
+    extras: Mapping[str, Any] | None = None,
+    names: Names = None,
+    rules: Mapping[str, Any] | None = None,
+    prefix: str = "",
+    plan: Plan | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], Any] | None = None,
+) -> Plan:
+    """Write a Flax model as a torch state_dict in .safetensors: the inverse of `load_torch`.
+
+    Args:
+      variables: of a linen module, with `example`.
+      extras: torch's counters, from the load's report; without them they are written as 0.
+      names, rules, prefix: as they were given to the load; or
+      plan: of the load, ``report.plan``, in place of them.
+      progress: called with (tensor, bytes done, bytes in all).
+
+    Raises:
+      CheckpointError: `path` exists and `overwrite` is not set, or does not end in .safetensors.
+      ConversionError: layers without a rule.
+      ValueError: leaves without a value, or counters in `extras` that the model does not have.
+    """
+    check_suffix(path)
+    structure = structure_of(model, example)
+    arrays = _arrays(model, structure, variables)
+    # what is held decides, which of a linen module only its variables tell
+    structure.slots = [replace(s, dtype=arrays[s.name].dtype.name) for s in structure.slots]
+    if plan is None:
+        made = build(structure, None, {}, names=names, rules=rules, prefix=prefix)
+    elif names or rules or prefix:
+        raise ValueError("a plan has the names and rules in it: leave out names, rules and prefix")
+    else:
+        made = _of(structure, plan)
+    made.raise_if_incomplete()
+    counters = {e.torch[0] for e in made.entries if e.status == "counter"}
+    strangers = [name for name in extras or {} if name not in counters]
+    if strangers:
+        raise ValueError(f"extras has {', '.join(strangers)}, which no layer of the model counts")
+    tensors = move.torch_tensors(made, lambda name: np.asarray(arrays[name]), extras or {})
+    write_safetensors(
+        path,
+        [(n, TensorInfo(s, d), data) for n, s, d, data in tensors],
+        {"format": "pt"},
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return made
+
+
+def _of(structure: Structure, plan: Plan) -> Plan:
+    """The plan for this model, with the dtypes it has now."""
+    slots = {slot.name: slot for slot in structure.slots}
+    planned = {str(e.flax): e for e in plan.leaves()}
+    wrong = [f"{n} is not in the plan" for n in slots if n not in planned]
+    wrong += [f"{n} is not in the model" for n in planned if n not in slots]
+    wrong += [
+        f"{n} has shape {slots[n].shape}, planned as {e.flax_shape}"
+        for n, e in planned.items()
+        if n in slots and slots[n].shape != e.flax_shape
+    ]
+    if wrong:
+        raise ValueError(f"the plan is of another model: {'; '.join(wrong)}")
+    dtypes = {e.torch[0]: slots[n].dtype for n, e in planned.items()}
+    entries = []
+    for e in plan.entries:
+        of = e.torch[-1] if e.status == "alias" else e.torch[0] if e.torch else None
+        entries.append(replace(e, dtype=dtypes.get(of, e.dtype)) if of else e)
+    return Plan(plan.model, entries, hints=plan.hints)
+
+
+def check_suffix(path: str | Path) -> None:
+    """Only .safetensors is written, and under no other name: a .pth of it would not load.
+
+    Raises:
+      ValueError: another suffix.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{path}: a torch state_dict is written as .safetensors: name it so")
+
+
+def _arrays(model: Any, structure: Structure, variables: Mapping[str, Any] | None) -> dict:
+    if structure.kind == "nnx":
+        flat = {tuple(p): held(leaf) for p, leaf in nnx.to_flat_state(nnx.state(model))}
+        found = {slot.name: flat[slot.path] for slot in structure.slots}
+    elif variables is None:
+        raise ValueError("a linen module holds no values: pass its variables={'params': ...}")
+    else:
+        tree = nn.meta.unbox(variables)
+        found = {s.name: _at(tree, (s.collection, *s.path)) for s in structure.slots}
+    empty = [n for n, v in found.items() if v is None or isinstance(v, jax.ShapeDtypeStruct)]
+    if empty:
+        raise ValueError(f"these leaves have no value: {', '.join(empty)}")
+    return found
+
+
+def _at(tree: Any, path: tuple[Any, ...]) -> Any:
+    for part in path:
+        if not isinstance(tree, Mapping) or part not in tree:
+            return None
+        tree = tree[part]
+    return tree

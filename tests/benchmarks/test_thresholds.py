@@ -1,0 +1,124 @@
+"""The thresholds of the chooser: fitted to times that are made up, and held by the chooser."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+from support.layer_tables import TINY, written
+
+from benchmarks import table
+from benchmarks import thresholds as thresholds
+from benchmarks.timing import Rounds
+from jaxgroups._lowerings import LOWERINGS, dispatch
+from jaxgroups._lowerings import thresholds as rules
+from jaxgroups._lowerings.views import Forward, WeightGradient, view_of
+
+LAYERS = [layer.problem(1) for layer in table.read(table.OWN[0])[::8]]
+
+
+def test_the_file_holds_every_border_and_a_candidate_is_each_of_them():
+    data = json.loads(rules.DATA.read_text(encoding="utf-8"))
+    assert data["thresholds"] == asdict(rules.THRESHOLDS)
+    assert set(thresholds.CANDIDATES) == set(asdict(rules.THRESHOLDS))
+    assert all(value in thresholds.CANDIDATES[name] for name, value in data["thresholds"].items())
+    assert data["measured"]
+
+
+@pytest.mark.parametrize("text", [str(spec) for spec in LAYERS[::3]])
+def test_a_layer_gives_its_three_problems(text):
+    spec = next(spec for spec in LAYERS if str(spec) == text)
+    forward, to_weight, to_input = map(view_of, thresholds.problems(spec))
+    assert isinstance(forward, Forward)
+    assert isinstance(to_input, Forward)
+    assert isinstance(to_weight, WeightGradient)
+    assert (forward.c, forward.o) == (to_input.o, to_input.c) == (to_weight.c, to_weight.o)
+    assert to_input.lhs_dilation == to_weight.stride == spec.stride
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_the_choice_is_the_choosers():
+    for spec in LAYERS:
+        for problem in thresholds.problems(spec):
+            taking = [
+                low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
+            ]
+            times = dict.fromkeys(taking, 1.0)
+            expected = dispatch.choose(problem, None, "cpu")[0].name
+            assert thresholds.choice(problem, times, rules.THRESHOLDS) == expected
+            assert "native" not in times
+
+
+def planted(truth):
+    """Times by which exactly the thresholds `truth` choose the best lowering of every problem."""
+    measured = []
+    for spec in [layer.problem(1) for layer in table.read(table.OWN[0])]:
+        for problem in thresholds.problems(spec):
+            taking = [
+                low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
+            ]
+            times = dict.fromkeys(taking, 3.0)
+            times[thresholds.choice(problem, times, truth)] = 1.0
+            measured.append((problem, times))
+    return measured
+
+
+@pytest.mark.usefixtures("without_kernels")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shift_channels": 3},
+        {"shift_gradient_channels": 8, "shift_gradient_groups": 4},
+        {"matmul_patches": 1 << 20},
+    ],
+)
+def test_planted_borders_are_found(change):
+    truth = replace(rules.THRESHOLDS, **change)
+    measured = planted(truth)
+    assert thresholds.loss(measured, rules.THRESHOLDS) > 0.01
+    assert thresholds.loss(measured, truth) == 0
+    found = thresholds.fit(measured, rules.THRESHOLDS)
+    assert thresholds.loss(measured, found) == 0
+    assert thresholds.fit(measured, truth) == truth  # where nothing is gained nothing moves
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_kernels_do_not_hide_the_borders_behind_them():
+    truth = replace(rules.THRESHOLDS, shift_channels=3)
+    measured = [(problem, {"native": 0.1, **times}) for problem, times in planted(truth)]
+    found = thresholds.fit(measured, rules.THRESHOLDS)
+    assert thresholds.loss(thresholds.without_kernels(measured), found) == 0
+
+
+def test_what_is_fitted_can_be_written_and_read(monkeypatch, tmp_path, capsys):
+    """One tiny layer, really timed: whatever comes out is a whole set of thresholds."""
+    written_to = tmp_path / "thresholds.json"
+    monkeypatch.setattr(rules, "DATA", written_to)
+    path = written(tmp_path, TINY)
+    args = [str(path), "--batch", "1", "--rounds", "1", "--budget", "0.01", "--write"]
+    assert thresholds.main(args) == 0
+    data = json.loads(written_to.read_text(encoding="utf-8"))
+    assert rules.Thresholds(**data["thresholds"])
+    assert "cores" in data["measured"]
+    assert "with kernels: the choice takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_xla_would_take_minutes_for_is_reckoned(monkeypatch, which):
+    """From a piece of the layer, which is computed, and of XLA alone; the rest is timed."""
+    spec = LAYERS[0]
+    tried = []
+
+    def foreseen(of, mode, build):
+        assert (of, mode) == (spec, "gradients" if which else "forward")
+        tried.append(build(replace(spec, size=(5, 7)))())
+        return 1000.0
+
+    monkeypatch.setattr(thresholds.guard, "foreseen", foreseen)
+    problem, times = thresholds.measure(spec, which, Rounds(rounds=1, budget=0.01))
+    assert problem == thresholds.problems(spec)[which]
+    taking = [low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None]
+    assert list(times) == taking
+    assert times["xla"] == 1000.0
+    assert all(0 < times[name] < 1000 for name in taking if name != "xla")
+    shapes = [(1, 5, 7, spec.out_channels), (3, 3, 4, spec.out_channels), (1, 5, 7, 128)]
+    assert [y.shape for y in tried] == [shapes[which]]

@@ -1,0 +1,1 @@
+"""What the tests share: tables of cases, oracles, models, and ways to run things."""

@@ -16,8 +16,7 @@ from jaxgroups._lowerings import dispatch
 from jaxgroups._op import functional
 from jaxgroups._spec import arguments, checks
 from jaxgroups._spec.spec import ConvSpec
-
-IntOrInts = int | Iterable[int]
+from jaxgroups._types import IntOrInts
 
 
 def shown_padding(spec: ConvSpec, padding: IntOrInts | str) -> tuple[int, ...] | str:

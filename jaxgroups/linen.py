@@ -13,8 +13,8 @@ from flax import linen as nn
 
 from jaxgroups import _layers as layers
 from jaxgroups._spec.spec import ConvSpec
+from jaxgroups._types import IntOrInts
 
-IntOrInts = int | Iterable[int]
 _TORCH_FIELDS = (
     "stride",
     "padding",

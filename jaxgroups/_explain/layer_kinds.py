@@ -13,8 +13,8 @@ from jax import lax
 
 from jaxgroups._spec import arithmetic
 from jaxgroups._spec.spec import ConvSpec
+from jaxgroups._types import Pairs
 
-Pairs = tuple[tuple[int, int], ...]
 KINDS = {
     "jaxgroups.nnx.Layer": "ours",
     "jaxgroups.linen.Layer": "ours",

@@ -19,9 +19,9 @@ from jaxgroups._problem.problem import problem_of
 from jaxgroups._spec import arguments, checks
 from jaxgroups._spec.from_call import spec_of_call
 from jaxgroups._spec.spec import ConvSpec
+from jaxgroups._types import IntOrInts
 
 F = TypeVar("F")
-IntOrInts = int | Iterable[int]
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch -> numpy
 _ACCUMULATE = {"float16": "float32", "bfloat16": "float32"}
 

@@ -17,9 +17,7 @@ from jax import lax
 
 from jaxgroups._spec import arithmetic
 from jaxgroups._spec.spec import ConvSpec
-
-Ints = tuple[int, ...]
-Pairs = tuple[tuple[int, int], ...]
+from jaxgroups._types import Ints, Pairs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ other checks). Type errors follow torch's own pattern ``conv2d(): argument 'stri
 import operator
 from collections.abc import Iterable
 
-Ints = tuple[int, ...]
+from jaxgroups._types import Ints
 
 OPS = tuple(f"{kind}{rank}d" for kind in ("conv", "conv_transpose") for rank in (1, 2, 3))
 

@@ -7,9 +7,7 @@ is torch's too and stands with the callers, `_spec` (constructors) and `_call` (
 """
 
 from jaxgroups._spec import arithmetic
-
-Ints = tuple[int, ...]
-Pairs = tuple[tuple[int, int], ...]
+from jaxgroups._types import Ints, Pairs
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 DATA_FORMATS = ("channels_first", "channels_last")

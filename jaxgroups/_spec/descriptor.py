@@ -10,11 +10,11 @@ is a layer, whose input is unknown; with ``size`` but without ``batch`` the inpu
 from typing import TYPE_CHECKING, Any
 
 from jaxgroups._spec import arguments
+from jaxgroups._types import Ints
 
 if TYPE_CHECKING:
     from jaxgroups._spec.spec import ConvSpec
 
-Ints = tuple[int, ...]
 
 # word -> (field, default); the order is the order of the spelling
 _AXES = {

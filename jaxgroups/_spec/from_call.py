@@ -10,8 +10,8 @@ from functools import lru_cache
 
 from jaxgroups._spec import arguments, checks
 from jaxgroups._spec.spec import ConvSpec, padding_pairs
+from jaxgroups._types import Ints
 
-Ints = tuple[int, ...]
 Shaped = tuple[Ints, str]  # shape and dtype name
 
 

@@ -5,7 +5,7 @@ torch keeps ``(first, second, *kernel)``, Flax ``(*kernel, second, first)``: of 
 rank and group count; it moves values and never mixes them, so a round trip is bit-exact.
 """
 
-Ints = tuple[int, ...]
+from jaxgroups._types import Ints
 
 
 def torch_to_flax(ndim: int) -> Ints:

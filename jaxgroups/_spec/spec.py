@@ -12,10 +12,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from jaxgroups._spec import arguments, arithmetic, checks, descriptor
-
-Ints = tuple[int, ...]
-Pairs = tuple[tuple[int, int], ...]
-IntOrInts = int | Iterable[int]
+from jaxgroups._types import IntOrInts, Ints, Pairs
 
 
 def padding_pairs(padding: Ints | str, rank: int, kernel_size: Ints, dilation: Ints) -> Pairs:

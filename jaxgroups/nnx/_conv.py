@@ -10,8 +10,7 @@ from flax.nnx import reprlib
 
 from jaxgroups import _layers as layers
 from jaxgroups._spec.spec import ConvSpec
-
-IntOrInts = int | Iterable[int]
+from jaxgroups._types import IntOrInts
 
 
 class Layer(nnx.Module):

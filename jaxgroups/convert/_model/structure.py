@@ -11,8 +11,9 @@ import jax
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups._types import Shape
+
 Path = tuple[Any, ...]
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)

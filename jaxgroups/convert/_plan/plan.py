@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxgroups._types import Shape
 from jaxgroups.convert._files import write_text
 from jaxgroups.convert._rules import ops, ops_json
 
-Shape = tuple[int, ...]
 FORMAT = "jaxgroups.plan-v1"
 
 # what an entry may be; the first four carry data, the fifth is fine, the rest are problems

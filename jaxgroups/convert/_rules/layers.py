@@ -16,6 +16,7 @@ from flax import nnx
 from jaxgroups import linen as jg_linen
 from jaxgroups import nnx as jg_nnx
 from jaxgroups._spec import layouts
+from jaxgroups._types import Shape
 from jaxgroups.convert._rules.ops import (
     Chain,
     FlattenCHW,
@@ -27,7 +28,6 @@ from jaxgroups.convert._rules.ops import (
     Reshape,
 )
 
-Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 

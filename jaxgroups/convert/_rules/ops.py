@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-Shape = tuple[int, ...]
+from jaxgroups._types import Shape
 
 
 class ShapeRefused(ValueError):

@@ -1,4 +1,4 @@
-"""README.md is run: its programs, their outputs, its commands, and its table beside torch's."""
+"""README.md: its programs, their outputs, its commands, its figures, its table of torch's names."""
 
 import inspect
 import re
@@ -20,6 +20,7 @@ from support.helpers import assert_same, distinct
 import jaxgroups as jg
 import jaxgroups.linen
 import jaxgroups.nnx
+from benchmarks import results
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -32,7 +33,7 @@ def blocks(language):
 
 
 def inline(start):
-    """The commands between backquotes that start so, each on one line."""
+    """The commands between backquotes that begin with `start`, each on one line."""
     prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
     return [" ".join(code.split()) for code in re.findall(rf"`({start} [^`]*)`", prose)]
 
@@ -41,8 +42,8 @@ def numbers(text):
     return [float(n) for n in re.findall(r"(?<![\w.])-?\d+(?:\.\d*)?(?![\w.]*\w)", text)]
 
 
-def told(block):
-    """``(code, comment)`` of the lines whose comment tells a number."""
+def commented(block):
+    """``(code, comment)`` of the lines whose comment contains a number."""
     lines = [line.split("  # ") for line in block.splitlines()]
     return [tuple(line) for line in lines if len(line) == 2 and numbers(line[1])]
 
@@ -58,9 +59,9 @@ def with_shapes(block):
     return "\n".join(out) + "\n"
 
 
-def assert_told(block, out):
-    """Every line that the program prints is what the comment beside its source tells."""
-    comments = [comment for _, comment in told(block)]
+def assert_as_commented(block, out):
+    """Every line that the program prints has the numbers of the comment on its source line."""
+    comments = [comment for _, comment in commented(block)]
     assert len(out.splitlines()) == len(comments)
     for line, comment in zip(out.splitlines(), comments, strict=True):
         head, dots, tail = comment.partition("...")
@@ -74,36 +75,62 @@ def assert_told(block, out):
 
 # --- its programs --------------------------------------------------------------------------------
 
-FIRST, NET, LOAD = blocks("python")
+FIRST, ACCELERATE, NET, LOAD = blocks("python")
 
 
 def test_only_known_kinds_of_blocks():
     fences = re.findall(r"^```(.*)$", README, re.MULTILINE)
     assert fences[1::2] == [""] * (len(fences) // 2)
-    assert sorted(fences[::2]) == ["console", "python", "python", "python", "sh", "sh"]
+    assert sorted(fences[::2]) == ["console", *["python"] * 4, "sh", "sh"]
 
 
 def test_the_check_of_outputs_can_fail():
-    assert told(FIRST) == [
+    assert commented(FIRST) == [
         ("layer.kernel[...] = kernel_from_torch(weight, layer)", "(1, 1, 2, 8)"),
         ('print(layer(np.ones((1, 1, 1, 4), "float32")).ravel())', "3, 7, 11, ... 31"),
     ]
-    assert_told("print(x)  # 1, 2, ... 5\n", "[1. 2. 3. 4. 5.]\n")
+    assert_as_commented("print(x)  # 1, 2, ... 5\n", "[1. 2. 3. 4. 5.]\n")
     for wrong in ("[1. 3. 4. 5.]\n", "[1. 2. 3. 4.]\n", "", "[1. 2. 5.]\n1\n"):
         with pytest.raises(AssertionError):
-            assert_told("print(x)  # 1, 2, ... 5\n", wrong)
+            assert_as_commented("print(x)  # 1, 2, ... 5\n", wrong)
 
 
 def test_first_program(tmp_path):
     done = python("-c", with_shapes(FIRST), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert_told(FIRST, done.stdout)
+    assert_as_commented(FIRST, done.stdout)
     assert numbers(done.stdout.splitlines()[1]) == [3, 7, 11, 15, 19, 23, 27, 31]
+
+
+def test_eight_lines_of_code_come_first():
+    assert len([line for line in FIRST.splitlines() if line]) == 8
+
+
+# the implementations of jaxgroups in the program that `infer` of the README was compiled to
+IMPLEMENTATIONS = """
+import re
+program = infer.lower(model, jnp.ones((1, 56, 56, 128))).compile().as_text()
+print(sorted(set(re.findall(r"jaxgroups\\.(\\w+)", program))))
+"""
+
+
+def test_the_program_with_accelerate(tmp_path):
+    """Flax's own layer is compiled with jaxgroups, and without that line it is not."""
+    done = python("-c", ACCELERATE + IMPLEMENTATIONS, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    shape, implementations = done.stdout.splitlines()
+    assert_as_commented(ACCELERATE, shape)
+    assert implementations in ("['native']", "['shift']", "['matmul']")
+    [line] = [line for line in ACCELERATE.splitlines() if line.startswith("jg.accelerate()")]
+    without = ACCELERATE.replace(line, "")
+    done = python("-c", without + IMPLEMENTATIONS, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [shape, "[]"]
 
 
 @pytest.fixture
 def state(rng):
-    """A state_dict for the README's Net: no two numbers of a tensor alike, variances above 0."""
+    """A state_dict for the README's Net: distinct numbers in each tensor, variances above 0."""
     shapes = {"depthwise.weight": (8, 1, 3, 3), "depthwise.bias": (8,)}
     shapes |= {f"norm.{n}": (8,) for n in ("weight", "bias", "running_mean", "running_var")}
     shapes |= {"up.weight": (8, 3, 2, 2), "up.bias": (6,)}
@@ -116,7 +143,7 @@ def state(rng):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, state):
-    """A folder with net.py and net.pth in it, made as the README says; the current one."""
+    """The current folder, with the net.py and the net.pth of the README in it."""
     assert NET.startswith("# net.py\n")
     (tmp_path / "net.py").write_text(NET)
     if TORCH:
@@ -131,7 +158,7 @@ def folder(tmp_path, monkeypatch, state):
 
 
 def by_hand(x, state):
-    """What Net computes of x in torch's layout, in float64 NumPy loops."""
+    """The output of Net for x in torch's layout, by NumPy loops in float64."""
     t = {name: array.astype("float64") for name, array in state.items()}
     once, pads, none = (1, 1), ((1, 1), (1, 1)), ((0, 0), (0, 0))
     y = reference.conv(x, t["depthwise.weight"], t["depthwise.bias"], once, pads, once, 8)
@@ -143,12 +170,12 @@ def by_hand(x, state):
 
 
 def test_checkpoint_program(rng, folder, state):
-    """It prints what it says, computes what torch would, and writes what net.pth holds."""
+    """It prints the commented numbers, computes Net, and writes the tensors of net.pth."""
     x = distinct(rng, (2, 8, 5, 4)) - 160
     np.save("x.npy", x.transpose(0, 2, 3, 1).astype("float32"))
     done = python("-c", f"{LOAD}\nnp.save('y.npy', model(np.load('x.npy')))\n")
     assert (done.returncode, done.stderr) == (0, "")
-    assert_told(LOAD, done.stdout)
+    assert_as_commented(LOAD, done.stdout)
     y, expected = np.load("y.npy").transpose(0, 3, 1, 2), by_hand(x, state)
     assert y.shape == expected.shape == (2, 6, 10, 8)
     assert len(np.unique(expected)) > 400
@@ -163,7 +190,7 @@ def test_checkpoint_program(rng, folder, state):
 
 
 def test_two_commands_on_the_first_screen():
-    """One a block, as what decides about changes reads them; all that they name exists."""
+    """One command a block, as `.ci/run` reads them; the script and the extras that they name exist."""
     (install,), (test,) = (block.splitlines() for block in blocks("sh"))
     assert install == "pip install . && jaxgroups experiment"
     assert test == "pip install '.[test]' && pytest"
@@ -217,24 +244,40 @@ def test_links_lead_somewhere(target):
     assert target.startswith("https://") or (ROOT / target).is_file()
 
 
-# --- its table -----------------------------------------------------------------------------------
+# --- its figures ---------------------------------------------------------------------------------
+
+
+def test_the_figures_are_those_of_the_benchmarks():
+    assert "\n".join(results.table(results.read())) in README
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert "\n".join(results.table(results.read(), ("1", "4"))) in page
+
+
+def test_the_chart_is_drawn_from_the_figures():
+    assert "(docs/pictures/benchmarks.svg)" in README
+    assert results.CHART.read_text(encoding="utf-8") == results.chart(results.read())
+
+
+# --- its table of torch's names -----------------------------------------------------------------------------------
 
 BESIDE = README.split("## From PyTorch")[1]
 ROWS = re.findall(r"^\| (.*?) \| (.*?) \|$", BESIDE, re.MULTILINE)[1:]
 LONG = {"x": "input", "w": "weight", "b": "bias", "in": "in_channels", "out": "out_channels"}
 LONG |= {"k": "kernel_size"}
 RANKS = pytest.mark.parametrize("rank", "123")
-needs_torch = pytest.mark.skipif(not TORCH, reason="torch is NOT installed, nothing to put beside")
+needs_torch = pytest.mark.skipif(
+    not TORCH, reason="torch is NOT installed, nothing to compare with"
+)
 
 
 def row(call):
-    """The row that shows a call of that name: the names of its arguments on either side."""
+    """The names of the arguments that the row of a call shows, of torch and of jaxgroups."""
     theirs, ours = next(row for row in ROWS if f"{call}(" in row[0])
     return arguments(theirs), arguments(ours)
 
 
 def arguments(cell):
-    """The names in the first parentheses of a cell, short ones written out, dots left out."""
+    """The full names of the arguments in the first parentheses of a cell, without dots."""
     names = re.search(r"\((.*?)\)", cell)[1].split(", ")
     return [LONG.get(name, name) for name in names if name != "..." and "=" not in name]
 
@@ -243,7 +286,7 @@ def parameters(function):
     return [name for name in inspect.signature(function).parameters if name != "self"]
 
 
-def test_the_table_is_read_whole():
+def test_every_row_of_the_table_is_read():
     assert len(ROWS) == 6
     names = {"F.conv2d": 7, "F.conv_transpose2d": 8, "nn.Conv2d": 3, "nn.LazyConv2d": 2}
     assert {call: len(row(call)[0]) for call in names} == names
@@ -261,7 +304,7 @@ def test_functions_of_the_table(name, rank):
 @RANKS
 @pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
 def test_functions_of_torch_in_the_table(name, rank):
-    """A builtin: its signature is the first line of its documentation."""
+    """torch's functions are builtins: the first line of their documentation is the signature."""
     import torch
 
     text = getattr(torch.nn.functional, name.replace("2", rank)).__doc__.strip()
@@ -287,7 +330,7 @@ def test_layers_of_the_table(name, rank):
 @RANKS
 @pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
 def test_layers_of_torch_in_the_table(name, rank):
-    """Not only the arguments shown: all that torch takes, in its order, but device and dtype."""
+    """All arguments of torch, in its order, except device and dtype; not only those shown."""
     import torch
 
     name = name.replace("2", rank)

@@ -1,7 +1,7 @@
-"""README.zh-CN.md says what README.md says: whoever changes one changes the other.
+"""README.zh-CN.md has the content of README.md: a change of one is a change of both.
 
-The programs, commands and the table are run and checked as README.md's, in `test_readme`: here they
-are the same, text for text.
+`test_readme` runs the programs and commands and checks the tables of README.md. The tests here check
+that those of README.zh-CN.md are the same, character by character.
 """
 
 import re
@@ -19,7 +19,7 @@ TWINS = {"docs/tutorial.md": "docs/tutorial.zh-CN.md", "README.zh-CN.md": "READM
 
 def test_blocks_are_the_same():
     assert ZH.blocks == EN.blocks
-    assert len(EN.of("python")) >= 3
+    assert len(EN.of("python")) >= 4
 
 
 def test_sections_tables_and_lists_are_the_same():
@@ -31,7 +31,7 @@ def test_sections_tables_and_lists_are_the_same():
 def test_names_and_numbers_are_the_same():
     for pattern in (r"`([^`]+)`", r"\d+"):
         found = [Counter(re.findall(pattern, " ".join(page.prose.split()))) for page in (EN, ZH)]
-        assert found[0] == found[1], "one of the two READMEs says what the other does not"
+        assert found[0] == found[1], "a name or a number is in one of the two READMEs only"
 
 
 def test_links_and_pictures_are_the_same():
@@ -44,11 +44,20 @@ def test_links_lead_somewhere(target):
     assert target.startswith("https://") or (ROOT / target).is_file()
 
 
+def test_the_figures_are_the_same():
+    rows = [re.findall(r"^\| .* \| .* \| .* \|$", page.prose, re.MULTILINE) for page in (EN, ZH)]
+    cells = [[re.findall(r"\| ([\d.]+)(?= \|)", row) for row in found] for found in rows]
+    assert cells[0] == cells[1]
+    assert sum(map(len, cells[0])) == 20
+
+
 def test_the_picture_is_what_the_command_draws(tmp_path, capsys):
-    """The one beside it in the text, with a file to write to."""
+    """The first picture; the command is in the text. `test_readme` checks the chart."""
     pytest.importorskip("matplotlib", reason="the README's picture is NOT drawn: no matplotlib")
-    [(words, target)] = EN.pictures
+    (words, target), (chart_words, chart) = EN.pictures
     assert words
+    assert chart_words
+    assert chart == "docs/pictures/benchmarks.svg"
     [command] = re.findall(r"`jaxgroups (diagram [^`]+)`", EN.prose)
     path = tmp_path / "groups.svg"
     assert cli.main([*command.split(), "-o", str(path)]) == 0

@@ -1,0 +1,189 @@
+"""The published figures: ``python -m benchmarks.results`` draws their chart and prints their table.
+
+The figures are in ``results.json``; the chart is ``docs/pictures/benchmarks.svg``. With
+``--measure`` the figures are measured first, which takes about two hours on two cores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from math import log10
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from benchmarks import machine, report
+
+HERE = Path(__file__).parent
+DATA = HERE / "results.json"
+CHART = HERE.parent / "docs" / "pictures" / "benchmarks.svg"
+
+COLUMNS = {
+    "lax": "XLA alone",
+    "jaxgroups": "jaxgroups",
+    "without_kernels": "jaxgroups without C++ kernels",
+}
+# title of a row -> the benchmark that measures it, its mode, and a network; None: mean of all
+ROWS: Mapping[str, tuple[str, str, str | None]] = {
+    "89 layers of 10 networks, forward": ("ops", "forward", None),
+    "the same 89 layers, both gradients": ("ops", "gradients", None),
+    "MobileNetV2, inference": ("models", "inference", "mobilenetv2_w1"),
+    "EfficientNet-B0, inference": ("models", "inference", "efficientnet_b0"),
+    "ShuffleNetV2, inference": ("models", "inference", "shufflenetv2_w1"),
+    "ResNeXt-50 32x4d, inference": ("models", "inference", "resnext50_32x4d"),
+    "these four networks, training step": ("models", "training", None),
+}
+BENCHMARKS = {
+    "ops": ("benchmarks/layers.csv", "--limit", "2", "--statistic", "min", "--rounds", "9"),
+    "models": ("--statistic", "min", "--rounds", "9"),
+}
+Figures = dict[str, dict[str, float]]  # column -> batch -> time over PyTorch's
+
+
+def read(path: Path = DATA) -> dict:
+    """``machines``: a sentence for each column; ``rows``: title -> `Figures`."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# --- from reports ---------------------------------------------------------------------------------
+
+
+def figures(found: Mapping, mode: str, network: str | None) -> Figures:
+    """The ratios to PyTorch's time in a report that ``--json`` wrote."""
+    result: Figures = {}
+    if network is None:
+        items = [i for i in found["summary"] if (i["mode"], i["group"]) == (mode, "all")]
+        means = [(i["batch"], {n: r["mean"] for n, r in i["ratios"].items()}) for i in items]
+    else:
+        rows = [r for r in found["rows"] if (r["mode"], r["model"]) == (mode, network)]
+        means = [(row["batch"], report.ratios(row)) for row in rows]
+    for batch, ratios in means:
+        for name in ("lax", "jaxgroups"):
+            if f"{name}/torch" in ratios:
+                value = float(f"{ratios[f'{name}/torch']:.2g}")
+                result.setdefault(name, {})[str(batch)] = value
+    return result
+
+
+def collect(with_kernels: Mapping, without_kernels: Mapping) -> dict:
+    """The content of ``results.json`` from two reports of each benchmark, by its name."""
+    on = "; ".join(machine.lines(with_kernels["ops"]["machine"]))
+    rows = {}
+    for title, (benchmark, mode, network) in ROWS.items():
+        rows[title] = figures(with_kernels[benchmark], mode, network)
+        slower = figures(without_kernels[benchmark], mode, network)
+        rows[title]["without_kernels"] = slower.get("jaxgroups", {})
+    return {"machines": dict.fromkeys(COLUMNS, on), "rows": rows}
+
+
+def measure() -> dict:
+    """Both benchmarks with the C++ kernels, then without; in processes of their own."""
+    reports: dict[str, dict[str, dict]] = {"1": {}, "0": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for native, found in reports.items():
+            names = ("torch", "lax", "jaxgroups") if native == "1" else ("torch", "jaxgroups")
+            for benchmark, options in BENCHMARKS.items():
+                out = Path(folder, f"{benchmark}{native}.json")
+                command = [sys.executable, "-m", f"benchmarks.{benchmark}", *options]
+                command += ["--contestants", *names, "--json", str(out)]
+                environment = os.environ | {"JAXGROUPS_NATIVE": native}
+                subprocess.run(command, cwd=HERE.parent, env=environment, check=True)
+                found[benchmark] = json.loads(out.read_text(encoding="utf-8"))
+    return collect(reports["1"], reports["0"])
+
+
+# --- as text and as a picture ---------------------------------------------------------------------
+
+
+def table(results: Mapping, batches: Sequence[str] = ("1",)) -> Iterator[str]:
+    """The lines of a Markdown table; a cell has the figures of the batches, in order."""
+    yield f"| | {' | '.join(COLUMNS.values())} |"
+    yield "|---|" + "---|" * len(COLUMNS)
+    for title, row in results["rows"].items():
+        cells = []
+        for column in COLUMNS:
+            found = [f"{row[column][b]:g}" for b in batches if b in row.get(column, {})]
+            cells.append(", ".join(found) or "not measured")
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+COLOURS = {"lax": "#9a9a9a", "jaxgroups": "#0072b2", "without_kernels": "#56b4e9"}
+LABELS, PLOT, MARGIN = 250, 430, 50  # widths in pixels: row titles, bars, right of them
+BAR, GAP, TOP = 13, 12, 66
+LOW, HIGH = 0.4, 100.0  # ends of the axis
+FONT = "font-family=\"'DejaVu Sans', Verdana, Arial, sans-serif\""
+
+
+def chart(results: Mapping, batch: str = "1") -> str:
+    """An SVG: for each row a bar a column, from 1 to the figure, on a logarithmic axis."""
+
+    def x(value: float) -> float:
+        return LABELS + PLOT * (log10(value / LOW) / log10(HIGH / LOW))
+
+    def text(left: float, top: float, words: str, more: str = "") -> str:
+        return f'<text x="{left:.1f}" y="{top:.1f}" {more}>{escape(words)}</text>'
+
+    step = len(COLUMNS) * BAR + GAP
+    bottom = TOP + step * len(results["rows"])
+    width, height = LABELS + PLOT + MARGIN, bottom + 44
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" {FONT} font-size="11" fill="#222222">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        text(12, 22, f"Time on a CPU over PyTorch's time, batch {batch}", 'font-weight="700"'),
+    ]
+    left = 12.0
+    for column, title in COLUMNS.items():
+        colour = COLOURS[column]
+        lines.append(f'<rect x="{left:.1f}" y="34" width="11" height="11" fill="{colour}"/>')
+        lines.append(text(left + 16, 44, title))
+        left += 40 + 6.6 * len(title)
+    for tick in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0):
+        colour, at = "#222222" if tick == 1 else "#dddddd", x(tick)
+        lines.append(
+            f'<line x1="{at:.1f}" y1="{TOP - 6}" x2="{at:.1f}" y2="{bottom}" stroke="{colour}"/>'
+        )
+        lines.append(text(at, bottom + 16, f"{tick:g}", 'text-anchor="middle"'))
+    lines.append(text(x(1) - 6, bottom + 34, "\u2190 faster than PyTorch", 'text-anchor="end"'))
+    lines.append(text(x(1) + 6, bottom + 34, "slower than PyTorch \u2192"))
+    for i, (title, row) in enumerate(results["rows"].items()):
+        top = TOP + i * step
+        middle = top + len(COLUMNS) * BAR / 2 + 4
+        lines.append(text(LABELS - 18, middle, title, 'text-anchor="end"'))
+        for j, column in enumerate(COLUMNS):
+            value = row.get(column, {}).get(batch)
+            if value is None:
+                continue
+            end, y = x(value), top + j * BAR
+            lines.append(
+                f'<rect x="{min(end, x(1)):.1f}" y="{y + 1}" width="{abs(end - x(1)):.1f}" '
+                f'height="{BAR - 2}" fill="{COLOURS[column]}"/>'
+            )
+            anchor = 'text-anchor="end" ' if value < 1 else ""
+            beside = end - 4 if value < 1 else end + 4
+            lines.append(text(beside, y + 10, f"{value:g}", f'{anchor}font-size="9.5"'))
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
+    parser.add_argument(
+        "--measure", action="store_true", help=f"run the benchmarks and write {DATA.name} first"
+    )
+    if parser.parse_args(argv).measure:
+        content = json.dumps(measure(), indent=1, ensure_ascii=False)
+        DATA.write_text(content + "\n", encoding="utf-8")
+    results = read()
+    CHART.write_text(chart(results), encoding="utf-8")
+    for batches in (("1",), ("1", "4")):
+        print("\n".join([f"batch {' and '.join(batches)}", *table(results, batches), ""]))
+    for column, title in COLUMNS.items():
+        print(f"{title}: {results['machines'][column]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -190,7 +190,7 @@ def test_checkpoint_program(rng, folder, state):
 
 
 def test_two_commands_on_the_first_screen():
-    """One command a block, as `.ci/run` reads them; the script and the extras that they name exist."""
+    """One command a block, as `.ci/run` reads them; the script and extra that they name exist."""
     (install,), (test,) = (block.splitlines() for block in blocks("sh"))
     assert install == "pip install . && jaxgroups experiment"
     assert test == "pip install '.[test]' && pytest"
@@ -258,16 +258,14 @@ def test_the_chart_is_drawn_from_the_figures():
     assert results.CHART.read_text(encoding="utf-8") == results.chart(results.read())
 
 
-# --- its table of torch's names -----------------------------------------------------------------------------------
+# --- its table of torch's names ------------------------------------------------------------------
 
 BESIDE = README.split("## From PyTorch")[1]
 ROWS = re.findall(r"^\| (.*?) \| (.*?) \|$", BESIDE, re.MULTILINE)[1:]
 LONG = {"x": "input", "w": "weight", "b": "bias", "in": "in_channels", "out": "out_channels"}
 LONG |= {"k": "kernel_size"}
 RANKS = pytest.mark.parametrize("rank", "123")
-needs_torch = pytest.mark.skipif(
-    not TORCH, reason="torch is NOT installed, nothing to compare with"
-)
+needs_torch = pytest.mark.skipif(not TORCH, reason="torch is NOT installed: nothing to compare")
 
 
 def row(call):

@@ -1,7 +1,7 @@
 """README.zh-CN.md has the content of README.md: a change of one is a change of both.
 
-`test_readme` runs the programs and commands and checks the tables of README.md. The tests here check
-that those of README.zh-CN.md are the same, character by character.
+`test_readme` runs the programs and commands and checks the tables of README.md. The tests here
+check that those of README.zh-CN.md are the same, character by character.
 """
 
 import re

@@ -1,5 +1,5 @@
-"""How fast jaxgroups is beside PyTorch and lax: single layers and whole networks.
+"""The speed of jaxgroups compared with PyTorch and lax: single layers and whole networks.
 
-Run from a checkout: ``python -m benchmarks.ops``, ``python -m benchmarks.models``. Nothing here is
-installed with the package, and nothing here is a test: a time decides nothing by itself.
+Run in a checkout: ``python -m benchmarks.ops``, ``python -m benchmarks.models``. The package does
+not include the benchmarks, and no test depends on a time.
 """

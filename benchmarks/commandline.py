@@ -1,4 +1,4 @@
-"""What both benchmarks ask on the command line, and how both begin and end."""
+"""The command-line options of both benchmarks, and how both begin and end."""
 
 import argparse
 import json
@@ -14,54 +14,54 @@ DEFAULTS = Rounds()
 
 
 def parser(program: str, about: str, modes: tuple[str, ...]) -> argparse.ArgumentParser:
-    """The options that both have."""
+    """A parser with the options of both benchmarks."""
     made = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}", description=about)
     add = made.add_argument
     add("--batch", type=_positive, nargs="+", default=[1, 4], metavar="N", help="default: 1 4")
     add("--mode", nargs="+", choices=modes, default=list(modes), help="default: all")
-    add("--threads", type=_positive, help="cores to use, of both sides; default: all there are")
+    add("--threads", type=_positive, help="cores for each side; default: all")
     add(
         "--rounds",
         type=_positive,
         default=DEFAULTS.rounds,
-        help="measurements of each contestant, in turns; default: %(default)s",
+        help="measurements of each contestant, in turn; default: %(default)s",
     )
     add(
         "--repeat",
         type=_positive,
         default=1,
         metavar="TIMES",
-        help="go through everything again, so that a disturbance of minutes shows as spread",
+        help="repeat the whole run; a disturbance that lasts minutes then increases the iqr",
     )
     add(
         "--statistic",
         choices=("median", "min"),
         default=DEFAULTS.statistic,
-        help="what counts of a contestant's measurements; default: %(default)s",
+        help="statistic of a contestant's measurements; default: %(default)s",
     )
     add(
         "--budget",
         type=float,
         default=DEFAULTS.budget,
         metavar="SECONDS",
-        help="for all rounds of one contestant; a slow one gets fewer; default: %(default)s",
+        help="for all rounds of a contestant; slow ones get fewer rounds; default: %(default)s",
     )
     add(
         "--patience",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="before each row, wait at most so long for other programs to leave the cores alone",
+        help="wait up to SECONDS before each row until other programs are idle",
     )
-    add("--json", type=Path, metavar="FILE", help="write everything measured")
-    add("--plot", type=Path, metavar="FILE", help="draw it; needs matplotlib")
+    add("--json", type=Path, metavar="FILE", help="write all measurements")
+    add("--plot", type=Path, metavar="FILE", help="draw the result; needs matplotlib")
     return made
 
 
 def _positive(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return value
 
 
@@ -70,10 +70,10 @@ def rounds(args: argparse.Namespace) -> Rounds:
 
 
 def begin(args: argparse.Namespace) -> dict:
-    """Threads set and equal on both sides, limits measured, and the machine told."""
+    """Set the same threads on both sides, measure the limits, and print the machine."""
     for path in (args.json, args.plot):
         if path is not None and not path.absolute().parent.is_dir():
-            raise SystemExit(f"{path}: there is no such folder")
+            raise SystemExit(f"{path}: the folder does not exist")
     machine.restrict(args.threads)
     torch.set_num_threads(machine.cores())
     found = machine.describe() | {"threads": machine.cores()}
@@ -82,23 +82,23 @@ def begin(args: argparse.Namespace) -> dict:
     for line in machine.lines(found):
         print(line)
     print(
-        f"{args.statistic} of {args.rounds} rounds (fewer where {args.budget:g} s are over), "
-        f"contestants in turns, {args.repeat} time(s) through everything"
+        f"{args.statistic} of {args.rounds} rounds (fewer if they exceed {args.budget:g} s), "
+        f"contestants in turn, {args.repeat} pass(es)"
     )
     return found
 
 
 def run(args: argparse.Namespace, jobs: Sequence[Callable[[], dict]], found: dict) -> list[dict]:
-    """Every job, `args.repeat` times; a row is shown as it comes, passes are merged.
+    """Run every job `args.repeat` times, print each row, and merge the passes.
 
-    Interrupted from the keyboard, what was measured until then is reported.
+    After an interrupt from the keyboard, the rows measured so far are returned.
     """
     rows: list[dict] = []
     mode = None
     try:
         for turn in range(args.repeat):
             if turn:
-                print(f"once more, {turn + 1} of {args.repeat}")
+                print(f"pass {turn + 1} of {args.repeat}")
             for i, job in enumerate(jobs):
                 machine.wait_for_quiet(args.patience)
                 row = job()
@@ -112,14 +112,14 @@ def run(args: argparse.Namespace, jobs: Sequence[Callable[[], dict]], found: dic
                 else:
                     rows.append(row)
     except measure.WrongResult as error:
-        raise SystemExit(f"wrong result, nothing is reported: {error}") from error
+        raise SystemExit(f"wrong result, so nothing is reported: {error}") from error
     except KeyboardInterrupt:
         print(f"interrupted after {len(rows)} of {len(jobs)}")
     return rows
 
 
 def finish(args: argparse.Namespace, found: dict, rows: list[dict]) -> None:
-    """Means, file, picture."""
+    """Print the means, write the file and draw the picture."""
     means = report.summary(rows)
     for line in text.summary_lines(means, found["limits"]):
         print(line)

@@ -1,8 +1,8 @@
-"""One convolution, ready to be called: by PyTorch in two layouts, by lax, and by jaxgroups.
+"""One convolution, compiled: by PyTorch in two layouts, by lax, and by jaxgroups.
 
-Forward: the output of x and weight. Gradients: those of x and weight, for a given cotangent of the
-output; nobody computes a forward then (`jax.vjp` of a bilinear function needs none, and XLA drops
-the one that it traces).
+Mode "forward": the output for x and weight. Mode "gradients": those of x and weight for a given
+cotangent of the output. No side computes the forward pass in that mode: `jax.vjp` of a bilinear
+function needs no result of it, and XLA removes the one that it traces.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ from typing import Any
 
 import jaxgroups as jg
 from benchmarks.data import Contestant, Data
-from benchmarks.guard import foreseen
+from benchmarks.guard import predicted_seconds
 from benchmarks.jax_side import by_jax, jaxgroups_function, lax_function
 from benchmarks.torch_side import LAYOUTS, by_torch
 
@@ -24,10 +24,10 @@ def all_of(
     names: Iterable[str],
     limit: float = 60.0,
 ) -> Iterator[Contestant | tuple[str, str]]:
-    """The contestants of a layer; of one that does not take part, its name and the reason.
+    """The contestants of a layer; for one that is left out, its name and the reason.
 
-    A name is ``torch`` (two contestants), ``lax``, ``jaxgroups`` or ``jaxgroups.<lowering>``. One
-    whose single call would outlast `limit` seconds does not take part.
+    A name is ``torch`` (two contestants), ``lax``, ``jaxgroups`` or ``jaxgroups.<lowering>``. A
+    contestant is left out if a single call would take more than `limit` seconds.
     """
     for name in names:
         if name == "torch":
@@ -46,7 +46,7 @@ def all_of(
         try:
             if lowering:
                 jg.explain(spec, implementation=lowering)
-            seconds = foreseen(spec, mode, trial)
+            seconds = predicted_seconds(spec, mode, trial)
             if seconds is not None and seconds > limit:
                 yield name, f"a call would take about {seconds:.0f} s"
             else:

@@ -1,4 +1,4 @@
-"""What is convolved, and what convolves it."""
+"""The arrays of a convolution, and a contestant that computes it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ import jaxgroups as jg
 
 @dataclass
 class Contestant:
-    """A call that returns when its work is done, and its results in torch's layout."""
+    """`call` returns when its work is done; `results` are in torch's layout."""
 
     name: str
     call: Callable[[], object]
@@ -22,7 +22,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Data:
-    """float32 or float64 arrays in torch's layout, already rounded to the dtype measured."""
+    """float32 or float64 arrays in torch's layout, rounded to the dtype that is measured."""
 
     x: np.ndarray
     weight: np.ndarray

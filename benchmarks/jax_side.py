@@ -1,4 +1,4 @@
-"""One convolution by lax and by jaxgroups, compiled ahead of its calls."""
+"""One convolution by lax and by jaxgroups, compiled ahead of time."""
 
 import re
 import time
@@ -20,20 +20,20 @@ def last(array: np.ndarray) -> np.ndarray:
 
 
 def weight_last(array: np.ndarray) -> np.ndarray:
-    """Torch's weight with its axes turned round, (2.., 1, 0): what Flax calls a kernel."""
+    """Torch's weight as a Flax kernel: its axes in the order (2.., 1, 0)."""
     return np.transpose(array, (*range(2, array.ndim), 1, 0))
 
 
 def weight_first(array: np.ndarray) -> np.ndarray:
-    """The way back: (*k, I, O) -> (O, I, *k)."""
+    """The inverse of `weight_last`: (*k, I, O) -> (O, I, *k)."""
     return np.transpose(array, (array.ndim - 1, array.ndim - 2, *range(array.ndim - 2)))
 
 
 def plain_weight(array: np.ndarray, groups: int) -> np.ndarray:
-    """A transposed convolution's weight as that of the plain one which computes it, and back.
+    """The weight of the plain convolution that computes a transposed one; its own inverse.
 
     ``(in, out / g, *k) -> (out, in / g, *k)``, flipped in space. lax has no transposed convolution
-    with groups, so its user does this once, and it stays out of the measurement.
+    with groups. A user of lax converts the weight once, so the conversion is not timed.
     """
     first, second, *kernel = array.shape
     array = array.reshape(groups, first // groups, second, *kernel)
@@ -42,14 +42,14 @@ def plain_weight(array: np.ndarray, groups: int) -> np.ndarray:
 
 
 def lax_function(spec: jg.ConvSpec) -> Callable:
-    """The convolution in lax's own words, channels last."""
+    """The convolution as a call of lax, channels last."""
     axes = "DHW"[3 - spec.rank :]
-    pads, strides, dilated = spec.padding, spec.stride, (1,) * spec.rank
+    pads, strides, lhs_dilation = spec.padding, spec.stride, (1,) * spec.rank
     if spec.transposed:
         full = [d * (k - 1) for d, k in zip(spec.dilation, spec.kernel_size, strict=True)]
         sides = zip(full, spec.padding, spec.output_padding, strict=True)
         pads = [(f - low, f - high + extra) for f, (low, high), extra in sides]
-        strides, dilated = dilated, spec.stride
+        strides, lhs_dilation = lhs_dilation, spec.stride
 
     def function(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(
@@ -57,7 +57,7 @@ def lax_function(spec: jg.ConvSpec) -> Callable:
             kernel,
             strides,
             pads,
-            lhs_dilation=dilated,
+            lhs_dilation=lhs_dilation,
             rhs_dilation=spec.dilation,
             dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
             feature_group_count=spec.groups,
@@ -88,9 +88,9 @@ def gradients_of(function: Callable) -> Callable:
 
 
 def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: str) -> Contestant:
-    """A function of x and kernel, compiled here; how long that took and its memory are noted."""
-    turned = spec.transposed and name == "lax"
-    kernel = plain_weight(data.weight, spec.groups) if turned else data.weight
+    """A compiled function of x and kernel; the notes have its compile time and its memory."""
+    converted = spec.transposed and name == "lax"
+    kernel = plain_weight(data.weight, spec.groups) if converted else data.weight
     arrays = [last(data.x), weight_last(kernel)]
     if mode == "gradients":
         arrays.append(last(data.cotangent))
@@ -110,18 +110,18 @@ def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: s
         if len(found) == 1:
             return [first]
         gradient = weight_first(found[1])
-        return [first, plain_weight(gradient, spec.groups) if turned else gradient]
+        return [first, plain_weight(gradient, spec.groups) if converted else gradient]
 
     return Contestant(name, call, results, notes)
 
 
 def lowerings_in(compiled: Any) -> list[str]:
-    """The lowerings of jaxgroups that a program was made of: each names itself in its scope."""
+    """The lowerings of jaxgroups in a program: each one is the name of a scope."""
     return sorted(set(re.findall(r"jaxgroups\.(\w+)", compiled.as_text() or "")))
 
 
 def memory_of(compiled: Any) -> dict[str, Any]:
-    """Bytes that XLA sets aside beside the arguments: scratch, and results."""
+    """Bytes that XLA allocates besides the arguments: scratch memory and results."""
     memory = compiled.memory_analysis()
     if memory is None:
         return {}

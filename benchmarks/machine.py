@@ -1,4 +1,4 @@
-"""What a result was measured on: names and versions, and the two limits of the machine."""
+"""The machine of a measurement: names, versions, and its limits of arithmetic and memory."""
 
 import os
 import platform
@@ -9,20 +9,20 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from jaxgroups._native import huge_pages as _memory
+from jaxgroups._native import huge_pages
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy", "jaxgroups", "pytorchcv")
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def restrict(threads: int | None) -> None:
-    """Keep this process to some of its cores; to be called before jax and torch make threads."""
+    """Restrict this process to some cores; call it before jax and torch start threads."""
     if threads is None:
         return
     if not hasattr(os, "sched_setaffinity"):
@@ -44,7 +44,7 @@ def processor() -> str:
 
 
 def instruction_sets() -> str:
-    """Those that matter to a convolution, as the operating system names them."""
+    """The instruction sets that matter to a convolution, as the operating system names them."""
     wanted = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
     try:
         words = Path("/proc/cpuinfo").read_text().split()
@@ -61,7 +61,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with a plus where files differ from it."""
+    """The commit of the checkout, with a plus if files differ from it."""
     here = Path(__file__).parent
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
@@ -72,10 +72,10 @@ def _commit() -> str | None:
 
 
 class Others:
-    """The share of the cores that other programs take, from its making to `share`.
+    """The fraction of the cores that other programs use, from construction to `share`.
 
-    It tells a quiet measurement from a disturbed one. A disturbed one flatters jax: PyTorch's
-    threads wait for each other at every step, and a step lasts until the last has had its core.
+    It shows whether a measurement was disturbed. A disturbance slows PyTorch more than jax, because
+    PyTorch's threads wait for each other at every step.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Others:
 
     @staticmethod
     def _read() -> tuple[float, float, float] | None:
-        """Seconds: of all cores, those of them spent working or stolen, and our own work."""
+        """Seconds of all cores: elapsed, busy (or stolen), and used by this process."""
         try:
             line = Path("/proc/stat").read_text().splitlines()[0]
         except OSError:
@@ -103,7 +103,7 @@ class Others:
 
 
 def wait_for_quiet(patience: float, share: float = 0.05, look: float = 0.5) -> None:
-    """Returns when other programs take less than a share of the cores, or patience is over."""
+    """Wait until other programs use less than `share` of the cores, at most `patience` s."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         others = Others()
@@ -113,7 +113,7 @@ def wait_for_quiet(patience: float, share: float = 0.05, look: float = 0.5) -> N
 
 
 def describe() -> dict:
-    """Processor, cores, pages of large blocks, versions, date; how busy the machine was before."""
+    """Processor, cores, pages of large blocks, load before the run, versions, date."""
     found = {package: _version(package) for package in PACKAGES}
     return {
         "processor": processor(),
@@ -121,7 +121,7 @@ def describe() -> dict:
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "cores": cores(),
-        "pages": _memory.examine().pages,
+        "pages": huge_pages.examine().pages,
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "versions": {package: number for package, number in found.items() if number},
@@ -131,9 +131,9 @@ def describe() -> dict:
 
 
 def limits(side: int = 2048, mebibytes: int = 256, tries: int = 7) -> dict:
-    """The best float32 matrix product, in GFLOP/s, and the best copy, in GB/s read and written.
+    """The fastest float32 matrix product, in GFLOP/s, and copy, in GB/s read and written.
 
-    They are what the machine gives to well-tuned code through torch and jax, and no data sheet.
+    They are measured with torch and jax, not taken from a data sheet.
     """
     import jax
     import jax.numpy as jnp
@@ -167,7 +167,7 @@ def limits(side: int = 2048, mebibytes: int = 256, tries: int = 7) -> dict:
 
 
 def lines(machine: dict) -> list[str]:
-    """`describe`, with `limits` where they were measured, for people."""
+    """`describe` as text, with `limits` if they were measured."""
     numbers = machine["versions"].items()
     text = [
         f"{machine['processor']} ({machine['instruction_sets']}), {machine['cores']} cores, "

@@ -1,4 +1,4 @@
-"""Results compared with PyTorch's, then timed: one row of the report."""
+"""One row of a report: results are compared with PyTorch's, then timed."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +14,12 @@ from benchmarks.timing import Rounds, Timed, interleave
 from benchmarks.torch_side import by_torch
 from jaxgroups import ConvSpec
 
-# of the largest value; float32 sums of some ten thousand products stay well below
+# relative to the largest value; float32 sums of ten thousand products have smaller errors
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10, "float16": 5e-3, "bfloat16": 3e-2}
 
 
 class WrongResult(Exception):
-    """A contestant that computes something else is not timed, and ends the run."""
+    """A contestant computes a wrong result. The run ends and reports nothing."""
 
 
 def check(
@@ -31,7 +31,7 @@ def check(
     """The largest error of any result, relative to the largest value of its reference.
 
     Raises:
-      WrongResult: beyond its tolerance, not a number, or of another shape.
+      WrongResult: an error above its tolerance, a NaN, or another shape.
     """
     if [a.shape for a in results] != [b.shape for b in reference]:
         shapes = ([a.shape for a in results], [b.shape for b in reference])
@@ -60,7 +60,7 @@ def layer_row(
     dtype: str = "float32",
     limit: float = 60.0,
 ) -> dict:
-    """One layer in one mode: what it is, and what every contestant did with it."""
+    """One layer in one mode: its description and the measurements of every contestant."""
     spec = layer.problem(batch, dtype)
     data = Data.random(spec)
     exact = replace(spec, dtype=data.x.dtype.name)
@@ -88,7 +88,7 @@ def contest(
     how: Rounds,
     where: str,
 ) -> dict:
-    """``contestants`` by name, all verified before the first is timed; ``absent`` with reasons."""
+    """Check all contestants, then time them; ``absent`` has the reasons of those left out."""
     entries, calls, absent = {}, {}, {}
     for one in contestants:
         if isinstance(one, tuple):
@@ -106,27 +106,27 @@ def contest(
 def timing(timed: Timed, statistic: str) -> dict:
     return {
         "seconds": timed.seconds(statistic),
-        "spread": timed.spread,
+        "iqr": timed.iqr,
         "repetitions": timed.repetitions,
         "samples": timed.samples,
     }
 
 
 def traffic(spec: ConvSpec, mode: str) -> int:
-    """Bytes of all arguments and results, each moved once."""
+    """Bytes of all arguments and results, each read or written once."""
     item = 2 if spec.dtype.endswith("float16") else np.dtype(spec.dtype).itemsize
-    given = math.prod(spec.input_shape) + spec.weights
-    made = math.prod(spec.output_shape)
-    return item * (given + made if mode == "forward" else 2 * given + made)
+    inputs = math.prod(spec.input_shape) + spec.weights
+    outputs = math.prod(spec.output_shape)
+    return item * (inputs + outputs if mode == "forward" else 2 * inputs + outputs)
 
 
 def merge(row: dict, new: Mapping, statistic: str) -> dict:
-    """The samples of two passes over the same row, as one."""
+    """Merge the samples of a second pass into the row of the first."""
     shares = [share for share in (row["others"], new["others"]) if share is not None]
     row["others"] = max(shares, default=None)
     for name, entry in new["contestants"].items():
         old = row["contestants"].setdefault(name, entry)
-        if old is entry:  # foreseen as too slow, but not this time
+        if old is entry:  # predicted as too slow in the first pass only
             row["absent"].pop(name, None)
             continue
         samples = old["samples"] + entry["samples"]

@@ -15,15 +15,15 @@ from benchmarks.timing import Rounds
 KINDS = ("torch", "lax", "jaxgroups")
 DEFAULT = ("mobilenetv2_w1", "resnext50_32x4d", "efficientnet_b0", "shufflenetv2_w1")
 
-# of the largest value: output; loss, gradients, running means. Gradients jump where rounding moves
-# a value over the corner of a relu: torch's own, in float32 by its two layouts, differ by 4%.
+# relative to the largest value: output; loss, gradients, running means. Rounding can move a value
+# across the corner of a relu: torch's gradients in its two layouts differ by 4% in float32.
 TOLERANCES = {"inference": (1e-4,), "training": (1e-4, 0.1, 1e-4)}
 
 _network = cache(networks.torch_network)
 
 
 def network_row(name: str, batch: int, mode: str, names: Sequence[str], how: Rounds) -> dict:
-    """One network in one mode, as `measure.layer_row` tells of a layer."""
+    """One network in one mode, in the form of `measure.layer_row`."""
     model = _network(name)
     with FlopCounterMode(display=False) as counter:
         sides.by_torch(model, batch, "inference", "contiguous").call()
@@ -38,8 +38,8 @@ def network_row(name: str, batch: int, mode: str, names: Sequence[str], how: Rou
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about = (
-        "Time of whole networks, inference and training step, by PyTorch (both memory layouts), "
-        "by Flax on lax's convolutions, and by Flax on jaxgroups; all with the same weights. "
+        "Time of whole networks, inference and training step: PyTorch (both memory layouts), "
+        "Flax with lax's convolutions, and Flax with jaxgroups; all with the same weights. "
         "Results are compared with PyTorch's before anything is timed."
     )
     parser = commandline.parser("models", about, sides.MODES)

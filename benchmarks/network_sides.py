@@ -1,7 +1,7 @@
-"""A network ready to be called, inference or one training step, by PyTorch and by Flax.
+"""A compiled network, inference or one training step, by PyTorch and by Flax.
 
-A training step: forward with batch statistics, cross entropy, backward, plain SGD; the running
-statistics are updated with it.
+A training step: forward with batch statistics, cross entropy, backward, plain SGD; the step updates
+the running statistics.
 """
 
 import copy
@@ -20,12 +20,12 @@ from benchmarks.jax_side import lowerings_in, memory_of
 from benchmarks.torch_side import LAYOUTS, laid_out
 
 MODES = ("inference", "training")
-RATE = 1e-3  # small: the network must not run away while it is timed
-WHOLE = 1.0  # the rate at which a step is compared: the change is the gradient itself
+RATE = 1e-3  # small, so that the network does not diverge while it is timed
+UNIT_RATE = 1.0  # for comparing a step: the change of the parameters is then the gradient
 
 
 def inputs(batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images as torch lays them out, and their classes."""
+    """Images in torch's layout, and their classes."""
     rng = np.random.default_rng(0)
     images = rng.standard_normal((batch, 3, networks.SIZE, networks.SIZE), dtype="float32")
     return images, rng.integers(0, networks.CLASSES, batch)
@@ -54,7 +54,7 @@ def by_torch(model: torch.nn.Module, batch: int, mode: str, layout: str) -> Cont
     def results() -> list[np.ndarray]:
         other = copy.deepcopy(model)
         before = {key: value.clone().numpy() for key, value in other.state_dict().items()}
-        loss = torch_step(other, x, y, WHOLE)()
+        loss = torch_step(other, x, y, UNIT_RATE)()
         after = {key: value.numpy() for key, value in other.state_dict().items()}
         return networks.step_results(loss.item(), before, after)
 
@@ -82,7 +82,7 @@ def cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
 
 
 def by_flax(model: nnx.Module, batch: int, mode: str, name: str) -> Contestant:
-    """Flax, jitted over the split state, which a training step donates to the next."""
+    """Flax, compiled as a function of the split state; a training step donates it to the next."""
     images, classes = inputs(batch)
     x, y = jnp.asarray(np.moveaxis(images, 1, -1)), jnp.asarray(classes, "int32")
     model.eval() if mode == "inference" else model.train()
@@ -126,7 +126,7 @@ def by_flax(model: nnx.Module, batch: int, mode: str, name: str) -> Contestant:
     def results() -> list[np.ndarray]:
         fresh = [jax.tree.map(jnp.copy, part) for part in state]
         before = networks.torch_state(nnx.merge(graph, *state))
-        *changed, loss = compiled(*fresh, x, y, jnp.float32(WHOLE))
+        *changed, loss = compiled(*fresh, x, y, jnp.float32(UNIT_RATE))
         after = networks.torch_state(nnx.merge(graph, *changed))
         return networks.step_results(float(loss), before, after)
 

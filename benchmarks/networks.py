@@ -1,4 +1,4 @@
-"""Whole networks: PyTorch's of the package pytorchcv, and twins in Flax with their weights."""
+"""Networks of the package pytorchcv in PyTorch, and twins in Flax with the same weights."""
 
 import importlib
 import importlib.util
@@ -30,7 +30,7 @@ COUNTERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def torch_network(name: str) -> torch.nn.Module:
-    """Random weights and the running statistics of a random batch; no dropout, so both agree."""
+    """A network with random weights, the running statistics of a random batch, no dropout."""
     try:
         package = importlib.import_module(f"pytorchcv.models.{NETWORKS[name]}")
     except ImportError as error:
@@ -45,7 +45,7 @@ def torch_network(name: str) -> torch.nn.Module:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.weight.uniform_(0.5, 1.5, generator=generator)
                 module.bias.normal_(0, 0.2, generator=generator)
-                module.momentum = None  # for once the plain mean over all batches, here of one
+                module.momentum = None  # the mean over all batches, here one batch
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         model.train()(torch.randn(2, 3, SIZE, SIZE, generator=generator))
@@ -77,7 +77,7 @@ def flax_network(name: str, state: dict[str, torch.Tensor], by: str) -> nnx.Modu
 
 
 def torch_state(model: nnx.Module) -> dict[str, np.ndarray]:
-    """The twin's weights and statistics as torch would have them."""
+    """The weights and statistics of a twin in torch's layout."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.safetensors"
         jc.save_torch(model, path)
@@ -87,7 +87,7 @@ def torch_state(model: nnx.Module) -> dict[str, np.ndarray]:
 def step_results(loss: float, before: dict, after: dict) -> list[np.ndarray]:
     """A training step as arrays to compare: loss, change of all parameters, running means.
 
-    Running variances are left out: torch's are unbiased, Flax's are not.
+    Running variances are not compared: torch's are unbiased, Flax's are not.
     """
     names = sorted(name for name in before if not name.endswith(COUNTERS))
     means = sorted(name for name in before if name.endswith("running_mean"))

@@ -18,19 +18,25 @@ KINDS = ("torch", "lax", "jaxgroups")
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about = (
-        "Time of convolutions by PyTorch (both memory layouts), lax and jaxgroups, the forward "
-        "and both gradients. Results are compared with PyTorch's before anything is timed."
+        "Time of convolutions by PyTorch (both memory layouts), lax and jaxgroups: forward and "
+        "both gradients. Results are compared with PyTorch's before anything is timed."
     )
     parser = commandline.parser("ops", about, MODES)
     add = parser.add_argument
-    add("tables", nargs="*", type=Path, default=list(table.OWN), help="CSVs; default: our own")
-    add("--match", metavar="REGEX", help="only layers whose model, spelling or family it finds")
+    add(
+        "tables",
+        nargs="*",
+        type=Path,
+        default=list(table.OWN),
+        help="CSV files; default: layers.csv and more_layers.csv",
+    )
+    add("--match", metavar="REGEX", help="only layers whose model, descriptor or family matches")
     add(
         "--implementation",
         nargs="+",
         default=[],
         choices=[*dispatch.names(), "all"],
-        help="also these lowerings of jaxgroups, forced, beside its own choice",
+        help="also time these implementations of jaxgroups, besides its own choice",
     )
     add("--contestants", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
     add("--dtype", choices=list(measure.TOLERANCE), default="float32", help="default: float32")
@@ -39,7 +45,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="leave out what would take longer for one call; default: %(default)s",
+        help="leave out a contestant if one call takes longer; default: %(default)s",
     )
     return parser.parse_args(argv)
 

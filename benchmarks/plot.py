@@ -1,4 +1,4 @@
-"""The report as a picture: every layer's time over torch's."""
+"""A report as a picture: the time of every layer over torch's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ MARKERS = "osD^v<>P*X"
 
 
 def save(rows: Sequence[report.Row], path: str | Path, caption: str) -> None:
-    """One panel a mode and batch; a row a layer, by family, its worst ratio last; log scale."""
+    """A panel for each mode and batch; a row for each layer, by family and ratio; log scale."""
     try:
         import matplotlib
     except ImportError as error:

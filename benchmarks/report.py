@@ -1,4 +1,4 @@
-"""Rows into ratios, geometric means and lines of text. Pure: no clock, no arrays."""
+"""Ratios and geometric means of rows. Pure functions: no clock, no arrays."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from math import exp, log
@@ -9,19 +9,19 @@ Row = Mapping
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """The mean that treats twice as slow and twice as fast alike.
+    """The mean for ratios: twice as slow and twice as fast cancel.
 
     >>> geometric_mean([1.0, 4.0])
     2.0
     """
     logs = [log(value) for value in values]
     if not logs:
-        raise ValueError("a mean of nothing")
+        raise ValueError("geometric mean of no values")
     return exp(sum(logs) / len(logs))
 
 
 def seconds(row: Row) -> dict[str, float]:
-    """Seconds by contestant; ``torch`` is its better layout."""
+    """Seconds by contestant; ``torch`` is the faster of its two layouts."""
     found = {name: entry["seconds"] for name, entry in row["contestants"].items()}
     torch = [value for name, value in found.items() if name.startswith("torch")]
     others = {name: value for name, value in found.items() if not name.startswith("torch")}
@@ -29,7 +29,7 @@ def seconds(row: Row) -> dict[str, float]:
 
 
 def ratios(row: Row) -> dict[str, float]:
-    """Times of lax and of every jaxgroups over torch's and over lax's: ``jaxgroups/torch``."""
+    """Times over torch's and over lax's, with keys such as ``jaxgroups/torch``."""
     times = seconds(row)
     return {
         f"{name}/{base}": times[name] / times[base]
@@ -45,9 +45,9 @@ def rates(row: Row) -> dict[str, float]:
 
 
 def share_of_limit(row: Row, limits: Mapping | None, name: str = "jaxgroups") -> float | None:
-    """The least time that the machine's limits allow, over the time taken.
+    """The shortest time that the machine's limits allow, over the measured time.
 
-    Data that stay in the caches move faster than memory can, so small layers may exceed 1.
+    Small layers can exceed 1, because data in the caches do not need the memory's bandwidth.
     """
     times = seconds(row)
     if limits is None or name not in times or not row.get("bytes"):
@@ -57,7 +57,7 @@ def share_of_limit(row: Row, limits: Mapping | None, name: str = "jaxgroups") ->
 
 
 def groups(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """All rows; those of each family that occurs; those of each table, where there are several."""
+    """All rows, then those of each family, then those of each table if there are several."""
     yield "all", rows
     for family in FAMILIES:
         chosen = [row for row in rows if family in row.get("families", ())]
@@ -69,9 +69,9 @@ def groups(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def summary(rows: Iterable[Row]) -> list[dict]:
-    """By mode, batch and group: geometric means and the worst of every ratio; mean GFLOP/s.
+    """By mode, batch and group: geometric mean and worst of every ratio; mean GFLOP/s.
 
-    Only layers that both sides of a ratio ran are in its mean; ``layers`` tells how many.
+    The mean of a ratio is over the layers that both sides ran; ``layers`` is their number.
     """
     rows = list(rows)
     result = []
@@ -109,13 +109,13 @@ def summary(rows: Iterable[Row]) -> list[dict]:
 
 
 def slower_than_lax(rows: Iterable[Row], bound: float = 1.1) -> list[tuple[float, str]]:
-    """Rows where jaxgroups takes more than `bound` times lax's time, the worst first."""
+    """Rows where jaxgroups takes more than `bound` times as long as lax, the worst first."""
     found = [(ratios(row).get("jaxgroups/lax", 0.0), where(row)) for row in rows]
     return sorted((pair for pair in found if pair[0] > bound), reverse=True)
 
 
 def slow_to_compile(rows: Iterable[Row]) -> list[tuple[float, str]]:
-    """Seconds of compilation beyond twice lax's and a half, the worst first."""
+    """Rows whose compile time is more than twice lax's plus 0.5 s, the worst first."""
     found = []
     for row in rows:
         pair = [row["contestants"].get(name, {}) for name in ("lax", "jaxgroups")]
@@ -126,7 +126,7 @@ def slow_to_compile(rows: Iterable[Row]) -> list[tuple[float, str]]:
 
 
 def disturbed(rows: Iterable[Row], share: float = 0.05) -> int:
-    """How many rows were measured while other programs took more than a share of the cores."""
+    """The number of rows during which other programs used more than `share` of the cores."""
     return sum((row.get("others") or 0) > share for row in rows)
 
 
@@ -135,7 +135,7 @@ def where(row: Row) -> str:
 
 
 def label(row: Row) -> str:
-    """A layer in few characters: the spelling's words that tell it from its neighbours."""
+    """A short name of a layer: the words of its descriptor that differ between layers."""
     if "spec" not in row:
         return row["model"]
     op, *words = row["spec"].split()

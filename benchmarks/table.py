@@ -1,4 +1,4 @@
-"""Layers to measure: a CSV of them, and the family that each belongs to."""
+"""Layers to measure, read from a CSV file, and the families of each layer."""
 
 import csv
 import re
@@ -15,7 +15,7 @@ _SIZES = {"d": "depth", "h": "height", "w": "width"}
 _OPTIONAL = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1}
 _LAYER = re.compile(r"Conv(Transpose)?([123])d")
 
-# a layer is of one of the first five, and of any of the others
+# a layer belongs to one of the first five, and to any number of the others
 FAMILIES = (
     "depthwise",
     "small groups",
@@ -31,12 +31,12 @@ FAMILIES = (
 
 
 class TableError(ValueError):
-    """A CSV that holds no layers, with the line to look at."""
+    """A CSV file without valid layers; the message has the line."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution of a network. A batch of its own is measured instead of those asked for."""
+    """A convolution of a network. `batch`, if it is set, replaces the requested batches."""
 
     table: str
     model: str
@@ -52,13 +52,13 @@ class Layer:
         return tuple(asked) if self.batch is None else (self.batch,)
 
     def matches(self, pattern: str | None) -> bool:
-        """Whether a regular expression is found in what one would call this layer."""
+        """Whether a regular expression matches the model, the descriptor or a family."""
         text = f"{self.model} {self.problem(self.batch or 1)} {' '.join(families(self.spec))}"
         return pattern is None or re.search(pattern, text, re.IGNORECASE) is not None
 
 
 def families(spec: ConvSpec) -> tuple[str, ...]:
-    """The names of FAMILIES that hold for a layer.
+    """The FAMILIES that a layer belongs to.
 
     >>> families(ConvSpec.parse("conv2d in=8 out=8 kernel=3 stride=2 groups=8"))
     ('depthwise', 'strided')
@@ -84,15 +84,15 @@ def families(spec: ConvSpec) -> tuple[str, ...]:
 
 
 def read(path: str | Path) -> list[Layer]:
-    """The layers of a CSV, one a line.
+    """The layers of a CSV file, one a line.
 
     Columns: ``model, layer, in_channels, out_channels, groups``, sizes ``height, width`` and
     ``kernel_h, kernel_w``, then optionally ``stride_*, padding_*, output_padding_*, dilation_*``
-    and ``batch``. One dimension has only the ``width`` and ``_w`` ones, three also ``depth`` and
-    ``_d``. Columns of other names are ignored.
+    and ``batch``. A 1-D layer uses only ``width`` and ``_w``, a 3-D layer also ``depth`` and
+    ``_d``. Other columns are ignored.
 
     Raises:
-      TableError: no such file, a missing column, or a line that is no convolution.
+      TableError: no such file, a missing column, or a line that is not a convolution.
     """
     path = Path(path)
     try:
@@ -102,7 +102,7 @@ def read(path: str | Path) -> list[Layer]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if not layers:
-        raise TableError(f"{path}: no layers in it")
+        raise TableError(f"{path}: the file has no layers")
     return layers
 
 
@@ -110,7 +110,7 @@ def _layer(path: Path, line: int, row: dict[str, str]) -> Layer:
     try:
         found = _LAYER.fullmatch(_cell(row, "layer"))
         if found is None:
-            raise ValueError(f"layer is {row['layer']!r}, expected one such as Conv2d")
+            raise ValueError(f"layer must be a name such as Conv2d, got {row['layer']!r}")
         transposed, rank = found[1] is not None, int(found[2])
         axes = "dhw"[3 - rank :]
 
@@ -144,11 +144,11 @@ def _cell(row: dict[str, str], column: str, default: int | None = None) -> str:
         return value
     if default is not None:
         return str(default)
-    raise ValueError(f"{column} is empty" if column in row else f"there is no column {column}")
+    raise ValueError(f"{column} is empty" if column in row else f"column {column} is missing")
 
 
 def _number(row: dict[str, str], column: str, default: int | None = None) -> int:
     text = _cell(row, column, default)
     if not text.isdecimal():
-        raise ValueError(f"{column} is {text!r}, expected a whole number")
+        raise ValueError(f"{column} must be an integer, got {text!r}")
     return int(text)

@@ -1,21 +1,21 @@
-"""The report as lines of text."""
+"""A report as lines of text."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks import report
 
 HEADER = (
-    f"{'layer':<48} {'n':>2} {'torch ms':>9}  {'lax':>9} {'jaxgroups':>9} {'by':<14} "
+    f"{'layer':<48} {'n':>2} {'torch ms':>9}  {'lax':>9} {'jaxgroups':>9} {'lowering':<14} "
     f"{'/torch':>6} {'/lax':>6} {'GF/s t':>6} {'GF/s j':>6} {'limit':>5} "
-    f"{'spread':>6} {'others':>6} {'error':>7} {'compile s':>11} {'scratch MB':>13}"
+    f"{'iqr':>6} {'others':>6} {'error':>7} {'compile s':>11} {'scratch MB':>13}"
 )
 _LETTER = {"contiguous": "c", "channels_last": "l"}
 LEGEND = (
-    "ms of one call; c or l: torch was faster contiguous or channels last; by: the lowerings "
-    "compiled; GF/s: GFLOP/s of torch and jaxgroups; limit: the least time that the measured "
-    "limits allow over jaxgroups' time; spread: largest middle half over median; others: share of "
-    "the cores that other programs took meanwhile; error: largest, "
-    "against torch; compile and scratch memory: lax, jaxgroups"
+    "ms: time of one call; c or l: torch's faster layout, contiguous or channels last; lowering: "
+    "that of jaxgroups; GF/s: GFLOP/s of torch and jaxgroups; limit: the shortest time that the "
+    "measured limits allow, over jaxgroups' time; iqr: the largest interquartile range over the "
+    "median; others: share of the cores that other programs used; error: the largest, relative to "
+    "torch; compile and scratch: lax, jaxgroups"
 )
 
 
@@ -38,7 +38,7 @@ def _milliseconds(entry: Mapping | None) -> str:
 
 
 def row_lines(row: report.Row, limits: Mapping | None = None) -> Iterator[str]:
-    """A line for the row, one for each forced lowering, one for each that took no part."""
+    """A line for the row, for each requested lowering, and for each absent contestant."""
     entries = row["contestants"]
     torch = [name for name in entries if name.startswith("torch")]
     best = min(torch, key=lambda name: entries[name]["seconds"], default=None)
@@ -57,7 +57,7 @@ def row_lines(row: report.Row, limits: Mapping | None = None) -> Iterator[str]:
         f"{_number(ratio.get('jaxgroups/torch'), 6)} {_number(ratio.get('jaxgroups/lax'), 6)} "
         f"{_number(rate.get('torch'), 6, 1)} {_number(rate.get('jaxgroups'), 6, 1)} "
         f"{_percent(share, 5)} "
-        f"{max((e['spread'] for e in entries.values()), default=0):>6.0%} "
+        f"{max((e['iqr'] for e in entries.values()), default=0):>6.0%} "
         f"{_percent(row['others'], 6)} "
         f"{max((e['error'] for e in entries.values()), default=0):>7.0e} "
         f"{compiled or '-':>11} {scratch or '-':>13}"
@@ -71,11 +71,11 @@ def row_lines(row: report.Row, limits: Mapping | None = None) -> Iterator[str]:
                 f"   compiled in {entry['compile_seconds']:.2f} s"
             )
     for name, reason in row["absent"].items():
-        yield f"    {name}: not measured, {reason}"
+        yield f"    {name}: not measured: {reason}"
 
 
 def summary_lines(summary: Iterable[Mapping], limits: Mapping | None = None) -> Iterator[str]:
-    """One line a group: the geometric mean of each ratio, its worst layer, mean GFLOP/s."""
+    """A line for each group: geometric mean and worst of each ratio, mean GFLOP/s."""
     previous, names = None, []
     for item in summary:
         if (item["mode"], item["batch"]) != previous:
@@ -105,11 +105,11 @@ def summary_lines(summary: Iterable[Mapping], limits: Mapping | None = None) -> 
 
 
 def warning_lines(rows: Sequence[report.Row], shown: int = 5) -> Iterator[str]:
-    """What should not be: slower than lax, slow to compile, measured while disturbed."""
+    """Warnings: rows slower than lax, slow to compile, or measured while disturbed."""
     slower, slow = report.slower_than_lax(rows), report.slow_to_compile(rows)
     for what, unit, found in (
         ("more than 1.1 times lax's time", "", slower),
-        ("more than twice lax's time and 0.5 s to compile", " s", slow),
+        ("more than twice lax's time plus 0.5 s to compile", " s", slow),
     ):
         if found:
             worst = ", ".join(f"{place} ({value:.2f}{unit})" for value, place in found[:shown])
@@ -118,6 +118,6 @@ def warning_lines(rows: Sequence[report.Row], shown: int = 5) -> Iterator[str]:
             )
     if (count := report.disturbed(rows)) > 0:
         yield (
-            f"{count} of {len(rows)} rows were measured while other programs took more than 5% of "
-            "the cores, which hits PyTorch hardest: compare nothing closely"
+            f"{count} of {len(rows)} rows were measured while other programs used more than 5% of "
+            "the cores. This slows PyTorch most, so the ratios are not reliable"
         )

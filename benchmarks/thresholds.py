@@ -1,9 +1,10 @@
-"""The thresholds of the chooser, measured: ``python -m benchmarks.thresholds [layers.csv ...]``.
+"""Measures the thresholds of the choice: ``python -m benchmarks.thresholds [layers.csv ...]``.
 
-Every layer gives three problems: forward, gradient of the weight, gradient of the input. Each is
-timed with every lowering that takes it. Then the thresholds are moved, one at a time, to where the
-choice loses least against the best lowering of each problem (the mean of the logarithms of the
-ratios), until none moves. Those without compiled kernels are fitted without them.
+A layer has three problems: forward, gradient of the weight, gradient of the input. Each problem is
+timed with every lowering that supports it. The fit then changes one threshold at a time to
+minimise the loss, which is the mean logarithm of the chosen lowering's time over the best one's.
+It ends when no threshold changes. The thresholds of the other lowerings are fitted without the C++
+kernels.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from jaxgroups._op.equations import convolutions, problem_in
 from jaxgroups._problem.problem import ConvProblem, problem_of
 
 PROBLEMS = ("forward", "weight", "input")
-LONG = 2.0  # seconds: a call that is reckoned, not made
+LONG = 2.0  # seconds: the time of a longer call is extrapolated, not measured
 POWERS = tuple(2**i for i in range(8))
 CANDIDATES: dict[str, tuple[int, ...]] = {
     "native_channels": (0, *POWERS),
@@ -40,14 +41,14 @@ CANDIDATES: dict[str, tuple[int, ...]] = {
     "shift_groups": (2, 3, *POWERS[2:]),
     "shift_gradient_channels": tuple(range(1, 9)),
     "shift_gradient_groups": (2, 3, *POWERS[2:]),
-    # 128 MiB would win another 0.4 % without kernels: not worth so much memory
+    # 128 MiB would save another 0.4 % without kernels, but needs too much memory
     "matmul_patches": (0, *(2**i for i in range(18, 25))),
 }
 Measured = tuple[ConvProblem, Mapping[str, float]]
 
 
 def problems(spec: ConvSpec) -> tuple[ConvProblem, ...]:
-    """Those of PROBLEMS, of a spec with its input."""
+    """The PROBLEMS of a spec whose input is known."""
     problem = problem_of(spec)
     lhs, rhs = (
         jax.ShapeDtypeStruct(shape, problem.dtype)
@@ -65,7 +66,7 @@ def problems(spec: ConvSpec) -> tuple[ConvProblem, ...]:
 
 
 def call_of(problem: ConvProblem, lowering: Lowering) -> Callable[[], object]:
-    """A problem on random numbers, compiled and called once."""
+    """A call of a lowering on random numbers, compiled and called once."""
     rng = np.random.default_rng(0)
     operands = [
         jax.device_put(rng.standard_normal(shape).astype(problem.dtype))
@@ -77,26 +78,30 @@ def call_of(problem: ConvProblem, lowering: Lowering) -> Callable[[], object]:
 
 
 def measure(spec: ConvSpec, which: int, how: Rounds) -> Measured:
-    """One of PROBLEMS and the seconds of the lowerings that take it; XLA's minutes are reckoned."""
+    """One of PROBLEMS and the seconds of each lowering; long calls of XLA are extrapolated."""
     problem = problems(spec)[which]
-    taking = {low.name: low for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None}
-    foreseen = guard.foreseen(
+    supported = {
+        low.name: low for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
+    }
+    seconds = guard.predicted_seconds(
         spec,
         "gradients" if which else "forward",
-        lambda part: call_of(problems(part)[which], taking["xla"]),
+        lambda part: call_of(problems(part)[which], supported["xla"]),
     )
-    reckoned = {"xla": foreseen} if foreseen is not None and foreseen > LONG else {}
-    calls = {name: call_of(problem, low) for name, low in taking.items() if name not in reckoned}
+    predicted = {"xla": seconds} if seconds is not None and seconds > LONG else {}
+    calls = {
+        name: call_of(problem, low) for name, low in supported.items() if name not in predicted
+    }
     timed = {name: of.seconds(how.statistic) for name, of in interleave(calls, how).items()}
-    return problem, timed | reckoned
+    return problem, timed | predicted
 
 
 def choice(problem: ConvProblem, times: Mapping[str, float], thresholds: rules.Thresholds) -> str:
-    """The name that the chooser would take of those measured."""
+    """The name of the lowering that would be chosen among the measured ones."""
     for name in times:  # in the order of the table
         if rules.slower_reason(problem, name, "cpu", thresholds) is None:
             return name
-    raise ValueError("xla takes all, and was not measured")
+    raise ValueError("xla supports every problem, but it was not measured")
 
 
 def loss(measured: Sequence[Measured], thresholds: rules.Thresholds) -> float:
@@ -112,17 +117,17 @@ def without_kernels(measured: Iterable[Measured]) -> list[Measured]:
 
 
 def fit(measured: Sequence[Measured], start: rules.Thresholds) -> rules.Thresholds:
-    """The thresholds that lose least. A threshold moves only where that gains something."""
-    thresholds, moved = start, True
+    """The thresholds with the smallest loss. A threshold changes only if the loss decreases."""
+    thresholds, changed = start, True
     views = {True: list(measured), False: without_kernels(measured)}
-    while moved:
-        moved = False
+    while changed:
+        changed = False
         for name, values in CANDIDATES.items():
             on = views[name.startswith("native")]
             best = min(values, key=lambda v: loss(on, replace(thresholds, **{name: v})))
             better = replace(thresholds, **{name: best})
             if loss(on, better) < loss(on, thresholds) - 1e-9:
-                thresholds, moved = better, True
+                thresholds, changed = better, True
     return thresholds
 
 
@@ -147,8 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             measured.append((problem, times))
             taken = choice(problem, times, rules.THRESHOLDS)
             shown = "  ".join(f"{name} {1e3 * t:.3f}" for name, t in times.items())
-            worse = times[taken] / min(times.values())
-            print(f"{layer.model} {spec} {kind}: {shown} ms; {taken}, {worse:.2f}", flush=True)
+            ratio = times[taken] / min(times.values())
+            print(f"{layer.model} {spec} {kind}: {shown} ms; {taken}, {ratio:.2f}", flush=True)
     fitted = fit(measured, rules.THRESHOLDS)
     for title, of in (("with kernels", measured), ("without", without_kernels(measured))):
         before, after = (math.exp(loss(of, b)) for b in (rules.THRESHOLDS, fitted))

@@ -1,10 +1,10 @@
-"""Contestants timed in turns within one process, so that a disturbance meets all of them.
+"""Times contestants in turn within one process, so that a disturbance affects all of them.
 
 A measurement is the mean of as many calls as fill `least` seconds, after a pause and one untimed
-call. The pause is for the other side's threads: an OpenMP worker of PyTorch spins for some
-milliseconds after its last call, and would take a core from the contestant that follows. Forbidding
-it to spin (OMP_WAIT_POLICY=passive) is no way out: measured on small layers, it makes PyTorch 1.7
-times slower, because its workers then sleep between its own calls as well.
+call. The pause lets the threads of the previous contestant stop: an OpenMP worker of PyTorch spins
+for some milliseconds after its last call, which would occupy a core during the next contestant's
+calls. OMP_WAIT_POLICY=passive would avoid the spinning, but it makes PyTorch 1.7 times slower on
+small layers (measured), because its workers then also sleep between its own calls.
 """
 
 import gc
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from math import ceil
 from statistics import median, quantiles
 
-SLOW = 0.25  # seconds: a call this long needs no repetition and no warming
+SLOW = 0.25  # seconds: a longer call needs neither repetition nor a warm-up call
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """How much is measured: `rounds` times round, or what `budget` seconds allow a contestant."""
+    """Each contestant is measured `rounds` times, or fewer if that exceeds `budget` seconds."""
 
     rounds: int = 11
     least: float = 0.01
@@ -30,7 +30,7 @@ class Rounds:
 
 @dataclass
 class Timed:
-    """Seconds a call took, one figure a round."""
+    """Seconds of a call, one sample a round."""
 
     repetitions: int
     samples: list[float] = field(default_factory=list)
@@ -39,8 +39,8 @@ class Timed:
         return min(self.samples) if statistic == "min" else median(self.samples)
 
     @property
-    def spread(self) -> float:
-        """The middle half of the samples (of fewer than four, all) over their median."""
+    def iqr(self) -> float:
+        """The interquartile range (the range of fewer than four samples) over the median."""
         if len(self.samples) < 4:
             low, high = min(self.samples), max(self.samples)
         else:
@@ -54,45 +54,45 @@ def interleave(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Timed]:
-    """Every contestant once a round, each round beginning with another one.
+    """Time every contestant once a round; each round begins with another contestant.
 
-    A call returns when its work is done, and has run once before. One whose rounds would exceed
-    the budget takes part in fewer of them; one whose single call does is not called again.
+    A call returns when its work is done, and has run once before. A contestant whose rounds would
+    exceed the budget gets fewer rounds. One whose single call exceeds it is not called again.
     """
 
-    def lasting(call: Callable[[], object], repetitions: int) -> float:
+    def seconds_of(call: Callable[[], object], repetitions: int) -> float:
         start = clock()
         for _ in range(repetitions):
             call()
         return (clock() - start) / repetitions
 
-    timed, shares = {}, {}
+    timed, rounds_of = {}, {}
     for name, call in calls.items():
         sleep(how.pause)
-        estimate = lasting(call, 1)
-        if estimate < SLOW:  # the first may have been cold
-            estimate = min(estimate, lasting(call, 2))
+        estimate = seconds_of(call, 1)
+        if estimate < SLOW:  # the first call may have been cold
+            estimate = min(estimate, seconds_of(call, 2))
         if estimate > how.budget:
-            timed[name], shares[name] = Timed(1, [estimate]), 0
+            timed[name], rounds_of[name] = Timed(1, [estimate]), 0
             continue
         repetitions = min(1000, max(1, ceil(how.least / max(estimate, 1e-9))))
         cost = estimate * (repetitions + (estimate < SLOW))
-        shares[name] = max(1, min(how.rounds, int(how.budget / max(cost, 1e-9))))
+        rounds_of[name] = max(1, min(how.rounds, int(how.budget / max(cost, 1e-9))))
         timed[name] = Timed(repetitions)
     names = list(calls)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        for turn in range(max(shares.values(), default=0)):
+        for turn in range(max(rounds_of.values(), default=0)):
             first = turn % len(names)
             for name in names[first:] + names[:first]:
-                if turn >= shares[name]:
+                if turn >= rounds_of[name]:
                     continue
                 sleep(how.pause)
                 if not timed[name].samples or timed[name].samples[-1] < SLOW:
                     calls[name]()
-                timed[name].samples.append(lasting(calls[name], timed[name].repetitions))
+                timed[name].samples.append(seconds_of(calls[name], timed[name].repetitions))
     finally:
         if collecting:
             gc.enable()

@@ -1,4 +1,4 @@
-"""One convolution by PyTorch, in its two memory layouts. Of the two the faster counts."""
+"""One convolution by PyTorch, in its two memory layouts; the faster one counts."""
 
 import numpy as np
 import torch
@@ -11,24 +11,24 @@ _FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
-    """The tensor, of the same shape, with its channels first or last in memory."""
+    """The tensor with its channels first or last in memory; the shape stays the same."""
     rank = tensor.ndim - 2
     if layout == "contiguous":
         return tensor.contiguous()
     if rank in _FORMATS:
         return tensor.contiguous(memory_format=_FORMATS[rank])
-    return tensor.movedim(1, -1).contiguous().movedim(-1, 1)  # torch knows no such format in 1-D
+    return tensor.movedim(1, -1).contiguous().movedim(-1, 1)  # torch has no such format in 1-D
 
 
 def torch_settings(spec: jg.ConvSpec) -> tuple:
-    """stride, padding, dilation, transposed, output_padding, groups, as aten takes them."""
+    """stride, padding, dilation, transposed, output_padding, groups: aten's order."""
     padding = tuple(low for low, _ in spec.padding)
     rest = (spec.transposed, spec.output_padding, spec.groups)
     return spec.stride, padding, spec.dilation, *rest
 
 
 def by_torch(spec: jg.ConvSpec, data: Data, mode: str, layout: str) -> Contestant:
-    """PyTorch in one memory layout; to be called within ``torch.inference_mode()``."""
+    """PyTorch in one memory layout; call it within ``torch.inference_mode()``."""
     dtype = getattr(torch, spec.dtype)
     x, weight, cotangent = (
         laid_out(torch.from_numpy(array).to(dtype), layout)

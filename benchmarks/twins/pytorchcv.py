@@ -1,4 +1,4 @@
-"""Networks of the package pytorchcv in nnx, by its attribute names, so that no map is needed."""
+"""Networks of the package pytorchcv in nnx, with the same attribute names, so no map is needed."""
 
 import jax
 import jax.numpy as jnp

@@ -1,15 +1,15 @@
-"""The benchmarks' arithmetic and honesty on made-up numbers and tiny layers; never their times."""
+"""The arithmetic and the warnings of the benchmarks, on made-up numbers; no time is tested."""
 
 import pytest
 from support.layer_tables import OTHERS, PLAIN, TINY, written
 
-from benchmarks import guard, machine, report, table, text, timing
+from benchmarks import guard, machine, report, results, table, text, timing
 from jaxgroups import ConvSpec
 
 # --- the table ------------------------------------------------------------------------------------
 
 
-def test_our_own_tables_are_layers_of_every_family():
+def test_the_tables_have_layers_of_every_family():
     layers = [layer for path in table.OWN for layer in table.read(path)]
     found = {family for layer in layers for family in table.families(layer.spec)}
     assert found == set(table.FAMILIES)
@@ -17,7 +17,7 @@ def test_our_own_tables_are_layers_of_every_family():
     assert len({(layer.model, layer.spec, layer.size) for layer in layers}) == len(layers)
 
 
-def test_a_csv_holds_plain_layers(tmp_path):
+def test_a_csv_of_2d_layers(tmp_path):
     first, second = table.read(written(tmp_path, TINY))
     assert str(first.problem(2)) == (
         "conv2d in=6 out=6 kernel=3x2 padding=1x0 groups=6 bias=False batch=2 size=5x6 "
@@ -27,7 +27,7 @@ def test_a_csv_holds_plain_layers(tmp_path):
     assert second.batches([1, 4]) == (1, 4)
 
 
-def test_a_csv_holds_other_ranks_and_transposed_layers(tmp_path):
+def test_a_csv_of_other_ranks_and_transposed_layers(tmp_path):
     causal, up, volume = table.read(written(tmp_path, OTHERS))
     assert (causal.size, causal.spec.padding, causal.batches([1, 4])) == ((9,), ((3, 3),), (3,))
     assert (up.spec.stride, up.spec.output_padding) == ((2, 3), (0, 1))
@@ -37,16 +37,16 @@ def test_a_csv_holds_other_ranks_and_transposed_layers(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("Conv2d,6,", "Conv4d,6,", ":2: layer is 'Conv4d', expected one such as Conv2d"),
+        ("Conv2d,6,", "Conv4d,6,", ":2: layer must be a name such as Conv2d, got 'Conv4d'"),
         (",6,6,5,6,", ",6,,5,6,", ":2: out_channels is empty"),
-        (",6,6,5,6,", ",6,six,5,6,", ":2: out_channels is 'six', expected a whole number"),
+        (",6,6,5,6,", ",6,six,5,6,", ":2: out_channels must be an integer, got 'six'"),
         (",6,6,5,6,", ",6,7,5,6,", ":2: out_channels must be divisible by groups"),
-        (",height", ",high", ":2: there is no column height"),
+        (",height", ",high", ":2: column height is missing"),
         (",5,6,3,2,", ",5,6,9,2,", ":2: .*Kernel size can't be greater than"),
-        ("second,Conv2d", "second", ":3: layer is '8'"),
+        ("second,Conv2d", "second", ":3: layer must be a name such as Conv2d, got '8'"),
     ],
 )
-def test_a_wrong_csv_is_told_in_one_line(tmp_path, old, new, message):
+def test_the_error_of_a_wrong_csv_is_one_line(tmp_path, old, new, message):
     path = written(tmp_path, TINY.replace(old, new, 1))
     with pytest.raises(table.TableError, match=message) as caught:
         table.read(path)
@@ -56,17 +56,17 @@ def test_a_wrong_csv_is_told_in_one_line(tmp_path, old, new, message):
 
 @pytest.mark.parametrize("content", ["", PLAIN])
 def test_a_csv_without_layers_is_refused(tmp_path, content):
-    with pytest.raises(table.TableError, match="no layers in it"):
+    with pytest.raises(table.TableError, match="the file has no layers"):
         table.read(written(tmp_path, content))
 
 
-def test_a_csv_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_csv_is_refused(tmp_path):
     with pytest.raises(table.TableError, match=r"nowhere\.csv: No such file"):
         table.read(tmp_path / "nowhere.csv")
 
 
 @pytest.mark.parametrize(
-    ("spelling", "families"),
+    ("descriptor", "families"),
     [
         ("conv2d in=8 out=16 kernel=3 stride=2 groups=8", {"depthwise", "strided"}),
         ("conv2d in=8 out=8 kernel=3 dilation=1x2 groups=2", {"small groups", "dilated"}),
@@ -79,11 +79,11 @@ def test_a_csv_that_is_not_there_is_refused(tmp_path):
         ("conv_transpose1d in=8 out=8 kernel=2 stride=2", {"dense", "transposed", "1-D"}),
     ],
 )
-def test_families(spelling, families):
-    assert set(table.families(ConvSpec.parse(spelling))) == families
+def test_families(descriptor, families):
+    assert set(table.families(ConvSpec.parse(descriptor))) == families
 
 
-def test_layers_are_matched_by_model_spelling_and_family(tmp_path):
+def test_layers_are_matched_by_model_descriptor_and_family(tmp_path):
     first, second = table.read(written(tmp_path, TINY))
     assert [first.matches(p) for p in (None, "FIRST", "in=6 ", "depthwise", "stride=2")] == [
         True, True, True, True, False,
@@ -116,7 +116,7 @@ class Clock:
         return timing.interleave(made, timing.Rounds(**how), lambda: self.now, self.sleep)
 
 
-def test_contestants_take_turns_and_each_begins_once():
+def test_contestants_take_turns_and_each_begins_a_round():
     clock = Clock()
     timed = clock.run({"a": 0.004, "b": 0.01}, rounds=2, least=0.01)
     start = ["pause", *"aaa", "pause", *"bbb"]
@@ -126,7 +126,7 @@ def test_contestants_take_turns_and_each_begins_once():
     assert timed["a"].samples == pytest.approx([0.004] * 2)
 
 
-def test_the_slow_get_fewer_rounds_and_nobody_none():
+def test_slow_contestants_get_fewer_rounds_but_at_least_one():
     clock = Clock()
     timed = clock.run({"fast": 0.001, "slow": 2.0, "slowest": 9.0}, rounds=5, budget=5.0)
     assert [len(t.samples) for t in timed.values()] == [5, 2, 1]
@@ -134,17 +134,17 @@ def test_the_slow_get_fewer_rounds_and_nobody_none():
     assert timed["slowest"].samples == [9.0]
 
 
-def test_others_are_waited_for_no_longer_than_patience_lasts(monkeypatch):
+def test_waiting_for_other_programs_ends_after_patience(monkeypatch):
     shares, slept = [0.9, 0.3, None, 0.9], []
     monkeypatch.setattr(machine.Others, "share", lambda self: shares[len(slept) - 1])
     monkeypatch.setattr(machine.time, "sleep", slept.append)
     machine.wait_for_quiet(0.0)
     assert slept == []
     machine.wait_for_quiet(60.0)
-    assert len(slept) == 3  # where nobody can tell, nobody waits
+    assert len(slept) == 3  # an unknown share ends the wait
 
 
-def test_the_share_of_others_is_what_is_left_of_the_work(monkeypatch):
+def test_the_share_of_others_is_the_busy_time_without_our_own(monkeypatch):
     readings = iter([(100.0, 50.0, 7.0), (110.0, 56.0, 9.0), None])
     monkeypatch.setattr(machine.Others, "_read", staticmethod(lambda: next(readings)))
     others = machine.Others()
@@ -152,42 +152,42 @@ def test_the_share_of_others_is_what_is_left_of_the_work(monkeypatch):
     assert others.share() is None
 
 
-def test_median_minimum_and_spread():
+def test_median_minimum_and_iqr():
     timed = timing.Timed(1, [4.0, 1.0, 2.0, 3.0, 100.0])
     assert (timed.seconds("median"), timed.seconds("min")) == (3.0, 1.0)
-    assert timed.spread == pytest.approx((4 - 2) / 3)
-    assert timing.Timed(1, [1.0, 3.0]).spread == 1.0
+    assert timed.iqr == pytest.approx((4 - 2) / 3)
+    assert timing.Timed(1, [1.0, 3.0]).iqr == 1.0
 
 
 @pytest.mark.parametrize(
-    ("spelling", "part"),
+    ("descriptor", "part"),
     [
         ("conv2d in=8 out=8 kernel=3 padding=1 groups=8 batch=4 size=56x40", "batch=1 size=14x10"),
         ("conv1d in=8 out=8 kernel=4 groups=8 batch=4 size=5", "batch=1 size=4"),
         ("conv_transpose2d in=8 out=8 kernel=9 groups=8 batch=1 size=3x9", "batch=1 size=1x2"),
     ],
 )
-def test_a_piece_of_a_problem_is_small_and_still_one(spelling, part):
-    assert str(guard.piece(ConvSpec.parse(spelling))).endswith(part)
+def test_a_piece_of_a_problem_is_small_and_valid(descriptor, part):
+    assert str(guard.piece(ConvSpec.parse(descriptor))).endswith(part)
 
 
-def test_only_what_may_be_slow_is_tried():
+def test_only_calls_that_may_be_slow_are_tried():
     def never(_):
         raise AssertionError("tried")
 
     spec = ConvSpec.parse("conv2d in=512 out=512 kernel=3 groups=512 batch=1 size=56")
-    assert guard.foreseen(spec, "forward", never) is None
-    assert guard.foreseen(spec, "gradients", lambda part: lambda: None) > 0
+    assert guard.predicted_seconds(spec, "forward", never) is None
+    assert guard.predicted_seconds(spec, "gradients", lambda part: lambda: None) > 0
 
 
 # --- numbers --------------------------------------------------------------------------------------
 
 
 def entry(seconds, **more):
-    return {"seconds": seconds, "spread": 0.1, "error": 1e-7, "samples": [seconds]} | more
+    return {"seconds": seconds, "iqr": 0.1, "error": 1e-7, "samples": [seconds]} | more
 
 
-def row(spelling, mode="forward", flops=10**9, name="net", batch=1, **times):
+def row(descriptor, mode="forward", flops=10**9, name="net", batch=1, **times):
     made = {"lax": {"compile_seconds": 0.5, "temp_bytes": 2_000_000}}
     entries = {
         "torch contiguous": entry(times.pop("first"), layout="contiguous"),
@@ -196,8 +196,8 @@ def row(spelling, mode="forward", flops=10**9, name="net", batch=1, **times):
     return {
         "table": "layers",
         "model": name,
-        "spec": spelling,
-        "families": list(table.families(ConvSpec.parse(spelling))),
+        "spec": descriptor,
+        "families": list(table.families(ConvSpec.parse(descriptor))),
         "batch": batch,
         "mode": mode,
         "flops": flops,
@@ -215,11 +215,11 @@ WIDE = "conv2d in=32 out=32 kernel=3 groups=4 batch=1 size=9"
 def test_geometric_mean():
     assert report.geometric_mean([1, 4, 16]) == pytest.approx(4)
     assert report.geometric_mean([0.5, 2.0]) == pytest.approx(1)
-    with pytest.raises(ValueError, match="mean of nothing"):
+    with pytest.raises(ValueError, match="geometric mean of no values"):
         report.geometric_mean([])
 
 
-def test_torch_counts_by_its_better_layout():
+def test_the_faster_layout_of_torch_counts():
     one = row(DEPTHWISE, first=0.2, last=0.1, lax=0.8, jaxgroups=0.05)
     assert report.seconds(one) == {"torch": 0.1, "lax": 0.8, "jaxgroups": 0.05}
     expected = {"lax/torch": 8, "jaxgroups/torch": 0.5, "jaxgroups/lax": 0.0625}
@@ -230,7 +230,7 @@ def test_torch_counts_by_its_better_layout():
     assert report.share_of_limit(one | {"bytes": 10**9}, limits) == pytest.approx(2.0)
 
 
-def test_a_summary_means_by_mode_batch_and_family():
+def test_a_summary_has_means_by_mode_batch_and_family():
     rows = [
         row(DEPTHWISE, first=1.0, last=2.0, lax=8.0, jaxgroups=2.0, name="a"),
         row(WIDE, first=2.0, last=1.0, lax=2.0, jaxgroups=0.5, name="b"),
@@ -256,7 +256,7 @@ def test_a_summary_means_by_mode_batch_and_family():
     assert "worst of jaxgroups/torch: a 2d 8 k3 g8 @9" in lines
 
 
-def test_lines_of_a_row_tell_the_layout_the_lowering_and_who_is_absent():
+def test_lines_of_a_row_have_the_layout_the_lowering_and_the_absent():
     one = row(DEPTHWISE, first=0.2, last=0.1, lax=0.8, jaxgroups=0.05, jaxgroups_shift=0.4)
     one["absent"]["jaxgroups.native"] = "no compiler"
     first, forced, absent = text.row_lines(one, {"gflops": 100, "copy_gbytes": 10})
@@ -265,10 +265,10 @@ def test_lines_of_a_row_tell_the_layout_the_lowering_and_who_is_absent():
     ]  # fmt: skip
     assert len(first) == len(text.HEADER)
     assert "jaxgroups.shift" in forced
-    assert absent.strip() == "jaxgroups.native: not measured, no compiler"
+    assert absent.strip() == "jaxgroups.native: not measured: no compiler"
 
 
-def test_what_should_not_be_is_told():
+def test_warnings():
     good = row(DEPTHWISE, first=1.0, last=1.0, lax=1.0, jaxgroups=1.1)
     slow = row(WIDE, first=1.0, last=1.0, lax=1.0, jaxgroups=1.25)
     slow["contestants"]["jaxgroups"]["compile_seconds"] = 1.6
@@ -282,3 +282,62 @@ def test_what_should_not_be_is_told():
     assert compiled.endswith("(1.60 s)")
     assert disturbed.startswith("1 of 3 rows were measured while")
     assert list(text.warning_lines([good])) == []
+
+
+# --- published figures ----------------------------------------------------------------------------
+
+
+def reports(ours):
+    """The reports of both benchmarks; jaxgroups takes `ours` times as long as torch."""
+    layers = [
+        row(DEPTHWISE, mode, first=1.0, last=2.0, lax=4.0, jaxgroups=ours, batch=batch)
+        for mode in ("forward", "gradients")
+        for batch in (1, 4)
+    ]
+    names = [network for _, _, network in results.ROWS.values() if network]
+    networks = [
+        row(WIDE, mode, first=1.0, last=1.0, lax=2.0, jaxgroups=ours, name=name, batch=batch)
+        for mode in ("inference", "training")
+        for name in names
+        for batch in (1, 4)
+    ]
+    on = {
+        "processor": "a processor", "instruction_sets": "avx2", "cores": 2, "threads": 2,
+        "system": "Linux", "pages": "small", "load_before": 0.0, "versions": {"jax": "0.10"},
+        "python": "3.11", "commit": "abc", "date": "2026",
+    }  # fmt: skip
+    return {
+        name: {"machine": on, "rows": rows, "summary": report.summary(rows)}
+        for name, rows in (("ops", layers), ("models", networks))
+    }
+
+
+def test_published_figures_are_collected_from_reports():
+    found = results.collect(reports(0.5), reports(3.0))
+    assert found["rows"].keys() == results.ROWS.keys()
+    for title, (benchmark, _, _) in results.ROWS.items():
+        lax = 4.0 if benchmark == "ops" else 2.0
+        assert found["rows"][title] == {
+            "lax": {"1": lax, "4": lax},
+            "jaxgroups": {"1": 0.5, "4": 0.5},
+            "without_kernels": {"1": 3.0, "4": 3.0},
+        }
+    assert found["machines"].keys() == results.COLUMNS.keys()
+    assert found["machines"]["lax"].startswith("a processor (avx2), 2 cores")
+    first, rule, *lines = results.table(found, ("1", "4"))
+    assert first.count("|") == rule.count("|") == 5
+    assert lines[0].endswith("| 4, 4 | 0.5, 0.5 | 3, 3 |")
+
+
+def test_a_figure_that_was_not_measured_is_named_so_and_not_drawn():
+    found = results.collect(reports(0.5), reports(3.0))
+    full = results.chart(found)
+    title = next(iter(found["rows"]))
+    del found["rows"][title]["lax"]
+    assert next(line for line in results.table(found) if title in line).endswith(
+        "| not measured | 0.5 | 3 |"
+    )
+    bars = [
+        chart.count(f'fill="{results.COLOURS["lax"]}"') for chart in (full, results.chart(found))
+    ]
+    assert bars == [1 + len(results.ROWS), len(results.ROWS)]

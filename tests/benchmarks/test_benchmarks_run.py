@@ -1,4 +1,4 @@
-"""The benchmarks run: tiny layers and a little network, right and wrong; never their times."""
+"""The benchmarks run on tiny layers and a tiny network, right and wrong; no time is tested."""
 
 import importlib
 import json
@@ -25,7 +25,7 @@ torch = pytest.importorskip("torch", reason="torch is NOT installed, so no bench
 
 @pytest.fixture
 def bench(monkeypatch):
-    """The modules that need torch, with measurements as short as can be, on one core."""
+    """The modules that need torch, with the shortest measurements, on one core."""
     names = ("commandline", "contestants", "jax_side", "machine", "measure", "models", "networks",
              "network_sides", "ops", "torch_side", "data")  # fmt: skip
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names}
@@ -95,7 +95,9 @@ def test_a_wrong_result_ends_the_run(bench, tmp_path, monkeypatch, mode, sabotag
 
     monkeypatch.setattr(bench.contestants, "jaxgroups_function", wrong)
     argv = [str(written(tmp_path, TINY)), "--batch", "1", "--mode", mode]
-    with pytest.raises(SystemExit, match="wrong result, nothing is reported: jaxgroups on first"):
+    with pytest.raises(
+        SystemExit, match="wrong result, so nothing is reported: jaxgroups on first"
+    ):
         bench.ops.main(argv)
 
 
@@ -116,16 +118,16 @@ def test_errors_are_relative_to_the_largest_value(bench):
     [
         (["nowhere.csv"], "not a table of layers: nowhere.csv: No such file"),
         (["--match", "nothing like it"], "no layer matches 'nothing like it'"),
-        (["--json", "nowhere/out.json"], "there is no such folder"),
+        (["--json", "nowhere/out.json"], "the folder does not exist"),
     ],
 )
-def test_a_wrong_command_line_is_told_in_one_line(bench, argv, message, monkeypatch, tmp_path):
+def test_the_error_of_a_wrong_command_line_is_one_line(bench, argv, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=message):
         bench.ops.main(argv)
 
 
-def test_a_lowering_that_refuses_is_no_error(bench, tmp_path, monkeypatch):
+def test_an_unsupported_lowering_is_not_an_error(bench, tmp_path, monkeypatch):
     def explain(spec, implementation=None):
         raise ValueError("not for such a layer")
 
@@ -137,8 +139,8 @@ def test_a_lowering_that_refuses_is_no_error(bench, tmp_path, monkeypatch):
     assert "jaxgroups" in one["contestants"]
 
 
-def test_what_would_take_too_long_is_left_out(bench, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench.contestants, "foreseen", lambda spec, mode, build: 90.0)
+def test_a_contestant_that_would_take_too_long_is_left_out(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.contestants, "predicted_seconds", lambda spec, mode, build: 90.0)
     layer, _ = table.read(written(tmp_path, TINY))
     one = bench.measure.layer_row(layer, 1, "gradients", ["torch", "lax"], bench.quick)
     assert one["absent"] == {"lax": "a call would take about 90 s"}
@@ -159,7 +161,7 @@ def test_other_dtypes_are_compared_as_they_are(bench, tmp_path, dtype):
 
 @pytest.mark.parametrize("by", ["lax", "jaxgroups"])
 def test_gradients_compute_no_forward(bench, by):
-    """A program with the forward in it would be timed for work that torch does not do."""
+    """torch does not compute the forward pass in this mode, so jax must not either."""
     spec = ConvSpec.parse(
         "conv2d in=6 out=8 kernel=3 padding=1 groups=2 batch=2 size=9 data_format=channels_last"
     )
@@ -183,7 +185,7 @@ def test_gradients_compute_no_forward(bench, by):
 
 
 class Twin(nnx.Module):
-    """Of `small`, below."""
+    """The Flax twin of `small`."""
 
     def __init__(self, rngs):
         self.conv = jnn.Conv2d(3, 6, 3, 2, 1, groups=3, bias=False, rngs=rngs)
@@ -213,17 +215,17 @@ def small():
 
 
 @pytest.fixture
-def little_network(bench, monkeypatch):
+def tiny_network(bench, monkeypatch):
     monkeypatch.setattr(bench.networks, "SIZE", 16)
     monkeypatch.setattr(bench.networks, "_twins", lambda name: Twin)
     monkeypatch.setattr(bench.models, "_network", lambda name: small())
     return bench
 
 
-def test_networks_are_run_by_all_and_compared(little_network, tmp_path, capsys):
+def test_every_side_runs_a_network_and_is_compared(tiny_network, tmp_path, capsys):
     out = tmp_path / "out.json"
     argv = ["--model", "regnetx002", "--batch", "2", "--json", str(out)]
-    assert little_network.models.main(argv) == 0
+    assert tiny_network.models.main(argv) == 0
     assert "training, batch 2: geometric mean" in capsys.readouterr().out
     inference, training = json.loads(out.read_text())["rows"]
     for one, error in ((inference, 1e-5), (training, 1e-4)):
@@ -238,7 +240,7 @@ def test_networks_are_run_by_all_and_compared(little_network, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("wrong", ["epsilon", "momentum", "rate"])
-def test_a_network_that_trains_otherwise_ends_the_run(little_network, monkeypatch, wrong):
+def test_a_wrong_training_step_ends_the_run(tiny_network, monkeypatch, wrong):
     class Other(Twin):
         def __init__(self, rngs):
             super().__init__(rngs)
@@ -247,20 +249,20 @@ def test_a_network_that_trains_otherwise_ends_the_run(little_network, monkeypatc
             if wrong == "momentum":
                 self.bn.momentum = 0.5
 
-    monkeypatch.setattr(little_network.networks, "_twins", lambda name: Other)
+    monkeypatch.setattr(tiny_network.networks, "_twins", lambda name: Other)
     if wrong == "rate":
-        sides = little_network.network_sides
+        sides = tiny_network.network_sides
         right = sides.torch_step
         half = lambda model, x, y, rate: right(model, x, y, rate / 2)  # noqa: E731
         monkeypatch.setattr(sides, "torch_step", half)
     argv = ["--model", "regnetx002", "--batch", "2", "--mode", "training"]
-    with pytest.raises(SystemExit, match="wrong result, nothing is reported: lax on regnetx002"):
-        little_network.models.main([*argv, "--contestants", "lax", "jaxgroups"])
+    with pytest.raises(SystemExit, match="wrong result, so nothing is reported: lax on regnetx002"):
+        tiny_network.models.main([*argv, "--contestants", "lax", "jaxgroups"])
 
 
-def test_each_side_is_computed_by_what_it_is_called(little_network):
+def test_each_side_uses_the_convolution_of_its_name(tiny_network):
     state = small().state_dict()
-    lax, ours = (little_network.networks.flax_network("it", state, by) for by in ("lax", "ours"))
+    lax, ours = (tiny_network.networks.flax_network("it", state, by) for by in ("lax", "ours"))
     assert (lax.conv.implementation, ours.conv.implementation) == ("xla", None)
     assert lax.mix.conv_general_dilated is jax.lax.conv_general_dilated
     assert ours.mix.conv_general_dilated is jg.conv_general_dilated
@@ -284,7 +286,7 @@ def test_twins_of_pytorchcv_give_its_output(bench, monkeypatch, name):
     assert bench.measure.check(name, [np.asarray(out)], [expected], 1e-4) < 1e-4
 
 
-def test_a_spec_with_an_input_of_another_dtype_is_rounded_before(bench):
+def test_data_are_rounded_to_the_dtype_of_the_spec(bench):
     spec = ConvSpec.parse("conv1d in=4 out=4 kernel=3 groups=4 batch=2 size=9")
     exact = bench.data.Data.random(spec)
     rounded = bench.data.Data.random(replace(spec, dtype="bfloat16"))

@@ -1,6 +1,6 @@
-"""Whole networks of the package pytorchcv, at random weights, from torch's file to equal output.
+"""Networks of the package pytorchcv with random weights: from a file of torch to equal output.
 
-Each goes through another format of torch's files, and comes back to torch bit for bit.
+The networks use different file formats, and their tensors come back to torch bit for bit.
 """
 
 import importlib
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from support import wheels
-from support.layer_tables import ROOT  # noqa: F401  makes the benchmarks importable
+from support.layer_tables import ROOT  # noqa: F401  makes `benchmarks` importable
 
 import jaxgroups.convert as jc
 from benchmarks.twins import pytorchcv as ours
@@ -46,14 +46,14 @@ NETWORKS = {
 
 
 def calibrated(model, x):
-    """Random parameters of every kind, and the running statistics of `x`: no two leaves alike."""
+    """Random parameters and the running statistics of `x`: every tensor is different."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.weight.uniform_(0.5, 1.5, generator=generator)
                 module.bias.normal_(0, 0.2, generator=generator)
-                module.momentum = None  # the plain mean over all batches, here of one
+                module.momentum = None  # the mean over all batches, here one batch
             elif getattr(module, "bias", None) is not None:
                 module.bias.normal_(0, 0.1, generator=generator)
         for module in model.modules():
@@ -64,7 +64,7 @@ def calibrated(model, x):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_output_equals_torch_and_the_way_back_is_exact(
+def test_output_equals_torch_and_the_tensors_come_back(
     name, tmp_path, monkeypatch, record_testsuite_property
 ):
     network = NETWORKS[name]
@@ -106,7 +106,7 @@ def test_output_equals_torch_and_the_way_back_is_exact(
 
 
 def test_the_first_layer_that_differs_is_named(monkeypatch):
-    """A wrong setting that no file shows, an epsilon, is found by `compare`."""
+    """`compare` finds a wrong epsilon, which no file contains."""
     wheels.importable("pytorchcv==0.0.74", monkeypatch)
     torch.manual_seed(0)
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))

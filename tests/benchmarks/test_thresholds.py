@@ -1,4 +1,4 @@
-"""The thresholds of the chooser: fitted to times that are made up, and held by the chooser."""
+"""The thresholds of the choice: fitted to made-up times, and used by the choice."""
 
 import json
 from dataclasses import asdict, replace
@@ -6,8 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 from support.layer_tables import TINY, written
 
-from benchmarks import table
-from benchmarks import thresholds as thresholds
+from benchmarks import table, thresholds
 from benchmarks.timing import Rounds
 from jaxgroups._lowerings import LOWERINGS, dispatch
 from jaxgroups._lowerings import thresholds as rules
@@ -16,7 +15,7 @@ from jaxgroups._lowerings.views import Forward, WeightGradient, view_of
 LAYERS = [layer.problem(1) for layer in table.read(table.OWN[0])[::8]]
 
 
-def test_the_file_holds_every_border_and_a_candidate_is_each_of_them():
+def test_the_file_has_every_threshold_and_each_is_a_candidate():
     data = json.loads(rules.DATA.read_text(encoding="utf-8"))
     assert data["thresholds"] == asdict(rules.THRESHOLDS)
     assert set(thresholds.CANDIDATES) == set(asdict(rules.THRESHOLDS))
@@ -25,7 +24,7 @@ def test_the_file_holds_every_border_and_a_candidate_is_each_of_them():
 
 
 @pytest.mark.parametrize("text", [str(spec) for spec in LAYERS[::3]])
-def test_a_layer_gives_its_three_problems(text):
+def test_a_layer_has_three_problems(text):
     spec = next(spec for spec in LAYERS if str(spec) == text)
     forward, to_weight, to_input = map(view_of, thresholds.problems(spec))
     assert isinstance(forward, Forward)
@@ -36,27 +35,27 @@ def test_a_layer_gives_its_three_problems(text):
 
 
 @pytest.mark.usefixtures("without_kernels")
-def test_the_choice_is_the_choosers():
+def test_the_choice_is_that_of_dispatch():
     for spec in LAYERS:
         for problem in thresholds.problems(spec):
-            taking = [
+            supported = [
                 low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
             ]
-            times = dict.fromkeys(taking, 1.0)
+            times = dict.fromkeys(supported, 1.0)
             expected = dispatch.choose(problem, None, "cpu")[0].name
             assert thresholds.choice(problem, times, rules.THRESHOLDS) == expected
             assert "native" not in times
 
 
 def planted(truth):
-    """Times by which exactly the thresholds `truth` choose the best lowering of every problem."""
+    """Times with which the thresholds `truth` choose the fastest lowering of every problem."""
     measured = []
     for spec in [layer.problem(1) for layer in table.read(table.OWN[0])]:
         for problem in thresholds.problems(spec):
-            taking = [
+            supported = [
                 low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
             ]
-            times = dict.fromkeys(taking, 3.0)
+            times = dict.fromkeys(supported, 3.0)
             times[thresholds.choice(problem, times, truth)] = 1.0
             measured.append((problem, times))
     return measured
@@ -71,26 +70,26 @@ def planted(truth):
         {"matmul_patches": 1 << 20},
     ],
 )
-def test_planted_borders_are_found(change):
+def test_planted_thresholds_are_found(change):
     truth = replace(rules.THRESHOLDS, **change)
     measured = planted(truth)
     assert thresholds.loss(measured, rules.THRESHOLDS) > 0.01
     assert thresholds.loss(measured, truth) == 0
     found = thresholds.fit(measured, rules.THRESHOLDS)
     assert thresholds.loss(measured, found) == 0
-    assert thresholds.fit(measured, truth) == truth  # where nothing is gained nothing moves
+    assert thresholds.fit(measured, truth) == truth  # no change without a gain
 
 
 @pytest.mark.usefixtures("without_kernels")
-def test_kernels_do_not_hide_the_borders_behind_them():
+def test_fast_kernels_do_not_hide_the_other_thresholds():
     truth = replace(rules.THRESHOLDS, shift_channels=3)
     measured = [(problem, {"native": 0.1, **times}) for problem, times in planted(truth)]
     found = thresholds.fit(measured, rules.THRESHOLDS)
     assert thresholds.loss(thresholds.without_kernels(measured), found) == 0
 
 
-def test_what_is_fitted_can_be_written_and_read(monkeypatch, tmp_path, capsys):
-    """One tiny layer, really timed: whatever comes out is a whole set of thresholds."""
+def test_fitted_thresholds_can_be_written_and_read(monkeypatch, tmp_path, capsys):
+    """One tiny layer is timed; the file has every threshold, whatever the values."""
     written_to = tmp_path / "thresholds.json"
     monkeypatch.setattr(rules, "DATA", written_to)
     path = written(tmp_path, TINY)
@@ -103,22 +102,22 @@ def test_what_is_fitted_can_be_written_and_read(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_what_xla_would_take_minutes_for_is_reckoned(monkeypatch, which):
-    """From a piece of the layer, which is computed, and of XLA alone; the rest is timed."""
+def test_the_time_of_a_long_call_of_xla_is_predicted(monkeypatch, which):
+    """From a part of the layer, and for XLA alone; the other lowerings are timed."""
     spec = LAYERS[0]
     tried = []
 
-    def foreseen(of, mode, build):
+    def predicted(of, mode, build):
         assert (of, mode) == (spec, "gradients" if which else "forward")
         tried.append(build(replace(spec, size=(5, 7)))())
         return 1000.0
 
-    monkeypatch.setattr(thresholds.guard, "foreseen", foreseen)
+    monkeypatch.setattr(thresholds.guard, "predicted_seconds", predicted)
     problem, times = thresholds.measure(spec, which, Rounds(rounds=1, budget=0.01))
     assert problem == thresholds.problems(spec)[which]
-    taking = [low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None]
-    assert list(times) == taking
+    supported = [low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None]
+    assert list(times) == supported
     assert times["xla"] == 1000.0
-    assert all(0 < times[name] < 1000 for name in taking if name != "xla")
+    assert all(0 < times[name] < 1000 for name in supported if name != "xla")
     shapes = [(1, 5, 7, spec.out_channels), (3, 3, 4, spec.out_channels), (1, 5, 7, 128)]
     assert [y.shape for y in tried] == [shapes[which]]

@@ -1,4 +1,4 @@
-"""A ResNeXt block, 1x1 - grouped 3x3 - 1x1 with a shortcut, learns to tell four textures apart."""
+"""Train a ResNeXt block (1x1, grouped 3x3, 1x1, and a shortcut) to classify four textures."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ RATE = 0.5
 
 
 class Block(nnx.Module):
-    """Every path of the block is a group of the 3x3 convolution."""
+    """A group of the 3x3 convolution is one path of the block."""
 
     def __init__(self, channels: int, width: int, groups: int, rngs: nnx.Rngs):
         self.narrow = Conv2d(channels, width, 1, rngs=rngs)
@@ -35,7 +35,7 @@ class Classifier(nnx.Module):
 
 
 def images(rng, count):
-    """Textures of random sign in noise, (count, 8, 8, 16): only neighbours tell which one it is."""
+    """Textures of random sign with noise, (count, 8, 8, 16); a single pixel has no information."""
     labels = np.arange(count) % TEXTURES
     row, column = np.indices((8, 8))
     textures = (-1.0) ** np.stack([0 * row, row, column, row + column])
@@ -64,8 +64,8 @@ print(model.block)
 losses = [float(step(model, *images(rng, 32))) for _ in range(60)]
 print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}")
 
-x, labels = images(rng, 200)  # not seen before
-right = float((model(x).argmax(-1) == labels).mean())
-print(f"right on new images: {right:.0%}")
+x, labels = images(rng, 200)  # not used in training
+accuracy = float((model(x).argmax(-1) == labels).mean())
+print(f"accuracy on new images: {accuracy:.0%}")
 assert losses[-1] < 0.5 * losses[0], losses
-assert right > 0.9, right
+assert accuracy > 0.9, accuracy

@@ -1,4 +1,4 @@
-"""A torch model's grouped and transposed convolutions, moved into Flax: the outputs agree."""
+"""Convert the weights of PyTorch's grouped and transposed convolutions to Flax layers."""
 
 import numpy as np
 from flax import nnx
@@ -11,7 +11,7 @@ try:
     import torch
 except ImportError:
     torch = None
-    print("torch is not installed: random NumPy weights, compared with jaxgroups' functions")
+    print("torch is not installed: the weights are random, the reference is jaxgroups' functions")
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(2, 8, 9, 10)).astype("float32")  # (N, C, H, W)
@@ -22,7 +22,7 @@ ARGUMENTS = {
 
 
 def torch_layer(name, kw):
-    """Weight, bias and output of torch's layer; without torch, of our function on an array."""
+    """Weight, bias and output of torch's layer; without torch, of jaxgroups' function."""
     if torch is not None:
         layer = getattr(torch.nn, name)(8, 12, 3, **kw)
         with torch.no_grad():
@@ -42,7 +42,9 @@ for name, kw in ARGUMENTS.items():
     layer.kernel[...] = kernel_from_torch(weight, layer)
     layer.bias[...] = bias_from_torch(bias)
 
-    y = np.asarray(layer(x.transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2)  # channels last and back
+    y = np.asarray(layer(x.transpose(0, 2, 3, 1))).transpose(
+        0, 3, 1, 2
+    )  # channels last
     print(layer)
     print(f"  output {y.shape}, largest difference {np.abs(y - expected).max():.1e}")
     assert y.shape == expected.shape

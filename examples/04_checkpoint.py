@@ -1,6 +1,6 @@
-"""From a torch model's .pth to a running Flax model, back to torch, and file to file.
+"""Load a .pth file of PyTorch into a Flax model, convert it back, and convert file to file.
 
-Without torch installed, the same checkpoint is written from NumPy and no outputs are compared.
+Without PyTorch, NumPy writes a checkpoint with the same tensors, and no outputs are compared.
 """
 
 import tempfile
@@ -17,11 +17,11 @@ try:
     import torch
 except ImportError:
     torch = None
-    print("torch is not installed: the checkpoint is made of random NumPy weights")
+    print("torch is not installed: the checkpoint has random weights")
 
 
 class Net(nnx.Module):
-    """Layers are called as in torch; where they are not, load_torch takes names=."""
+    """The layers have the names of the torch model; for other names, pass names= to load_torch."""
 
     def __init__(self, rngs: nnx.Rngs):
         self.depthwise = jnn.Conv2d(8, 8, 3, padding=1, groups=8, rngs=rngs)
@@ -35,7 +35,7 @@ class Net(nnx.Module):
 
 
 def torch_model():
-    """The same in torch, its BatchNorm with statistics of some data."""
+    """The same model in torch; its BatchNorm has statistics of random data."""
     layers = {
         "depthwise": torch.nn.Conv2d(8, 8, 3, padding=1, groups=8),
         "norm": torch.nn.BatchNorm2d(8),
@@ -53,7 +53,7 @@ def torch_model():
 
 
 def numpy_state_dict(rng):
-    """What torch_model's state_dict would hold."""
+    """Tensors with the names and shapes of the state_dict of torch_model."""
     shapes = {
         **{"depthwise.weight": (8, 1, 3, 3), "depthwise.bias": (8,)},
         **{f"norm.{name}": (8,) for name in ("weight", "bias", "running_mean", "running_var")},
@@ -75,9 +75,9 @@ def main(folder: Path) -> None:
         checkpoint = folder / "net.safetensors"
         save_file(numpy_state_dict(rng), checkpoint)
 
-    # 1. into a Flax model: every tensor finds its place, or one error tells all that do not
-    rules = {"head": convert.FlattenLinear(6, 8, 10)}  # it reads a flattened (C, H, W) in torch
-    model = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))  # the structure; no weight is computed
+    # 1. into a Flax model: all tensors are converted, or one error lists all problems
+    rules = {"head": convert.FlattenLinear(6, 8, 10)}  # its input in torch is a flattened (C, H, W)
+    model = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))  # the structure, without weights
     model, report = convert.load_torch(model, checkpoint, rules=rules)
     model.eval()
     print(report.plan.report())
@@ -89,7 +89,7 @@ def main(folder: Path) -> None:
         print(f"largest difference to torch: {np.abs(y - expected).max():.1e}")
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
-    # 2. and back: the same tensors, bit for bit
+    # 2. back to torch: the same tensors, bit for bit
     back = folder / "back.safetensors"
     convert.save_torch(model, back, extras=report.extras, rules=rules)
     with convert.open_checkpoint(checkpoint) as one, convert.open_checkpoint(back) as other:
@@ -98,14 +98,14 @@ def main(folder: Path) -> None:
             assert one.read(name).tobytes() == other.read(name).tobytes(), name
         print(len(one.infos), "tensors come back bit for bit")
 
-    # 3. file to file by the same plan, tensor by tensor: as `jaxgroups convert` and `verify` do it
+    # 3. file to file by the same plan, like `jaxgroups convert` and `jaxgroups verify`
     flax_file = folder / "flax.safetensors"
     convert.convert_file(checkpoint, flax_file, report.plan, to="flax")
     assert convert.verify_file(checkpoint, flax_file, report.plan) == []
     arrays = load_file(flax_file)
-    print("flax.safetensors holds", ", ".join(sorted(arrays)))
+    print("tensors of flax.safetensors:", ", ".join(sorted(arrays)))
 
-    # 4. that file needs no conversion any more: its names are the Flax paths
+    # 4. that file needs no further conversion: its names are the Flax paths
     fresh = Net(nnx.Rngs(1))
     state = nnx.state(fresh)
     for path, variable in nnx.to_flat_state(state):
@@ -113,7 +113,7 @@ def main(folder: Path) -> None:
     nnx.update(fresh, state)
     fresh.eval()
     assert np.array_equal(fresh(x.transpose(0, 2, 3, 1)), y)
-    print("a model filled from it computes the same")
+    print("a model filled from it gives the same output")
 
 
 with tempfile.TemporaryDirectory() as name:

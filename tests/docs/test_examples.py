@@ -1,4 +1,4 @@
-"""Every file of examples/ is a program that runs, with torch and without; its numbers count."""
+"""Every example runs, with torch and without, and prints the expected numbers."""
 
 import re
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 
 
 def number(pattern, out):
-    """The one number that a pattern finds in what an example printed."""
+    """The only number that a pattern matches in the output of an example."""
     found = re.findall(pattern, out)
     assert len(found) == 1, out
     return float(found[0])
@@ -25,10 +25,10 @@ def number(pattern, out):
 
 def experiment(out, torch):
     assert out.splitlines() == [
-        "Conv2d(4, 8, kernel_size=(1, 1), stride=(1, 1), groups=2, bias=False) holds 16 parameters",
-        "weight (8, 2, 1, 1) is the kernel (1, 1, 2, 8)",
-        "ones become 3, 7, 11, 15, 19, 23, 27, 31",
-        "with the second group silent 3, 7, 11, 15, 0, 0, 0, 0",
+        "Conv2d(4, 8, kernel_size=(1, 1), stride=(1, 1), groups=2, bias=False) has 16 parameters",
+        "weight (8, 2, 1, 1) becomes the kernel (1, 1, 2, 8)",
+        "output for ones: 3, 7, 11, 15, 19, 23, 27, 31",
+        "output with zeros in the second group: 3, 7, 11, 15, 0, 0, 0, 0",
     ]
 
 
@@ -37,9 +37,9 @@ def train(out, torch):
     assert f"Param: {544 + 1184 + 528:,}" in out
     assert "groups=8" in out
     first, last = (number(pattern, out) for pattern in (r"loss (\S+) ->", r"-> (\S+)"))
-    assert first > 1.2  # four classes, nothing learnt: log 4 = 1.39
+    assert first > 1.2  # before training: log 4 = 1.39 for four classes
     assert last < 0.3
-    assert number(r"right on new images: (\d+)%", out) > 90  # guessing gets 25
+    assert number(r"accuracy on new images: (\d+)%", out) > 90  # 25 by chance
 
 
 def torch_weights(out, torch):
@@ -61,7 +61,7 @@ def checkpoint(out, torch):
     if torch:
         assert number(r"largest difference to torch: (\S+)", out) < 1e-5
     assert "11 tensors come back bit for bit" in out
-    assert "a model filled from it computes the same" in out
+    assert "a model filled from it gives the same output" in out
 
 
 CHECKS = {
@@ -80,7 +80,7 @@ def test_every_example_is_checked():
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_example(tmp_path, name):
-    """In a folder of its own, in which it leaves nothing."""
+    """Run in an empty folder; the example leaves no file there."""
     done = python("-W", "error", str(EXAMPLES / name), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -88,7 +88,7 @@ def test_example(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not TORCH, reason="torch is NOT installed: test_example was without it already")
+@pytest.mark.skipif(not TORCH, reason="torch is NOT installed: test_example ran without it")
 @pytest.mark.parametrize("name", WITH_TORCH)
 def test_example_without_torch(tmp_path, name):
     done = python("-c", BLOCKED, str(EXAMPLES / name), cwd=tmp_path)

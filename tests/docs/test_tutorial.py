@@ -1,4 +1,4 @@
-"""The tutorial in both languages: programs, outputs, formulae, pictures, and the same in both."""
+"""The tutorial: programs, outputs, formulas and pictures, and equality of both languages."""
 
 import re
 import shlex
@@ -15,21 +15,21 @@ MARK = "--- next block ---"
 
 
 def sessions(page):
-    """(program, expected output) in order; every program has its output below it."""
+    """(program, expected output) in order; an output is below its program."""
     kinds = [kind for kind, _ in page.blocks if kind != "console"]
     assert kinds == ["python", "text"] * (len(kinds) // 2)
     return list(zip(page.of("python"), page.of("text"), strict=True))
 
 
 def test_the_programs_print_what_the_page_says(tmp_path):
-    """Of the English page: `test_both_have_the_same_blocks` makes that both."""
+    """Of the English page; `test_both_have_the_same_blocks` covers the other."""
     parts = sessions(PAGES["en"])
     assert len(parts) == 11
     source = f"\nprint({MARK!r})\n".join(program for program, _ in parts)
     done = python("-c", source, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for printed, (program, told) in zip(done.stdout.split(f"{MARK}\n"), parts, strict=True):
-        assert printed == told, program
+    for printed, (program, expected) in zip(done.stdout.split(f"{MARK}\n"), parts, strict=True):
+        assert printed == expected, program
 
 
 def test_both_have_the_same_blocks():
@@ -56,7 +56,7 @@ def test_both_have_the_same_numbers_and_pictures():
 
 
 @both
-def test_formulas_come_out(page):
+def test_formulas_are_right(page):
     assert len(page.formulas) == 15
     assert ("32 / 32 × 32 × 3²", "288") in page.formulas
     for formula, result in page.formulas:
@@ -71,7 +71,7 @@ def test_the_check_of_formulas_can_fail():
 
 @both
 def test_commands_run(page, tmp_path, monkeypatch, capsys):
-    """And the pictures that they draw are those that are shown below them."""
+    """Each command draws the picture below it."""
     (tmp_path / "pictures").mkdir()
     monkeypatch.chdir(tmp_path)
     drawn = []
@@ -92,7 +92,7 @@ def test_commands_run(page, tmp_path, monkeypatch, capsys):
 
 
 @both
-def test_pictures_stand_below_their_commands(page):
+def test_pictures_are_below_their_commands(page):
     for _, target in page.pictures:
         command = page.text.index(f"-o {target}\n")
         between = page.text[command : page.text.index(f"]({target})")]

@@ -42,9 +42,7 @@ for name, kw in ARGUMENTS.items():
     layer.kernel[...] = kernel_from_torch(weight, layer)
     layer.bias[...] = bias_from_torch(bias)
 
-    y = np.asarray(layer(x.transpose(0, 2, 3, 1))).transpose(
-        0, 3, 1, 2
-    )  # channels last
+    y = np.asarray(layer(x.transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2)  # channels last
     print(layer)
     print(f"  output {y.shape}, largest difference {np.abs(y - expected).max():.1e}")
     assert y.shape == expected.shape

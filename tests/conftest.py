@@ -1,4 +1,4 @@
-"""Strictest settings for every test: x64 on, no silent promotion or broadcasting of ranks."""
+"""Strict settings for every test: x64 on, no implicit promotion of dtypes or ranks."""
 
 import os
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# compile time is part of every first example, so no deadline
+# no deadline, because the first example includes the compile time
 settings.register_profile("jax", deadline=None, derandomize=True)
 settings.load_profile("jax")
 
@@ -25,43 +25,43 @@ TORCH = find_spec("torch") is not None
 def pytest_report_header() -> list[str]:
     lines = [f"jax {jax.__version__} on {jax.default_backend()}, JAXGROUPS_SEED={SEED}"]
     if not TORCH:
-        lines.append("torch is NOT installed: every comparison with it is skipped")
+        lines.append("torch is NOT installed: every comparison with torch is skipped")
     if missing := native.status().missing:
-        lines.append(f"NO KERNELS: every test that runs them is skipped: {missing}")
+        lines.append(f"NO C++ KERNELS: every test of the kernels is skipped: {missing}")
     return lines
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("JAXGROUPS_REQUIRE_TORCH") == "1" and not TORCH:
-        raise pytest.UsageError("torch was meant to be here (JAXGROUPS_REQUIRE_TORCH=1)")
+        raise pytest.UsageError("torch is not installed, but JAXGROUPS_REQUIRE_TORCH=1")
     missing = native.status().missing
     if os.environ.get("JAXGROUPS_REQUIRE_KERNELS") == "1" and missing:
         raise pytest.UsageError(
-            f"kernels were meant to be here (JAXGROUPS_REQUIRE_KERNELS=1): {missing}"
+            f"the kernels are missing, but JAXGROUPS_REQUIRE_KERNELS=1: {missing}"
         )
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Random numbers that JAXGROUPS_SEED repeats; the header prints the seed."""
+    """A generator seeded with JAXGROUPS_SEED; the header prints the seed."""
     return np.random.default_rng(SEED)
 
 
 @pytest.fixture
 def without_kernels(monkeypatch):
-    """As where the C++ kernels are not compiled."""
+    """Behave as if the C++ kernels were not compiled."""
     missing = native.Status("the kernels are not compiled")
     monkeypatch.setattr(native, "status", lambda: missing)
 
 
 @pytest.fixture
 def with_kernels(monkeypatch):
-    """As where they are, for what chooses but does not run."""
+    """Behave as if they were compiled, for tests that choose but do not run."""
     monkeypatch.setattr(native, "status", lambda: native.Status(None))
 
 
 @pytest.fixture
 def flax_promotion():
-    """Flax's own layers promote ranks and dtypes, which is forbidden above for jaxgroups."""
+    """Allow the promotion of ranks and dtypes, which Flax's own layers need."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield

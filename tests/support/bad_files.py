@@ -1,4 +1,4 @@
-"""A good checkpoint, and every way to make it a bad one, each with what is said of it."""
+"""A valid checkpoint, and all ways to make it invalid, each with its error message."""
 
 import json
 import struct
@@ -19,7 +19,7 @@ def state():
 
 
 def safetensors(change_header=None, change_data=None):
-    """The good file with another header, or other bytes after it."""
+    """The valid file with another header, or other bytes after it."""
 
     def make(place):
         whole = (place / "good.safetensors").read_bytes()
@@ -53,7 +53,7 @@ def field(name, key, value):
 
 
 def evil(format):
-    """A pickle that would run a command."""
+    """A pickle that runs a command when it is loaded."""
 
     def make(place):
         call = torch_files.Call(torch_files.Name("os", "system"), ("touch ran",))
@@ -64,7 +64,7 @@ def evil(format):
 
 
 def evil_on_build(place):
-    """One that hides the call in the state of an object."""
+    """A pickle that has the call in the state of an object."""
     code = b"\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00acos\nsystem\nX\x09\x00\x00\x00"
     path = place / "bad.pth"
     path.write_bytes(torch_files.zipped(code + b"touch ran\x85Rsb.", {}))
@@ -82,7 +82,7 @@ def bomb(place):
 
 
 def repeating(place):
-    """Strides of zero: 4 bytes that pretend to be 4 TB."""
+    """Strides of zero: 4 bytes as a tensor of 4 TB."""
     shape = (1 << 20, 1 << 20)
     root = {"fc.weight": torch_files.tensor("0", "float32", 1, shape, (0, 0))}
     pickle = torch_files.pickled(root)

@@ -1,7 +1,7 @@
-"""THE table of convolutions that every kind of test runs over: a name and a spelling.
+"""The table of convolutions that all kinds of tests use: a name and a descriptor.
 
-Sizes are unequal on every axis, and most rows have in/groups > 1, out/groups > 1 and in != out at
-once, which is where wrong regrouping shows. Named after what a row provokes.
+The sizes differ on every axis. Most rows have in/groups > 1, out/groups > 1 and in != out, because
+wrong grouping changes the result then. The name of a row says which case it tests.
 """
 
 from itertools import product
@@ -75,7 +75,7 @@ def _transposed_grid():
             if o and max(s, d) <= o:
                 continue
             if rank == 3 and (s == 3 or (ci, co, g) != (4, 6, 2)):
-                continue  # compile time: 3d repeats the 2d code path
+                continue  # saves compile time: 3d uses the code of 2d
             kernel, size = "x".join("323"[:rank]), "x".join("435"[:rank])
             yield (
                 f"conv_transpose{rank}d in={ci} out={co} kernel={kernel} stride={s} padding={p} "

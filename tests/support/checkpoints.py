@@ -7,14 +7,14 @@ from jaxgroups.convert._files import TensorInfo, write_safetensors
 
 
 def bits(rng, shape, dtype):
-    """Random bits of a dtype: NaNs of every payload, infinities and denormals among them."""
+    """Random bits of a dtype, including NaNs with any payload, infinities and denormals."""
     dtype = np.dtype(dtype)
     data = bytearray(rng.bytes(int(np.prod(shape)) * dtype.itemsize))
     return np.frombuffer(data, dtype).reshape(shape)
 
 
 def written(path, arrays, metadata=None):
-    """A .safetensors file of these arrays; the path again."""
+    """Write a .safetensors file with these arrays; return its path."""
     infos = [(n, TensorInfo(a.shape, a.dtype.name)) for n, a in arrays.items()]
     sources = [(n, info, lambda n=n: arrays[n]) for n, info in infos]
     write_safetensors(path, sources, metadata, overwrite=True)
@@ -28,19 +28,19 @@ def tensors(path, **how):
 
 
 def saved(model, directory, **how):
-    """All tensors of the state_dict that a model is saved as."""
+    """All tensors of the state_dict of a model, saved to a file and read back."""
     path = directory / "saved.safetensors"
     jc.save_torch(model, path, overwrite=True, **how)
     return tensors(path)
 
 
 def copies(arrays):
-    """The same values, none of them in the same memory."""
+    """Copies of all arrays."""
     return {name: array.copy() for name, array in arrays.items()}
 
 
 def assert_same_tensors(actual, expected):
-    """The same names, shapes, dtypes and bytes."""
+    """Check that names, shapes, dtypes and bytes are equal."""
     assert sorted(actual) == sorted(expected)
     for name, array in expected.items():
         assert (actual[name].shape, actual[name].dtype) == (array.shape, array.dtype), name

@@ -1,4 +1,4 @@
-"""The command line and Python programs, run by tests: here or in a process of their own."""
+"""Run the command line in this process, and Python programs in a new one."""
 
 import subprocess
 import sys
@@ -16,6 +16,6 @@ def run(capsys, *argv):
 
 
 def python(*arguments, **kw):
-    """This Python in a fresh process."""
+    """Run this Python in a new process."""
     kw = {"capture_output": True, "text": True, "check": False} | kw
     return subprocess.run([sys.executable, *arguments], **kw)

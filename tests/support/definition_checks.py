@@ -1,6 +1,6 @@
 """A model with every kind of layer, and three checks of its conversion against torch's definitions.
 
-Wherever a shape would give a swapped axis away, it is square.
+Weights are square wherever a swapped axis would otherwise change the shape.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ import jaxgroups.nnx as jnn
 
 
 class Net(nnx.Module):
-    """Square wherever a shape would give a swapped axis away."""
+    """Weights are square wherever a swapped axis would otherwise change the shape."""
 
     def __init__(self, rngs):
         self.conv = nnx.Conv(4, 4, (4, 4), padding="VALID", use_bias=False, rngs=rngs)
@@ -36,7 +36,7 @@ def net():
 
 
 def state():
-    """Whole numbers, no two alike; square weights are not symmetric."""
+    """Distinct whole numbers; square weights are not symmetric."""
     shapes = {
         "conv.weight": (4, 4, 4, 4),
         "group.weight": (4, 2, 4, 4),
@@ -96,7 +96,7 @@ def attention(weights, out, x, heads):
 
 
 def attend(query, key, value, **_):
-    """The same in jax, one head after the other; Flax's own is of float32."""
+    """Attention in jax, one head after the other; Flax's own computes in float32."""
     import jax
     import jax.numpy as jnp
 
@@ -109,7 +109,7 @@ def attend(query, key, value, **_):
 
 
 def check_outputs(model):
-    """Every layer of the loaded model against the definitions, on whole numbers."""
+    """Compare every layer of the loaded model with its definition, on whole numbers."""
     import jax
     import jax.numpy as jnp
 
@@ -150,21 +150,21 @@ def check_outputs(model):
 
 
 def check_load(tmp_path):
-    """Load, compare every layer with its definition."""
+    """Load the state and compare every layer with its definition."""
     model, report = jc.load_torch(net(), state(), rules=RULES)
     assert report.extras["bn.num_batches_tracked"] == 7
     check_outputs(model)
 
 
 def plain_state():
-    """Without the weight norm, which has no way back; no float is one of float32."""
+    """The state without weight norm, which has no inverse; no value is exact in float32."""
     arrays = {k: v for k, v in state().items() if not k.startswith("normed")}
     arrays["normed.weight"] = np.arange(16.0).reshape(4, 4)
     return {k: v + 2.0**-30 if v.dtype.kind == "f" else v for k, v in arrays.items()}
 
 
 def check_back(tmp_path):
-    """Load and save: the bits of the checkpoint."""
+    """Load and save: the bits are those of the checkpoint."""
     arrays = plain_state()
     model, report = jc.load_torch(net(), arrays, rules=RULES)
     jc.save_torch(model, tmp_path / "a.safetensors", rules=RULES, extras=report.extras)
@@ -175,7 +175,7 @@ def check_back(tmp_path):
 
 
 def check_files(tmp_path):
-    """File to file, verified by the tool, and refused a second time."""
+    """Convert file to file, verify, and check that converting again is an error."""
     arrays = plain_state()
     source = tmp_path / "torch.safetensors"
     infos = [(n, jc._files.TensorInfo(a.shape, a.dtype.name)) for n, a in arrays.items()]

@@ -1,8 +1,8 @@
-"""THE table of refusals: what is refused, how it is said, and how torch says it. Data only.
+"""The table of errors: what raises, our message, and torch's message. Data only.
 
-A row's `sentence` is torch 2.13's first sentence, with which our message starts. Where torch's
-text names an accident of its internals, or torch has no such function, the row is our `own`: `why`
-says so and `sentence` is the whole message, word by word (but for an end marked by "...").
+The `sentence` of a row is the first sentence of torch 2.13, and the beginning of our message. If
+torch's text describes its internals, or torch has no such function, the row is our `own`: `why` has
+the reason, and `sentence` is the full message (or its beginning, if it ends with "...").
 """
 
 import re
@@ -25,7 +25,7 @@ FLOATS = ("float64",) * 3  # dtypes of input, weight, bias; torch takes oneDNN's
 
 @dataclass(frozen=True)
 class Row:
-    """One refusal. `builds`: it is a constructor that refuses; `torch`: the same, given torch."""
+    """One error. `builds`: a constructor raises it; `torch`: the same call of torch."""
 
     id: str
     call: Callable[[], Any]
@@ -39,7 +39,7 @@ class Row:
 
 
 def fault(row: Row) -> str | None:
-    """What is wrong with the refusal that `row` describes; None where nothing is."""
+    """How the error differs from the one that `row` describes; None if it does not."""
     try:
         row.call()
     except Exception as error:
@@ -92,7 +92,7 @@ def _function(
 
 
 def build(library: str, name: str, *args: Any, **kw: Any) -> Any:
-    """``Conv2d(in, out, kernel, ...)`` of torch, or with the same arguments of ours."""
+    """``Conv2d(in, out, kernel, ...)`` of torch, or of jaxgroups with the same arguments."""
     if library == "nnx":
         return getattr(nnx, name)(*args, rngs=flax_nnx.Rngs(0), **kw)
     in_channels, *args = args
@@ -110,7 +110,7 @@ def _layer(
     theirs: Callable[[Any], Any] | bool = True,
     **kw: Any,
 ) -> list[Row]:
-    """A constructor's refusal, nnx and linen."""
+    """An error of a constructor, nnx and linen."""
     torchs = (lambda torch: getattr(torch.nn, name)(*args, **kw)) if theirs is True else theirs
     return [
         Row(
@@ -147,7 +147,7 @@ def _layer_call(
     call: dict[str, Any] | None = None,
     **kw: Any,
 ) -> list[Row]:
-    """A call's refusal, nnx and linen; `x` is channels last, `theirs` torch's input."""
+    """An error of a call, nnx and linen; `x` is channels last, `theirs` is torch's input."""
     call = call or {}
 
     def torchs(torch):
@@ -1421,7 +1421,7 @@ for _text, _sentence in (
 
 
 def _refused(*names: str) -> Any:
-    """`dispatch.choose` with a table in which the first lowering takes nothing."""
+    """`dispatch.choose` with a table whose first lowering supports no problem."""
     table = dispatch.LOWERINGS
     never = Lowering("never", "takes nothing", lambda problem, platform: "it is a test", None)  # type: ignore[arg-type]
     dispatch.LOWERINGS = (never, *table)
@@ -1537,7 +1537,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
 
 @dataclass(frozen=True)
 class Break:
-    """One broken rule: what it sets, and a pattern of the message in torch and here."""
+    """One broken rule: its arguments, and a pattern of the message of torch and of jaxgroups."""
 
     name: str
     pattern: str
@@ -1608,9 +1608,9 @@ def call_breaks(op: str) -> list[Break]:
     return [b for b in breaks if b.name not in leave]
 
 
-# pairs in which torch's winner is the later of `call_breaks`
+# pairs for which torch reports the later one of `call_breaks`
 LATER_WINS = {
-    ("bias dtype", "padding string"),  # torch does not look at the bias where padding is a string
+    ("bias dtype", "padding string"),  # torch does not check the bias if padding is a string
     ("bias dtype", "same"),
     ("same", "weight rank"),
 }
@@ -1626,7 +1626,7 @@ LEFT_OUT = {
 
 
 def broken_call(op: str, *breaks: Break) -> dict[str, Any]:
-    """Arguments of a call that is right but for `breaks`, as `call_breaks` names them."""
+    """Arguments of a call that breaks only the rules `breaks`, by their names in `call_breaks`."""
     rank, transposed = int(op[-2]), "transpose" in op
     right = {
         "input": (1, 4, *(5,) * rank),

@@ -1,4 +1,4 @@
-"""Models that `explain` is tested on, and that its command line names."""
+"""Models for the tests of `explain` and of its command."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import jaxgroups.nnx as jnn
 
 
 class Convolutions(nnx.Module):
-    """No bias and nothing between the layers: all its FLOPs are those of convolutions."""
+    """Layers without bias and nothing between them: all FLOPs are of the layers."""
 
     def __init__(self, rngs: nnx.Rngs):
         kw = {"bias": False, "rngs": rngs, "implementation": "xla"}
@@ -33,7 +33,7 @@ class Convolutions(nnx.Module):
 
 
 class Everything(nnx.Module):
-    """Shared and repeated layers, norms, Flax's own layers, and products outside of layers."""
+    """Shared and repeated layers, norms, Flax's layers, and matrix products outside of layers."""
 
     def __init__(self, rngs: nnx.Rngs):
         self.one = jnn.Conv2d(8, 8, 3, padding=1, groups=4, rngs=rngs)

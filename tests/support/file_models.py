@@ -1,4 +1,4 @@
-"""A model of every kind of dtype, and torch's tensors for it as random bits."""
+"""A model with every kind of dtype, and torch's tensors for it as random bits."""
 
 import jax.numpy as jnp
 import ml_dtypes
@@ -28,7 +28,7 @@ def net():
 
 
 def state(rng, dtype="float32"):
-    """Random bits of one float dtype, NaN payloads and all, and integers beyond 32 bits."""
+    """Random bits of one float dtype, including NaNs, and integers of more than 32 bits."""
     shapes = {"up.weight": (4, 3, 3, 2), "up.bias": (6,), "fc.weight": (6, 6), "fc.bias": (6,)}
     shapes |= {f"bn.{n}": (6,) for n in ("weight", "bias", "running_mean", "running_var")}
     arrays = {name: bits(rng, shape, FLOATS[dtype]) for name, shape in shapes.items()}

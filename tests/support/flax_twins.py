@@ -1,7 +1,7 @@
-"""Torch modules and their Flax twins, nnx and linen: one pair for every kind of layer.
+"""Torch modules and the same modules in Flax, nnx and linen: a pair for every kind of layer.
 
-Sizes differ on every axis. A pair says how torch's input becomes Flax's (channels last, mostly)
-and Flax's output torch's.
+Sizes differ on every axis. A pair has functions that convert torch's input to Flax's layout (mostly
+channels last) and Flax's output to torch's layout.
 """
 
 import importlib
@@ -38,7 +38,7 @@ def data(shape):
 
 
 def assert_comes_back(path, state):
-    """A file holds a state_dict bit for bit."""
+    """Check that a file has the tensors of a state_dict, bit for bit."""
     returned = load_file(path)
     assert returned.keys() == state.keys()
     for key, tensor in state.items():
@@ -48,7 +48,7 @@ def assert_comes_back(path, state):
 
 
 class Holder(nnx.Module):
-    """A model of one layer."""
+    """A model with one layer."""
 
     def __init__(self, layer):
         self.layer = layer
@@ -65,7 +65,7 @@ class Pair(NamedTuple):
 
 
 def conv(name, sizes, *, torch_kw, flax_kw, shape, linen_kw=None):
-    """A Flax convolution; explicit pairs of padding are the same as torch's number."""
+    """A Flax convolution; its pairs of padding are torch's numbers."""
     inputs, outputs, k = sizes
     transposed = "Transpose" in name
     kind = "ConvTranspose" if transposed else "Conv"
@@ -231,7 +231,7 @@ PAIRS = {
 
 
 def random_state(module, seed):
-    """Gives every tensor of a torch module values of its own, the integers too; float64."""
+    """Fill every tensor of a torch module with distinct values, integers too; float64."""
     generator = torch.Generator().manual_seed(seed)
     module.double()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Data, layouts and comparison shared by the tests. What compares is called assert_*."""
+"""Data, layouts and comparisons for the tests. Functions that compare are called assert_*."""
 
 from math import prod, sqrt
 
@@ -17,12 +17,12 @@ def whole(rng, shape, dtype="float64", bound=9):
 
 
 def distinct(rng, shape, dtype="float64"):
-    """A shuffled 1..n: no two entries alike, so no permutation goes unseen."""
+    """A shuffled 1..n: all entries differ, so every permutation changes the array."""
     return rng.permutation(np.arange(1, prod(shape) + 1)).reshape(shape).astype(dtype)
 
 
 def arrays(rng, spec, dtype="float64", make=whole):
-    """x, weight, bias in torch's layout for a spec; bias None where it has none."""
+    """x, weight, bias in torch's layout for a spec; bias is None without one."""
     x = make(rng, (*spec.batch, spec.in_channels, *spec.size), dtype)
     weight = make(rng, spec.torch_weight_shape, dtype)
     bias = make(rng, (spec.out_channels,), dtype) if spec.bias else None
@@ -30,7 +30,7 @@ def arrays(rng, spec, dtype="float64", make=whole):
 
 
 def arguments(spec):
-    """Keyword arguments of the function that `spec` names; pairs as 'same' where they differ."""
+    """Keyword arguments of the function of a spec; uneven padding as 'same'."""
     uneven = any(lo != hi for lo, hi in spec.padding)
     kw = {
         "stride": spec.stride,
@@ -44,7 +44,7 @@ def arguments(spec):
 
 
 def from_same(spec):
-    """Whether torch's arguments can say the spec's padding (a causal one they cannot)."""
+    """Whether torch's arguments can express the padding of a spec (not a causal one)."""
     uneven = any(lo != hi for lo, hi in spec.padding)
     return not uneven or all(hi - lo in (0, 1) for lo, hi in spec.padding)
 
@@ -64,7 +64,7 @@ def to_first(array, rank):
 
 
 def weight_to_last(weight):
-    """Torch's weight as channels_last keeps it: axes (2.., 1, 0)."""
+    """Torch's weight in the layout of channels_last: axes (2.., 1, 0)."""
     return np.ascontiguousarray(np.transpose(weight, (*range(2, weight.ndim), 1, 0)))
 
 
@@ -74,12 +74,12 @@ def tolerance(dtype, terms, scale=1.0):
 
 
 def assert_same(actual, expected, atol=0.0):
-    """Shape, dtype and values; with atol 0 bit-equal values. Refuses to compare nothing."""
+    """Compare shape, dtype and values, bit by bit if atol is 0. Constant arrays are refused."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
     assert actual.dtype == expected.dtype, f"dtype {actual.dtype}, expected {expected.dtype}"
     if expected.size > 3:
-        assert len(np.unique(expected)) > 1, "a constant cannot tell right from wrong"
+        assert len(np.unique(expected)) > 1, "a constant array does not show an error"
     if atol == 0.0:
         np.testing.assert_array_equal(actual, expected)
     else:

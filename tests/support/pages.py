@@ -1,4 +1,4 @@
-"""Pages of documentation taken apart: fenced blocks, prose, pictures, links."""
+"""The parts of a page of documentation: fenced blocks, prose, pictures, links."""
 
 import re
 from pathlib import Path
@@ -28,13 +28,13 @@ class Page:
 
     @property
     def formulas(self):
-        """Arithmetic with its result, as written: ``4 / 2 × 8 × 1² = 16``."""
+        """Formulas with their results: ``4 / 2 × 8 × 1² = 16``."""
         pattern = r"(?<![\w(])(\d[\d ()/×+²³-]*\d[²³]?) = (\d{1,3}(?:,\d{3})+|\d+)(?! L)"
         return re.findall(pattern, self.prose)
 
 
 def worked_out(formula):
-    """What a formula of digits and signs comes to."""
+    """The value of a formula of digits and signs."""
     for sign, python in (("×", "*"), ("²", "**2"), ("³", "**3")):
         formula = formula.replace(sign, python)
     assert re.fullmatch(r"[\d ()/*+-]+", formula), formula

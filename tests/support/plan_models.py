@@ -1,4 +1,4 @@
-"""A small model, torch's tensors for it, and the error of a plan that does not go up."""
+"""A small model, torch's tensors for it, and the error of an incomplete plan."""
 
 import numpy as np
 import pytest

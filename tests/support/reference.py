@@ -1,7 +1,7 @@
-"""The oracle: grouped convolutions as plain NumPy loops, from the definition.
+"""The reference: grouped convolutions as NumPy loops, from the definition.
 
-Nothing of jaxgroups and nothing of jax is used. Sums run in the dtype of the arrays, so integers
-and small whole floats come out exact. Layout is torch's: x (N, C, *spatial), padding in pairs.
+It uses neither jaxgroups nor jax. Sums are in the dtype of the arrays, so integers and small whole
+floats are exact. The layout is torch's: x (N, C, *spatial), padding in pairs.
 """
 
 from itertools import product
@@ -29,13 +29,13 @@ def conv(x, w, b, stride, padding, dilation, groups, mode="zeros"):
 
 
 def conv_transpose(x, w, b, stride, padding, output_padding, dilation, groups):
-    """Every input element scatters its kernel: out[p s + t d] += x[p] w[t], then crop."""
+    """Every input element adds its kernel: out[p s + t d] += x[p] w[t]; then crop."""
     channels, per_group, *kernel = w.shape
     full = [
         (n - 1) * s + d * (k - 1) + 1 + o
         for n, s, d, k, o in zip(x.shape[2:], stride, dilation, kernel, output_padding, strict=True)
     ]
-    # the output padding may reach beyond what the kernel writes, never below the low crop
+    # output padding can extend beyond the elements that the kernel writes
     out = np.zeros((len(x), per_group * groups, *full), x.dtype)
     for n, c, *p in product(range(len(x)), range(channels), *map(range, x.shape[2:])):
         first = c // (channels // groups) * per_group

@@ -1,4 +1,4 @@
-"""The schemas of what ``--json`` prints, and outputs held against them."""
+"""The schemas of the output of ``--json``, and checks of outputs by them."""
 
 import json
 from functools import cache
@@ -11,11 +11,11 @@ END = ".schema.json"
 # objects that hold whatever a file names, by the key they lie under: a name more or less is no
 # error there
 MAPS = {"metadata", "aliases", "tensors", "refused"}
-OF_NO_KIND = 0.5  # no output here has a fraction anywhere
+OF_NO_KIND = 0.5  # no output has a fraction
 
 
 def names():
-    """The commands that have a schema."""
+    """The names of the commands that have a schema."""
     return {entry.name.removesuffix(END) for entry in FOLDER.iterdir()}
 
 
@@ -30,7 +30,7 @@ def jsonschema():
 
 @cache
 def validator(command, form=None):
-    """Of all that a command prints, or of one form of it, by its name in ``$defs``."""
+    """The validator of a command's output, or of one form of it, by its name in ``$defs``."""
     kept = schema(command)
     if form is not None:
         kept = {"$ref": f"#/$defs/{form}", "$defs": kept["$defs"]}
@@ -40,20 +40,20 @@ def validator(command, form=None):
 
 
 def validated(text, command):
-    """What a command printed, as data; fails unless it is what the schema says."""
+    """The output of a command as data; fails if the schema does not allow it."""
     data = json.loads(text)
     validator(command).validate(data)
     return data
 
 
 def forms(command, data):
-    """Which forms of output a schema takes this for: one, where it is an output."""
+    """The forms of output in a schema that allow these data; an output has exactly one."""
     kept = [form["$ref"].rpartition("/")[2] for form in schema(command)["oneOf"]]
     return [form for form in kept if validator(command, form).is_valid(data)]
 
 
 def changes(data, here=(), maps=MAPS):
-    """(what, the same data with one change that no schema may take): every place in it."""
+    """(description, data with one change that the schema must refuse), for every place."""
     yield f"{here} is of no kind", OF_NO_KIND
     if isinstance(data, dict):
         yield f"{here} has a key more", data | {"one more": OF_NO_KIND}
@@ -70,7 +70,7 @@ def changes(data, here=(), maps=MAPS):
 
 
 def assert_nothing_else_is_taken(command, data, form=None, maps=MAPS):
-    """Every key dropped or added and every value of another kind is refused."""
+    """Check that a missing key, an extra key or a value of another kind is refused."""
     check = validator(command, form)
     check.validate(data)
     taken = [what for what, changed in changes(data, maps=maps) if check.is_valid(changed)]

@@ -1,6 +1,6 @@
-"""Torch as an oracle: arrays over and back, and a ConvSpec as torch would compute it.
+"""Torch as the reference: conversion of arrays, and the convolution of a ConvSpec by torch.
 
-Importing this skips the whole module, loudly, where torch is not installed.
+Importing this skips the test module, with a message, if torch is not installed.
 """
 
 import warnings
@@ -47,7 +47,7 @@ def quiet_same():
 
 
 def convolve(spec, x, weight, bias=None):
-    """Torch's own result for a spec, from tensors; differentiable."""
+    """The result of torch for a spec and tensors; differentiable."""
     function = getattr(torch.nn.functional, spec.op)
     low = tuple(lo for lo, _ in spec.padding)
     if spec.transposed:
@@ -64,7 +64,7 @@ def convolve(spec, x, weight, bias=None):
 
 
 def layer(spec):
-    """The torch layer that holds a spec's parameters, in float64."""
+    """The torch layer of a spec, in float64."""
     kw = {"output_padding": spec.output_padding} if spec.transposed else {}
     return getattr(torch.nn, f"Conv{'Transpose' if spec.transposed else ''}{spec.rank}d")(
         spec.in_channels,

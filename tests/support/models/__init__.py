@@ -1,1 +1,1 @@
-"""Plain nnx models whose attributes are named as in the torch models they are compared with."""
+"""nnx models with the attribute names of the torch models that they are compared with."""

@@ -1,4 +1,4 @@
-"""A model whose plan has every operation, and a file that has every kind of tensor for it."""
+"""A model whose plan has every operation, and a file with every kind of tensor."""
 
 import numpy as np
 from flax import nnx
@@ -43,7 +43,7 @@ fcc = [6, 2, 2]
 
 
 def state():
-    """Torch's tensors: of each shape, and those that are shared or counted."""
+    """Torch's tensors: one of each shape, shared ones and counters."""
     arrays = {n: np.arange(1, 1 + int(np.prod(s)), dtype="f4") for n, s in SHAPES.items()}
     arrays = {name: array.reshape(SHAPES[name]) for name, array in arrays.items()}
     arrays |= {f"again.{n}": arrays[f"fc.{n}"] for n in ("weight", "bias")}
@@ -51,7 +51,7 @@ def state():
 
 
 def broken():
-    """Tensors with a gap, a stranger, a wrong shape and a wrong dtype."""
+    """Tensors with a missing one, an unknown one, a wrong shape and a wrong dtype."""
     arrays = state()
     del arrays["slope.weight"], arrays["scale"]
     arrays["up.weight"] = arrays["up.weight"].reshape(4, -1)

@@ -22,7 +22,7 @@ def norm(channels, rngs):
 
 
 def pointwise(inputs, outputs, rngs):
-    """Flax's own Conv, for the 1x1 ones."""
+    """Flax's own Conv, for the 1x1 convolutions."""
     return nnx.Conv(inputs, outputs, (1, 1), use_bias=False, rngs=rngs)
 
 

@@ -1,4 +1,4 @@
-"""Silero VAD at 16 kHz, whole: its LSTM keeps torch's tensors as they are, as bare parameters."""
+"""Silero VAD at 16 kHz: its LSTM has torch's tensors unchanged, as plain parameters."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Models for the command line: what makes one, and what does not."""
+"""Model factories for the tests of the command line, valid and invalid ones."""
 
 from flax import linen as nn
 from flax import nnx

@@ -157,7 +157,7 @@ def check_load(tmp_path):
 
 
 def plain_state():
-    """The state without weight norm, which has no inverse; no value is exact in float32."""
+    """The state without weight norm, which has no inverse; its values need float64."""
     arrays = {k: v for k, v in state().items() if not k.startswith("normed")}
     arrays["normed.weight"] = np.arange(16.0).reshape(4, 4)
     return {k: v + 2.0**-30 if v.dtype.kind == "f" else v for k, v in arrays.items()}

@@ -18,12 +18,15 @@ from pathlib import Path
 SOURCES = Path(__file__).parent / "src"
 LIBRARY = "_kernels.so"  # in this folder, or in one of the user's cache
 _X86 = "-mavx2 -mfma -mbmi2"
-SETS = {
+# for each machine: the compiler's options of each instruction set, widest first, after which every
+# machine has "baseline"
+ISAS = {
     "x86_64": {
         "avx512": f"{_X86} -mavx512f -mavx512vl -mavx512dq -mavx512bw",
         "avx2": _X86,
     },
 }
+BASELINE = "baseline"
 _SPREADS, _FOLDS = ("broadcast", "lanes", "near"), ("quads", "pairs")  # slowest first
 
 
@@ -38,6 +41,50 @@ def source_hash() -> str:
         if path.suffix in (".h", ".cc"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def compilable_isas() -> dict[str, str]:
+    """The instruction sets that this kind of machine may have, with the compiler's options."""
+    machine = platform.machine().lower().replace("amd64", "x86_64")
+    return {**ISAS.get(machine, {}), BASELINE: ""}
+
+
+def host_isas(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """What a library for this processor needs: its widest instruction set, and the baseline.
+
+    All of them where the processor's flags cannot be read.
+    """
+    known = compilable_isas()
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return list(known)
+    flags = next((line.partition(":")[2].split() for line in lines if line[:5] == "flags"), None)
+    if flags is None:
+        return list(known)
+    for name, options in known.items():
+        if all(option.removeprefix("-m") in flags for option in options.split()):
+            return list(dict.fromkeys([name, BASELINE]))
+    return [BASELINE]
+
+
+def chosen_isas() -> list[str]:
+    """The instruction sets to compile: those of $JAXGROUPS_NATIVE_ISAS, else this processor's.
+
+    The variable is "host", "all", or names with commas between. The baseline is always compiled.
+    """
+    known = list(compilable_isas())
+    wanted = os.environ.get("JAXGROUPS_NATIVE_ISAS", "").strip() or "host"
+    if wanted == "host":
+        return host_isas()
+    if wanted == "all":
+        return known
+    names = [name.strip() for name in wanted.split(",")]
+    for name in names:
+        if name not in known:
+            valid = ", ".join(["host", "all", *known])
+            raise BuildError(f"JAXGROUPS_NATIVE_ISAS has {name!r}, which is not one of {valid}")
+    return [name for name in known if name in (*names, BASELINE)]
 
 
 def find_compiler() -> list[str] | None:
@@ -65,9 +112,10 @@ def _commands(compiler: list[str], headers: Path, to: Path, flags: str) -> Itera
     """One compilation for each object; the longest first."""
     common = [*compiler, "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden"]
     common += ["-ffp-contract=fast", "-pthread", "-w", *shlex.split(flags)]
-    sets = SETS.get(platform.machine().lower().replace("amd64", "x86_64"), {})
+    isas = chosen_isas()
     source = str(SOURCES / "instruction_set.cc")
-    for name, options in {**sets, "baseline": ""}.items():
+    for name in isas:
+        options = compilable_isas()[name]
         for size in (32, 64):
             which = [f"-DJG_ISA={name}", f"-DJG_TYPE={size}"]
             folds = _FOLDS if (name, size) == ("avx512", 32) else ()  # see kFolds
@@ -78,6 +126,7 @@ def _commands(compiler: list[str], headers: Path, to: Path, flags: str) -> Itera
     for name in ("handlers", "plan", "sets"):
         source, output = str(SOURCES / f"{name}.cc"), str(to / f"{name}.o")
         defines = [f'-DJG_SOURCES="{source_hash()}"', "-isystem", str(headers)]
+        defines += [f"-DJG_WITH_{isa.upper()}" for isa in isas]
         yield [*common, *defines, "-c", source, "-o", output]
 
 

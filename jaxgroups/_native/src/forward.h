@@ -50,10 +50,10 @@ struct Part {
   int ny;        // outputs that there are
 };
 
-// Calls f(part, fast) for each block; `fast` is 1 where `may` is and no lanes are missing, or their
-// masks are for free.
-template <Spread S, int Outputs, class T, class F>
-JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
+// Calls Kernel::tile<fast> for each block. `fast` is true where `may_be_fast` is and no lanes are
+// missing, or their masks cost nothing. `Fast` says whether the kernel has such a body at all.
+template <Spread S, int Outputs, class Kernel, bool Fast, class T, class... Extra>
+JG_INLINE void each_part(const Tile<T>& a, bool may_be_fast, const Extra&... extra) {
   constexpr int L = Vec<T>::lanes;
   constexpr bool kFree = JG_VECTOR_BYTES == 64 || S != Spread::lanes;
   int64_t origin = a.origin, nx = a.nx, ny = a.ny;
@@ -70,10 +70,10 @@ JG_INLINE void each_part(const Tile<T>& a, bool may, const F& f) {
     }
     const int lanes = (int)smaller(nx, a.x_block);
     const Part<T> part{origin, w, bias, y, Some<T>(lanes), (int)smaller(ny, a.y_block)};
-    if (may && (kFree || lanes == L)) {
-      f(part, Index<1>{});
+    if (Fast && may_be_fast && (kFree || lanes == L)) {
+      Kernel::template tile<Fast>(a, part, extra...);
     } else {
-      f(part, Index<0>{});
+      Kernel::template tile<false>(a, part, extra...);
     }
     origin += a.x_block;
     nx -= a.x_block;
@@ -95,53 +95,53 @@ struct Sums {
   bool more = false;
 
   JG_INLINE Sums(int64_t taps, const T* bias) : after(taps > 0 && taps < Terms ? Terms / taps : 1), left(after) {
-    unroll<Vectors>([&](auto v) JG_LAMBDA {
+    JG_UNROLL for (int v = 0; v < Vectors; ++v) {
       const V<T> first = load(bias + v * Vec<T>::lanes);
-      unroll<Outputs>([&](auto t) JG_LAMBDA { now[t][v] = first; });
-    });
+      JG_UNROLL for (int t = 0; t < Outputs; ++t) { now[t][v] = first; }
+    }
   }
   JG_INLINE void clear() {
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      unroll<Vectors>([&](auto v) JG_LAMBDA { now[t][v] = V<T>{}; });
-    });
+    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL for (int v = 0; v < Vectors; ++v) { now[t][v] = V<T>{}; }
+    }
   }
   // To be called after each input channel.
   JG_INLINE void step() {
     if (__builtin_expect(--left != 0, 1)) return;
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      unroll<Vectors>([&](auto v) JG_LAMBDA {
+    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL for (int v = 0; v < Vectors; ++v) {
         before[t][v] = more ? before[t][v] + now[t][v] : now[t][v];
-      });
-    });
+      }
+    }
     clear();
     left = after;
     more = true;
   }
   JG_INLINE void finish() {
     if (!more) return;
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      unroll<Vectors>([&](auto v) JG_LAMBDA { now[t][v] += before[t][v]; });
-    });
+    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL for (int v = 0; v < Vectors; ++v) { now[t][v] += before[t][v]; }
+    }
   }
 };
 
 template <Spread S, bool Full, class T, int Outputs, int Vectors>
 JG_INLINE void store_tile(T* y, int64_t y_pixel, int ny, const V<T> (&sum)[Outputs][Vectors]) {
   constexpr int kLanes = Vec<T>::lanes / fold(S);
-  unroll<Vectors>([&](auto v) JG_LAMBDA {
+  JG_UNROLL for (int v = 0; v < Vectors; ++v) {
     const int left = ny - v * kLanes;
     const Some<T> there(left < kLanes ? left : kLanes);
     Walk<T> walk(y, v * kLanes, y_pixel);
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      T* const to = const_cast<T*>(walk.template here<t>());
+    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
+      T* const to = const_cast<T*>(walk.at(t));
       if (Full) {
         store(to, sum[t][v]);
       } else {
         store_some(to, folded<fold(S), T>(sum[t][v]), there);
       }
-      walk.template pass<t>();
-    });
-  });
+      walk.pass(t);
+    }
+  }
 }
 
 // The output that input pixel q and tap k of a tile meet, -1 if none. A negative stride is that of
@@ -174,13 +174,8 @@ struct Fixed {
   static constexpr int Edge = edge_of(Taps);
 
   static void run(const Tile<T>& a) {
-    if constexpr (Taps == 1 || S == Spread::lanes) {
-      each_part<S, Outputs>(a, inner(a.inside, Pixels, Edge), [&](const Part<T>& part, auto fast) JG_LAMBDA {
-        tile<fast>(a, part);
-      });
-    } else {
-      each_part<S, Outputs>(a, false, [&](const Part<T>& part, auto) JG_LAMBDA { tile<false>(a, part); });
-    }
+    constexpr bool kFast = Taps == 1 || S == Spread::lanes;
+    each_part<S, Outputs, Fixed, kFast>(a, kFast && inner(a.inside, Pixels, Edge));
   }
 
   // `Fast`: pixels are tested at the edges only, and where masks are not for free, lanes are not.
@@ -196,26 +191,26 @@ struct Fixed {
         for (int64_t i = 0; i < channels; ++i, w += Taps * Vectors * L) {
           const Reader<S, T, Full> read(part.some, a.near, i);
           V<T> weight[Taps][Vectors];
-          unroll<Taps>([&](auto k) JG_LAMBDA {
-            unroll<Vectors>([&](auto v) JG_LAMBDA { weight[k][v] = load(w + (k * Vectors + v) * L); });
-          });
+          JG_UNROLL for (int k = 0; k < Taps; ++k) {
+            JG_UNROLL for (int v = 0; v < Vectors; ++v) { weight[k][v] = load(w + (k * Vectors + v) * L); }
+          }
           Walk<T> walk(a.x, row + read.start(i), a.x_tap);
           int64_t inside = a.inside;
           if (!Fast || Edge > 0) opaque(inside);
-          unroll<Pixels>([&](auto q) JG_LAMBDA {
+          JG_UNROLL for (int q = 0; q < Pixels; ++q) {
             if ((Fast && q >= Edge && q < Pixels - Edge) || (inside >> q & 1)) {
-              const V<T> x = read(walk.template here<q>());
-              unroll<Taps>([&](auto k) JG_LAMBDA {
-                constexpr int t = output_of(decltype(q)::value, decltype(k)::value, Stride);
-                if constexpr (t >= 0 && t < Outputs) {
-                  unroll<Vectors>([&](auto v) JG_LAMBDA {
+              const V<T> x = read(walk.at(q));
+              JG_UNROLL for (int k = 0; k < Taps; ++k) {
+                const int t = output_of(q, k, Stride);
+                if (t >= 0 && t < Outputs) {
+                  JG_UNROLL for (int v = 0; v < Vectors; ++v) {
                     sum.now[t][v] += x * weight[k][v];
-                  });
+                  }
                 }
-              });
+              }
             }
-            walk.template pass<q>();
-          });
+            walk.pass(q);
+          }
           if (S != Spread::lanes) sum.step();
         }
       }
@@ -236,14 +231,17 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
       taps.from = taps_inside(a.first + width, a.dilation, a.taps, a.size).from;
       taps.to = taps_inside(a.first, a.dilation, a.taps, a.size).to;
     }
-    each_part<S, Outputs>(a, false, [&](const Part<T>& part, auto) JG_LAMBDA {
-      if (whole) return tile<true>(a, part, taps);
-      tile<false>(a, part, taps);
-    });
+    each_part<S, Outputs, Fixed, false>(a, false, whole, taps);
+  }
+
+  template <bool>
+  static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part, bool whole, Taps taps) {
+    if (whole) return sum_taps<true>(a, part, taps);
+    sum_taps<false>(a, part, taps);
   }
 
   template <bool Whole>
-  static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part, const Taps taps) {
+  static JG_INLINE void sum_taps(const Tile<T>& a, const Part<T>& part, const Taps taps) {
     constexpr int L = Vec<T>::lanes;
     Sums<T, Outputs, Vectors> sum(taps.to - taps.from, part.bias);
     for (int64_t d = 0; d < a.depths; ++d) {
@@ -255,17 +253,17 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
           const T* w = weights + (i * a.taps + taps.from) * Vectors * L;
           for (int64_t k = taps.from; k < taps.to; ++k, w += Vectors * L) {
             V<T> weight[Vectors];
-            unroll<Vectors>([&](auto v) JG_LAMBDA { weight[v] = load(w + v * L); });
+            JG_UNROLL for (int v = 0; v < Vectors; ++v) { weight[v] = load(w + v * L); }
             int64_t column = a.first + k * a.dilation;
             Walk<T> walk(a.x, row + k * a.x_tap + read.start(i), a.x_pixel);
-            unroll<Outputs>([&](auto t) JG_LAMBDA {
+            JG_UNROLL for (int t = 0; t < Outputs; ++t) {
               if (Whole || (column >= 0 && column < a.size)) {
-                const V<T> x = read(walk.template here<t>());
-                unroll<Vectors>([&](auto v) JG_LAMBDA { sum.now[t][v] += x * weight[v]; });
+                const V<T> x = read(walk.at(t));
+                JG_UNROLL for (int v = 0; v < Vectors; ++v) { sum.now[t][v] += x * weight[v]; }
               }
               column += a.stride;
-              walk.template pass<t>();
-            });
+              walk.pass(t);
+            }
           }
           sum.step();
         }

@@ -16,18 +16,38 @@ constexpr int64_t kLarge = 1 << 19;   // bytes of an image that is not in a near
 template <class T>
 using TileKernel = void (*)(const Tile<T>&);
 
-// The widths of tiles, as far as registers allow. Each is compiled for each shape of a kernel, which
-// takes most of the time, so the tests' builds under sanitizers have fewer.
-#ifndef JG_WIDTHS
-#define JG_WIDTHS 14, 8, 7, 6, 5, 4, 2, 1
+// The widths of tiles that are compiled, widest first, as far as registers allow. Each width of each
+// shape is a kernel, and compiling them takes most of the build's time.
+struct Widths {
+  int all[8];
+  constexpr int operator[](int i) const { return all[i]; }
+};
+
+// Outputs of the widest tile that is compiled.
+constexpr int kMostOutputs = 14;
+
+// Which kernels are made at all: the baseline and double precision are seldom run.
+template <class T>
+constexpr bool kSpecial = JG_VECTOR_BYTES > 16 && sizeof(T) == 4;
+
+template <class T>
+constexpr Widths widths_of(int vectors, int taps, int stride) {
+#ifdef JG_WIDTHS
+  return {{JG_WIDTHS}};
+#else
+  if (!kSpecial<T>) return {{7, 4, 1}};
+  if (taps == 0 || stride < 0) return {{7, 4, 1}};
+  if (vectors > 1) return {{8, 7, 5, 4, 1}};
+  return {{14, 7, 5, 4, 1}};
 #endif
-constexpr int kWidths[] = {JG_WIDTHS};
+}
 
 // The width that computes a row with the least waste, where each tile costs as much as one more output.
-inline int tile_width(int64_t count, int widest) {
+inline int tile_width(const Widths& widths, int64_t count, int widest) {
   int best = 1;
   int64_t least = 2 * count;
-  for (const int w : kWidths) {
+  for (int i = 0; widths[i] > 1; ++i) {
+    const int w = widths[i];
     if (w > widest || w > count) continue;
     const int64_t cost = (count + w - 1) / w * (w + 1);
     if (cost >= least) continue;
@@ -38,24 +58,24 @@ inline int tile_width(int64_t count, int widest) {
 }
 
 // Outputs of the widest tile: sums, weights and one input vector fit in the registers.
-constexpr int widest(int vectors, int taps) {
+constexpr int widest(const Widths& widths, int vectors, int taps) {
   const int most = ((kManyRegisters ? 31 : 15) - vectors * (taps > 0 ? taps : 1)) / vectors;
-  for (const int w : kWidths) {
-    if (w <= most) return w;
-  }
-  return 1;
+  int i = 0;
+  while (widths[i] > 1 && widths[i] > most) ++i;
+  return widths[i];
 }
 
-template <template <int> class Kernel, int Widest, class T, int I = 0>
+// The kernel of `width` outputs, which is one of Family::kWidths and at most Family::kWidest.
+template <class Family, class T, int I = 0>
 TileKernel<T> kernel_of_width(int width) {
-  constexpr int w = kWidths[I];
+  constexpr int w = Family::kWidths[I];
   if constexpr (w == 1) {
-    return Kernel<1>::run;
+    return Family::template Kernel<1>::run;
   } else {
-    if constexpr (w <= Widest) {
-      if (width == w) return Kernel<w>::run;
+    if constexpr (w <= Family::kWidest) {
+      if (width == w) return Family::template Kernel<w>::run;
     }
-    return kernel_of_width<Kernel, Widest, T, I + 1>(width);
+    return kernel_of_width<Family, T, I + 1>(width);
   }
 }
 
@@ -63,10 +83,11 @@ template <class T, Spread S, int Vectors, int Taps, int Stride>
 struct Single {
   template <int Outputs>
   using Kernel = Fixed<T, S, Outputs, Vectors, Taps, Stride>;
+  static constexpr Widths kWidths = widths_of<T>(Vectors, Taps, Stride);
+  static constexpr int kWidest = widest(kWidths, Vectors, Taps);
   static TileKernel<T> of(int64_t count, int& width) {
-    constexpr int most = widest(Vectors, Taps);
-    width = tile_width(count, (int)smaller(most, width));
-    return kernel_of_width<Kernel, most, T>(width);
+    width = tile_width(kWidths, count, (int)smaller(kWidest, width));
+    return kernel_of_width<Single, T>(width);
   }
 };
 
@@ -74,9 +95,15 @@ template <class T, int Taps, int Stride>
 struct Double {
   template <int Outputs>
   using Kernel = Pair<T, Outputs, Taps, Stride>;
+#ifdef JG_WIDTHS
+  static constexpr Widths kWidths{{JG_WIDTHS}};
+#else
+  static constexpr Widths kWidths{{8, 7, 5, 4, 1}};
+#endif
+  static constexpr int kWidest = 8;
   static TileKernel<T> of(int64_t count, int& width) {
-    width = tile_width(count, (int)smaller(8, width));
-    return kernel_of_width<Kernel, 8, T>(width);
+    width = tile_width(kWidths, count, (int)smaller(kWidest, width));
+    return kernel_of_width<Double, T>(width);
   }
 };
 
@@ -91,11 +118,6 @@ inline Shape shape_of(const Phase& w) {
   if (w.dilation != 1 || w.stride > 2 || w.taps > 7) return {0, 0};
   return {(int)w.taps, (int)w.stride};
 }
-
-// Which kernels are made at all: compiling each costs time, and the baseline and double precision
-// are seldom run.
-template <class T>
-constexpr bool kSpecial = JG_VECTOR_BYTES > 16 && sizeof(T) == 4;
 
 // Outputs with several lanes: where vectors are wide, many numbers of channels would waste lanes.
 template <class T>
@@ -175,7 +197,7 @@ TileKernel<T> pair_kernel(Shape s, int64_t count, int& width) {
 inline int uncrowded(int64_t distance, const Phase& w) {
   constexpr int64_t kFewest = 4;  // sums that wait for each other no longer than products take
   const int64_t most = (places(distance) - w.taps) / w.stride + 1;
-  return (int)smaller(most < kFewest ? kFewest : most, kWidths[0]);
+  return (int)smaller(most < kFewest ? kFewest : most, kMostOutputs);
 }
 
 // An image to read: the whole input's, or a copy of some of its channels and rows.
@@ -224,7 +246,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.y_block = wide(b.spread) ? lanes : b.groups_per_block * p.o;
   a.w_block = per_block;
   Shape shape = shape_of(w);
-  int width = wide(b.spread) ? uncrowded(channels * (int64_t)sizeof(T), w) : kWidths[0];  // at most
+  int width = wide(b.spread) ? uncrowded(channels * (int64_t)sizeof(T), w) : kMostOutputs;
   TileKernel<T> kernel = nullptr;
   if (two && b.spread == Spread::lanes) kernel = pair_kernel<T, Spread::lanes>(shape, w.count, width);
   if (two && kernel == nullptr) {

@@ -23,38 +23,36 @@ struct Pair {
     Walk<T> walk(a.x, at, a.x_tap);
     const T* const w1 = w - a.shift * a.w_row;
     V<T> weight[2][Taps];
-    unroll<Taps>([&](auto k) JG_LAMBDA {
+    JG_UNROLL for (int k = 0; k < Taps; ++k) {
       if constexpr (First) weight[0][k] = load(w + k * L);
       if constexpr (Second) weight[1][k] = load(w1 + k * L);
-    });
+    }
     int64_t inside = a.inside;
     opaque(inside);
-    unroll<Pixels>([&](auto q) JG_LAMBDA {
+    JG_UNROLL for (int q = 0; q < Pixels; ++q) {
       if ((Fast && q >= Edge && q < Pixels - Edge) || (inside >> q & 1)) {
-        const V<T> x = load_some(walk.template here<q>(), some);
-        unroll<Taps>([&](auto k) JG_LAMBDA {
-          constexpr int offset = decltype(q)::value - decltype(k)::value;
-          if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
+        const V<T> x = load_some(walk.at(q), some);
+        JG_UNROLL for (int k = 0; k < Taps; ++k) {
+          const int offset = q - k;
+          if (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
             if constexpr (First) first[offset / Stride][0] += x * weight[0][k];
             if constexpr (Second) second[offset / Stride][0] += x * weight[1][k];
           }
-        });
+        }
       }
-      walk.template pass<q>();
-    });
+      walk.pass(q);
+    }
   }
 
   static void run(const Tile<T>& a) {
-    each_part<Spread::lanes, Outputs>(a, inner(a.inside, Pixels, Edge), [&](const Part<T>& part, auto fast) JG_LAMBDA {
-      tile<fast>(a, part);
-    });
+    each_part<Spread::lanes, Outputs, Pair, true>(a, inner(a.inside, Pixels, Edge));
   }
 
   template <bool Fast>
   static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
     const Some<T> some = part.some;
     Row first, second;
-    unroll<Outputs>([&](auto t) JG_LAMBDA { first[t][0] = second[t][0] = load(part.bias); });
+    JG_UNROLL for (int t = 0; t < Outputs; ++t) { first[t][0] = second[t][0] = load(part.bias); }
     const int64_t from = smaller(a.from[0], a.from[1] + a.shift);
     const int64_t to = a.to[1] + a.shift > a.to[0] ? a.to[1] + a.shift : a.to[0];
     for (int64_t d = 0; d < a.depths; ++d) {

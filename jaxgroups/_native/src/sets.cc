@@ -11,8 +11,10 @@ namespace jaxgroups {
   const Kernels kernels = {#name, &f32, &f64};      \
   }
 
-#if defined(__x86_64__)
+#ifdef JG_WITH_AVX512
 JG_SET(avx512)
+#endif
+#ifdef JG_WITH_AVX2
 JG_SET(avx2)
 #endif
 JG_SET(baseline)
@@ -23,13 +25,16 @@ Sets find() {
   Sets s{};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+  [[maybe_unused]] const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                    __builtin_cpu_supports("bmi2");
-  if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
-    s.all[s.count++] = &avx512::kernels;
-  }
+  [[maybe_unused]] const bool wide = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+#ifdef JG_WITH_AVX512
+  if (wide) s.all[s.count++] = &avx512::kernels;
+#endif
+#ifdef JG_WITH_AVX2
   if (fma) s.all[s.count++] = &avx2::kernels;
+#endif
 #endif
   s.all[s.count++] = &baseline::kernels;
   return s;

@@ -22,7 +22,14 @@
 #endif
 
 #define JG_INLINE inline __attribute__((always_inline))
-#define JG_LAMBDA __attribute__((always_inline))
+
+// Unrolls the next loop completely, so that arrays of vectors indexed by its counter are kept in
+// registers. Every such loop has fewer than 64 iterations.
+#if defined(__clang__)
+#define JG_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define JG_UNROLL _Pragma("GCC unroll 64")
+#endif
 
 namespace jaxgroups {
 namespace JG_ISA {
@@ -56,26 +63,23 @@ JG_INLINE V<T> broadcast(T x) {
 // loop are computed before the loop, all at once, and then live on the stack.
 JG_INLINE void opaque(int64_t& n) { asm volatile("" : "+r"(n)); }
 
-// A walk over things `step` apart. Three at a time are reached from one address, by what addresses
-// of x86 can multiply; they are numbers, as some may be outside the array, and are then not read.
+// A pointer that moves through `stride` elements at a time, over an unrolled loop. Three positions
+// share one base register, as x86 addresses scale an index by 1 or 2. It is kept as a number: some
+// positions may lie outside the array, and these are not read.
 template <class T>
 struct Walk {
-  int64_t at;
+  int64_t base;
   const int64_t step, three;
   JG_INLINE Walk(const T* from, int64_t offset, int64_t distance)
-      : at((int64_t)from + offset * (int64_t)sizeof(T)),
+      : base((int64_t)from + offset * (int64_t)sizeof(T)),
         step(distance * (int64_t)sizeof(T)),
         three(3 * step) {}
-  template <int Nth>
-  JG_INLINE const T* here() const {
-    return (const T*)(at + Nth % 3 * step);
-  }
-  // After the Nth thing.
-  template <int Nth>
-  JG_INLINE void pass() {
-    if constexpr (Nth % 3 == 2) {
-      at += three;
-      opaque(at);
+  // Position n; the loop calls `pass(n)` at the end of iteration n.
+  JG_INLINE const T* at(int n) const { return (const T*)(base + n % 3 * step); }
+  JG_INLINE void pass(int n) {
+    if (n % 3 == 2) {
+      base += three;
+      opaque(base);
     }
   }
 };
@@ -282,25 +286,6 @@ struct Reader<Spread::near, T, Full> {
     return ordered<T>(load_some(pixel, some), order);
   }
 };
-
-
-// f(std::integral_constant-like index) for 0 <= i < N, unrolled by the front end, so that arrays
-// of vectors indexed by it are kept in registers.
-template <int I>
-struct Index {
-  static constexpr int value = I;
-  constexpr operator int() const { return I; }
-};
-
-template <class F, int... I>
-JG_INLINE void unroll_over(F&& f, std::integer_sequence<int, I...>) {
-  (f(Index<I>{}), ...);
-}
-
-template <int N, class F>
-JG_INLINE void unroll(F&& f) {
-  unroll_over(f, std::make_integer_sequence<int, N>{});
-}
 
 }  // namespace JG_ISA
 }  // namespace jaxgroups

@@ -56,11 +56,11 @@ struct Gradient {
                                const int64_t* rows, uint32_t there) {
     constexpr int Pixels = (Outputs - 1) * Stride + Taps;
     V<T> grad[Outputs][Vectors];
-    unroll<Outputs>([&](auto t) JG_LAMBDA {
-      unroll<Vectors>([&](auto v) JG_LAMBDA {
+    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL for (int v = 0; v < Vectors; ++v) {
         grad[t][v] = times<fold(S), T>(load_some(y + (p + t) * a.y_pixel + v * kLanes, some_y[v]));
-      });
-    });
+      }
+    }
     if (S == Spread::lanes && a.ahead) {
       // the next block passes over the same pixels, one cache line on
       const int64_t last = rows[Rows - 1] + a.x_pixel * (a.column + p * a.stride) + L;
@@ -78,44 +78,44 @@ struct Gradient {
     }
     const T* const base = a.x;
     const int64_t x_step = a.x_step;
-    unroll<Rows>([&](auto r) JG_LAMBDA {
+    JG_UNROLL for (int r = 0; r < Rows; ++r) {
       if (there >> r & 1) {
         int64_t at = rows[r] + column * a.x_pixel;
         opaque(inside);
-        unroll<Pixels>([&](auto q) JG_LAMBDA {
+        JG_UNROLL for (int q = 0; q < Pixels; ++q) {
           if (inside >> q & 1) {
-            unroll<Channels>([&](auto i) JG_LAMBDA {
+            JG_UNROLL for (int i = 0; i < Channels; ++i) {
               const Reader<S, T> read(some, a.near, a.channel + i);
               const V<T> x = read(base + at + read.start(a.channel + i));
-              unroll<Taps>([&](auto k) JG_LAMBDA {
-                constexpr int offset = decltype(q)::value - decltype(k)::value;
-                if constexpr (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
-                  unroll<Vectors>([&](auto v) JG_LAMBDA {
+              JG_UNROLL for (int k = 0; k < Taps; ++k) {
+                const int offset = q - k;
+                if (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
+                  JG_UNROLL for (int v = 0; v < Vectors; ++v) {
                     sum[r][i][k][v] += x * grad[offset / Stride][v];
-                  });
+                  }
                 }
-              });
-            });
+              }
+            }
           }
           at += x_step;
           opaque(at);
-        });
+        }
       }
-    });
+    }
   }
 
   static void run(const Strip<T>& a) {
     const Axis* const axis = a.problem->axis;
     Sums sum;
-    unroll<Rows>([&](auto r) JG_LAMBDA {
-      unroll<Channels>([&](auto i) JG_LAMBDA {
-        unroll<Taps>([&](auto k) JG_LAMBDA {
-          unroll<Vectors>([&](auto v) JG_LAMBDA { sum[r][i][k][v] = V<T>{}; });
-        });
-      });
-    });
+    JG_UNROLL for (int r = 0; r < Rows; ++r) {
+      JG_UNROLL for (int i = 0; i < Channels; ++i) {
+        JG_UNROLL for (int k = 0; k < Taps; ++k) {
+          JG_UNROLL for (int v = 0; v < Vectors; ++v) { sum[r][i][k][v] = V<T>{}; }
+        }
+      }
+    }
     const Some<T> some(a.nx);
-    const auto some_of = [&](int v) JG_LAMBDA { return Some<T>(a.ny < (v + 1) * kLanes ? a.ny - v * kLanes : kLanes); };
+    const auto some_of = [&](int v) { return Some<T>(static_cast<int>(smaller(a.ny - v * kLanes, kLanes))); };
     const Some<T> some_y[5] = {some_of(0), some_of(1), some_of(2), some_of(3), some_of(4)};
     for (int64_t i = 0; i < a.count; ++i) {
       const OutputRow& row = a.rows[i];
@@ -141,16 +141,16 @@ struct Gradient {
       }
       if (Many > 1 && p + 1 == a.last) pixels<1>(a, sum, some, some_y, y, p, rows, there);
     }
-    unroll<Rows>([&](auto r) JG_LAMBDA {
-      unroll<Channels>([&](auto i) JG_LAMBDA {
-        unroll<Taps>([&](auto k) JG_LAMBDA {
+    JG_UNROLL for (int r = 0; r < Rows; ++r) {
+      JG_UNROLL for (int i = 0; i < Channels; ++i) {
+        JG_UNROLL for (int k = 0; k < Taps; ++k) {
           T* const to = a.sums + r * a.sums_row + i * a.sums_channel + k * a.sums_tap;
-          unroll<Vectors>([&](auto v) JG_LAMBDA {
+          JG_UNROLL for (int v = 0; v < Vectors; ++v) {
             store(to + v * L, a.more ? load(to + v * L) + sum[r][i][k][v] : sum[r][i][k][v]);
-          });
-        });
-      });
-    });
+          }
+        }
+      }
+    }
   }
 };
 

@@ -1,6 +1,12 @@
-"""Convolutions with groups for JAX that mean what PyTorch's mean and carry its weights."""
+"""Grouped convolutions for JAX with PyTorch's arguments, results and weights.
 
-from jaxgroups import diagrams as diagrams
+``jaxgroups.nnx``, ``jaxgroups.linen``, ``jaxgroups.convert`` and ``jaxgroups.diagrams`` are
+imported when they are first used, so that ``import jaxgroups`` loads neither Flax nor torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
 from jaxgroups._op.accelerate import Acceleration as Acceleration
@@ -15,3 +21,45 @@ from jaxgroups._op.lax_api import conv_general_dilated as conv_general_dilated
 from jaxgroups._spec.spec import ConvSpec as ConvSpec
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Acceleration",
+    "ConvSpec",
+    "Explanation",
+    "accelerate",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_general_dilated",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "convert",
+    "diagrams",
+    "explain",
+    "linen",
+    "nnx",
+]
+
+if TYPE_CHECKING:
+    from jaxgroups import convert as convert
+    from jaxgroups import diagrams as diagrams
+    from jaxgroups import linen as linen
+    from jaxgroups import nnx as nnx
+else:  # hidden from type checkers, which would take every name for known
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            return importlib.import_module(f"jaxgroups.{name}")
+        raise AttributeError(f"module 'jaxgroups' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return [*__all__, "__version__"]
+
+
+def _notebook(spec: ConvSpec) -> dict[str, str]:
+    """What a notebook shows of a spec, which cannot import `diagrams`: that imports specs."""
+    return importlib.import_module("jaxgroups.diagrams._picture").mimebundle(spec)
+
+
+ConvSpec.notebook = _notebook

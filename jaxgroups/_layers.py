@@ -1,8 +1,8 @@
-"""What the nnx and the linen layers share: spec, initialisation, call, text. No Flax in here.
+"""What the nnx and the linen layers share: spec, initialization, call and docstring, without Flax.
 
 A layer is a `ConvSpec` in channels_last without an input, and two parameters, ``kernel`` and
-``bias``. The kernel is the pure permutation (2.., 1, 0) of torch's weight for every layer kind, so
-a weight moves between torch and Flax by one transpose, whatever the groups.
+``bias``. The kernel is the permutation (2.., 1, 0) of torch's weight for every layer kind: one
+transpose converts a weight between torch and Flax, whatever the groups.
 """
 
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ from jaxgroups._types import IntOrInts
 
 
 def shown_padding(spec: ConvSpec, padding: IntOrInts | str) -> tuple[int, ...] | str:
-    """The padding as a layer keeps it for show: torch's form, one value an axis or the string.
+    """The padding in torch's form, one value an axis or the string, for `repr`.
 
-    Numbers come from the spec: `padding` may be an iterator, which the spec has read already.
+    The numbers come from the spec, because `padding` may be an iterator that is used up.
     """
     return padding if isinstance(padding, str) else tuple(low for low, _ in spec.padding)
 
@@ -35,7 +35,7 @@ def layer_spec(op: str, in_channels: int, out_channels: int, kernel_size: IntOrI
 
 
 def check_settings(dtype: Any, implementation: str | None) -> None:
-    """Parameters have gradients, so they are real or complex floats; lowerings have names."""
+    """Refuse an unknown implementation, and a dtype of parameters that has no gradients."""
     dispatch.check_name(implementation)
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise ValueError(
@@ -45,7 +45,7 @@ def check_settings(dtype: Any, implementation: str | None) -> None:
 
 
 def channels(spec: ConvSpec, shape: tuple[int, ...]) -> int:
-    """How many channels an input has, where the layer is to learn it from its first one."""
+    """Number of channels of an input of the right rank."""
     checks.rank(len(shape), shape, spec.rank, spec.op, True, spec.padding_mode)
     return shape[-1]
 
@@ -87,7 +87,7 @@ def call(
     output_size: Iterable[int] | None = None,
     **how: Any,
 ) -> jax.Array:
-    """A layer's forward: cast to one dtype as Flax layers do, fill the input in, compute."""
+    """Forward of a layer: cast to one dtype as Flax layers do, then convolve."""
     x = functional.array(spec.op, "input", x, (x,))
     if kernel.shape != spec.weight_shape:
         raise ValueError(
@@ -107,75 +107,87 @@ def call(
     return functional.apply(spec, x, kernel, rest[0] if rest else None, **how)
 
 
-def text(spec: ConvSpec, padding: tuple[int, ...] | str, in_channels: int | None) -> str:
-    """The layer as torch prints it."""
-    parts = [
-        str(in_channels),
-        str(spec.out_channels),
-        f"kernel_size={spec.kernel_size}",
-        f"stride={spec.stride}",
-    ]
-    zeros, ones = (0,) * spec.rank, (1,) * spec.rank
-    if padding != zeros:
-        parts.append(f"padding={padding}")
-    if spec.dilation != ones:
-        parts.append(f"dilation={spec.dilation}")
-    if spec.output_padding != zeros:
-        parts.append(f"output_padding={spec.output_padding}")
-    if spec.groups != 1:
-        parts.append(f"groups={spec.groups}")
-    if not spec.bias:
-        parts.append("bias=False")
-    if spec.padding_mode != "zeros":
-        parts.append(f"padding_mode={spec.padding_mode}")
-    return f"{arguments.layer_name(spec.op)}({', '.join(parts)})"
-
-
-_DOC = """{kind} over channels-last input: ``torch.nn.{name}``'s arguments and meaning.
+_DOC = """{kind} over channels-last input, with the arguments of ``torch.nn.{name}``.
 
     Shape:
-      input ``(*batch, {axes}, C_in)``, any number of batch axes, also none; output
-      ``(*batch, {out}, C_out)``. ``kernel`` is ``{kernel}``, torch's weight
-      transposed; ``bias`` is ``(C_out,)``.
+      input ``(*batch, {axes}, C_in)`` with any number of batch axes, also none;
+      output ``(*batch, {out}, C_out)``;
+      kernel ``{kernel}``, torch's weight transposed;
+      bias ``(C_out,)``.
 
     Args:
-      {first}out_channels, kernel_size, stride, padding, {order}:
-        as in torch, an int fills all {rank} spatial axes.
-      dtype: dtype to compute in; by default the common one of input and parameters.
-      param_dtype: dtype of the parameters.
-      precision, preferred_element_type, implementation: as in `jaxgroups.{op}`.
-      kernel_init, bias_init: Flax initialisers; by default torch's U(-b, b) with
+{in_first}      out_channels: channels of the output, a multiple of `groups`.
+      kernel_size: size of the kernel. Here and below an int holds for {all_axes}; a tuple has
+        one int an axis.
+      stride: {stride}. 1 by default.
+{padding}      dilation: distance between two elements of the kernel. 1 by default.
+      groups: number of groups; each output channel reads ``C_in / groups`` input channels. 1 by
+        default; `in_channels` makes the convolution depthwise.
+      bias: whether to add a bias. True by default.
+      padding_mode: {modes}.
+{in_last}      dtype: dtype to compute in. None by default: the common one of input and parameters.
+      param_dtype: dtype of the parameters, float or complex. float32 by default.
+      precision: as in ``jax.lax.conv_general_dilated``. None by default.
+      preferred_element_type: dtype of the result, as in ``jax.lax.conv_general_dilated``. None by
+        default.
+      implementation: name of the implementation to use, see `jaxgroups.{op}`. None by
+        default: jaxgroups chooses.
+      kernel_init: Flax initializer of the kernel. None by default: torch's U(-b, b) with
         ``b = 1 / sqrt({fan})``.
+      bias_init: Flax initializer of the bias. None by default: the same U(-b, b).
 {extra}
     Raises:
-      ValueError, TypeError: at construction, whatever torch refuses, with torch's sentence; at
-        the call, an input of the wrong rank or channel count or smaller than the kernel.
+      TypeError: at construction, an argument of the wrong type, or an unknown keyword{missing}.
+      ValueError: at construction, whatever torch refuses, with torch's sentence; at the call, an
+        input of the wrong rank or channel count or smaller than the kernel.
     """
-_EXTRA = {
-    "nnx": "      kernel_metadata, bias_metadata: metadata of the parameters, e.g. sharding.\n"
-    "      rngs: the ``params`` stream draws the kernel, then the bias.\n",
-    "linen": "      in_channels: checked at construction where given, else taken from the input.\n",
-}
+_IN_FIRST = "      in_channels: channels of the input, a multiple of `groups`.\n"
+_IN_LAST = (
+    "      in_channels: channels of the input, a multiple of `groups`. None by default: taken\n"
+    "        from the first input.\n"
+)
+_METADATA = (
+    "      kernel_metadata: keyword arguments of the kernel's ``nnx.Param``, such as sharding.\n"
+    "        None by default.\n"
+    "      bias_metadata: the same for the bias.\n"
+    "      rngs: ``nnx.Rngs``, whose ``params`` stream draws the kernel, then the bias. Required.\n"
+)
+_PADDING = """      padding: zeros added to both sides of the input; an int, a tuple, ``"same"`` or
+        ``"valid"``. 0 by default.
+"""
+_PADDING_TRANSPOSED = """\
+      padding: ``dilation * (kernel_size - 1) - padding`` zeros are added to both sides of the
+        input; an int or a tuple. 0 by default.
+      output_padding: size added to one side of the output, smaller than stride or dilation. 0 by
+        default.
+"""
 
 
 def doc(op: str, framework: str) -> str:
     """Docstring of a layer class."""
     rank, transposed = arguments.op_rank(op)
     sizes = ("D", "H", "W")[-rank:] if rank > 1 else ("L",)
+    nnx = framework == "nnx"
     return _DOC.format(
-        kind=f"{rank}-D {'transposed ' if transposed else ''}convolution with groups",
+        kind=f"{rank}-D {'transposed ' if transposed else ''}convolution",
         name=arguments.layer_name(op),
         op=op,
-        rank=rank,
+        all_axes=("the axis", "both axes", "all 3 axes")[rank - 1],
         axes=", ".join(sizes),
         out=", ".join(f"{s}_out" for s in sizes),
         kernel="(*kernel_size, C_out / groups, C_in)"
         if transposed
         else "(*kernel_size, C_in / groups, C_out)",
-        first="in_channels, " if framework == "nnx" else "",
-        order="output_padding, groups, bias, dilation, padding_mode"
+        in_first=_IN_FIRST if nnx else "",
+        in_last="" if nnx else _IN_LAST,
+        stride="distance between two inputs in the output"
         if transposed
-        else "dilation, groups, bias, padding_mode",
+        else "distance between two windows",
+        padding=_PADDING_TRANSPOSED if transposed else _PADDING,
+        modes='``"zeros"``, the only one that torch has'
+        if transposed
+        else '``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``; zeros by default',
         fan=f"{'C_out' if transposed else 'C_in'} / groups * kernel elements",
-        extra=_EXTRA[framework],
+        extra=_METADATA if nnx else "",
+        missing=", or no `rngs`" if nnx else "",
     )

@@ -10,10 +10,26 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.lax import PrecisionLike
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
 
+from jaxgroups import _keywords as keywords
 from jaxgroups import _layers as layers
+from jaxgroups._op import functional
+from jaxgroups._spec import arguments, layer_text
 from jaxgroups._spec.spec import ConvSpec
 from jaxgroups._types import IntOrInts
+
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Layer",
+]
 
 _TORCH_FIELDS = (
     "stride",
@@ -26,13 +42,22 @@ _TORCH_FIELDS = (
 )
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class Layer(nn.Module):
-    """Parameters and call of every layer below; subclasses have the fields."""
+    """Base class of the six linen layers; the subclasses declare the fields."""
 
     op: ClassVar[str]
 
+    def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(kw_only=kw_only, **kwargs)
+        if "__init__" in vars(cls):  # flax makes one for each class
+            cls.__init__ = keywords.checked(cls.__init__)
+
     def __post_init__(self) -> None:
-        spec = self._known_spec()
+        spec = self._spec_for_checks()
         layers.check_settings(self.param_dtype, self.implementation)
         # iterators are read once, and lists become hashable, here
         self.kernel_size, self.stride, self.dilation = spec.kernel_size, spec.stride, spec.dilation
@@ -41,28 +66,42 @@ class Layer(nn.Module):
             self.output_padding = spec.output_padding
         super().__post_init__()
 
+    @property
+    def spec(self) -> ConvSpec:
+        """The layer's spec.
+
+        Raises:
+          ValueError: the layer has no `in_channels`; `spec_for` takes them.
+        """
+        if self.in_channels is None:
+            raise ValueError(
+                f"{arguments.layer_name(self.op)} learns in_channels from its first input: give "
+                "in_channels to the constructor, or use layer.spec_for(in_channels)"
+            )
+        return self.spec_for(self.in_channels)
+
     @nn.nowrap
-    def spec(self, in_channels: int) -> ConvSpec:
-        """The layer's spec for an input of so many channels."""
+    def spec_for(self, in_channels: int) -> ConvSpec:
+        """The layer's spec for an input of `in_channels` channels."""
         fields = {f: getattr(self, f) for f in _TORCH_FIELDS if hasattr(self, f)}
         return layers.layer_spec(
             self.op, in_channels, self.out_channels, self.kernel_size, **fields
         )
 
     @nn.nowrap
-    def _known_spec(self) -> ConvSpec:
-        """The spec as far as it is known: unknown in_channels are taken as one a group."""
+    def _spec_for_checks(self) -> ConvSpec:
+        """The spec; with one channel a group where `in_channels` is unknown."""
         if self.in_channels is not None:
-            return self.spec(self.in_channels)
-        layer = layers.arguments.layer_name(self.op)
-        return self.spec(layers.arguments.integer(layer, "groups", self.groups))
+            return self.spec
+        groups = arguments.integer(arguments.layer_name(self.op), "groups", self.groups)
+        return self.spec_for(groups)
 
     def _forward(self, x: Any, output_size: Iterable[int] | None = None) -> jax.Array:
-        x = layers.functional.array(self.op, "input", x, (x,))
+        x = functional.array(self.op, "input", x, (x,))
         in_channels = self.in_channels
         if in_channels is None:
-            in_channels = layers.channels(self._known_spec(), x.shape)
-        spec = self.spec(in_channels)
+            in_channels = layers.channels(self._spec_for_checks(), x.shape)
+        spec = self.spec_for(in_channels)
         default = layers.torch_uniform(layers.fan_in(spec))
         kernel = self.param(
             "kernel", self.kernel_init or default, spec.weight_shape, self.param_dtype
@@ -85,7 +124,7 @@ class Layer(nn.Module):
         )
 
     def __repr__(self) -> str:
-        return layers.text(self._known_spec(), self.padding, self.in_channels)
+        return layer_text.torch_repr(self._spec_for_checks(), self.padding, self.in_channels)
 
 
 class _Conv(Layer):
@@ -98,13 +137,13 @@ class _Conv(Layer):
     bias: bool = True
     padding_mode: str = "zeros"
     in_channels: int | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
-    preferred_element_type: Any = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    precision: PrecisionLike = None
+    preferred_element_type: DTypeLike | None = None
     implementation: str | None = None
-    kernel_init: Any = None
-    bias_init: Any = None
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: Any) -> jax.Array:
@@ -123,13 +162,13 @@ class _ConvTranspose(Layer):
     dilation: IntOrInts = 1
     padding_mode: str = "zeros"
     in_channels: int | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
-    preferred_element_type: Any = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    precision: PrecisionLike = None
+    preferred_element_type: DTypeLike | None = None
     implementation: str | None = None
-    kernel_init: Any = None
-    bias_init: Any = None
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: Any, output_size: Iterable[int] | None = None) -> jax.Array:

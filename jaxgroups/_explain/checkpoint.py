@@ -1,8 +1,8 @@
 """A checkpoint explained from its tensors alone: what is certain without the model.
 
-A convolution's weight in torch's layout tells its filters, its kernels a filter and their size. It
-does not tell `groups`, nor whether it is of a convolution or a transposed one, and a converted
-file does not even tell filters from kernels; none of it is guessed: the model says it.
+A convolution's weight in torch's layout shows its number of filters, of kernels a filter and their
+size. It does not show `groups`, nor whether the convolution is transposed. A file converted to
+Flax's layout does not tell filters from kernels. Nothing is guessed.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,30 +13,17 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxgroups._explain import table
+from jaxgroups._explain.rows import TensorCost, check_order
 from jaxgroups.convert._files import open_checkpoint
 
 NOTE = (
-    "a weight does not tell its groups, its stride or its input: explain the model "
-    "(PKG.MOD:FACTORY and the shape of an input) for multiply-adds, savings and lowerings"
+    "a weight does not show its groups, its stride or its input: explain the model "
+    "(PKG.MOD:FACTORY and the shape of an input) for multiply-adds, savings and implementations"
 )
 _WEIGHTS = ("weight", "weight_v", "weight.original1")  # the latter two under a weight norm
 
 
-@dataclass(frozen=True)
-class TensorCost:
-    """One tensor; what torch calls a weight and has three axes or more is a stack of filters."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    elements: int
-    bytes: int
-    filters: int | None
-    kernels_per_filter: int | None
-    kernel_size: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckpointExplanation(table.Shown):
     """Answer of `explain` for a checkpoint; ``str()`` is a table, `as_dict` for programs."""
 
@@ -49,7 +36,8 @@ class CheckpointExplanation(table.Shown):
     note: str = NOTE
 
     def sorted(self, by: str = "cost") -> tuple[TensorCost, ...]:
-        """The tensors, largest first; ``order`` leaves them as they stand in the file."""
+        """The tensors, largest first; ``order`` leaves them as in the file."""
+        check_order(by)
         key = {"order": lambda row: 0, "bytes": lambda row: -row.bytes}
         return tuple(sorted(self.tensors, key=key.get(by, lambda row: -row.elements)))
 
@@ -60,7 +48,13 @@ class CheckpointExplanation(table.Shown):
 
     def rendered(self, by: str = "cost") -> table.Report:
         """The table sorted, for rich to print."""
-        return table.checkpoint(self, by)
+        return table.checkpoint(self.format, self.sorted(by), self.elements, self.bytes, self.note)
+
+    def __repr__(self) -> str:
+        return (
+            f"<CheckpointExplanation {self.path}: {len(self.tensors)} tensors, "
+            f"{self.elements:,} elements, {table.short(self.bytes)}B>"
+        )
 
 
 def checkpoint(path: str | Path, key: str | None = None) -> CheckpointExplanation:

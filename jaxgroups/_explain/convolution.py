@@ -1,23 +1,25 @@
-"""One convolution explained: what it holds and costs, and which lowering computes it here."""
+"""One convolution explained: parameters, cost and chosen implementation."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 
+from jaxgroups import _console
 from jaxgroups._explain import costs
 from jaxgroups._lowerings import dispatch
 from jaxgroups._problem.problem import problem_of
 from jaxgroups._spec.spec import ConvSpec
+from jaxgroups._spec.ungrouped import ungrouped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
-    """Answer of `explain` for one convolution; ``str()`` is for people, `as_dict` for programs.
+    """Result of `explain` for one convolution; ``str()`` is for people, `as_dict` for programs.
 
-    What needs the input is None while it is unknown. ``flops`` counts padding as data, like
-    torch's flop counter; ``flops_inside`` leaves padding out, like XLA's cost analysis.
-    ``bytes_moved`` counts input, weight, bias and output once each.
+    Fields that depend on the input are None while the input is unknown. ``flops`` counts padding
+    as data, as torch's flop counter does. ``flops_inside`` leaves padding out, as XLA's cost
+    analysis does. ``bytes_moved`` counts input, weight, bias and output once each.
     """
 
     spec: str
@@ -46,22 +48,30 @@ class Explanation:
     def __str__(self) -> str:
         lines = [
             self.spec,
-            f"  weight      {self.weight_shape}",
-            f"  parameters  {self.parameters:,} (with groups=1: {self.parameters_groups1:,})",
+            f"  weight         {self.weight_shape}",
+            f"  parameters     {self.parameters:,} (with groups=1: {self.parameters_groups1:,})",
         ]
         if self.implementation is None:
             return "\n".join(
-                [*lines, "  add size= (and batch=) to see the output and the lowering"]
+                [*lines, "  add size= (and batch=) to see the output and the implementation"]
             )
         lines += [
-            f"  output      {self.output_shape}",
-            f"  multiply-adds {self.macs:,} (with groups=1: {self.macs_groups1:,})",
-            f"  FLOPs       {self.flops:,}, without those on padding {self.flops_inside:,}",
-            f"  bytes       {self.bytes_moved:,}",
-            f"  lowering    {self.implementation} on {self.platform}: {self.summary}",
+            f"  output         {self.output_shape}",
+            f"  multiply-adds  {self.macs:,} (with groups=1: {self.macs_groups1:,})",
+            f"  FLOPs          {self.flops:,}, without those on padding {self.flops_inside:,}",
+            f"  bytes          {self.bytes_moved:,}",
+            f"  implementation {self.implementation} on {self.platform}: {self.summary}",
         ]
-        lines += [f"  not {name:<8}{reason}" for name, reason in self.refused.items()]
+        lines += [f"  not {name:<11}{reason}" for name, reason in self.refused.items()]
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        macs = "" if self.macs is None else f", {self.macs:,} multiply-adds"
+        chosen = "" if self.implementation is None else f", {self.implementation}"
+        return f"<Explanation {self.spec}: {self.parameters:,} parameters{macs}{chosen}>"
+
+    def _repr_html_(self) -> str:
+        return _console.html(str(self))
 
 
 def one(
@@ -74,7 +84,7 @@ def one(
     chosen, refused = None, ()
     if known:
         chosen, refused = dispatch.choose(problem_of(spec, **how), implementation, platform)
-    ordinary = costs.ordinary(spec)
+    ordinary = ungrouped(spec)
     return Explanation(
         spec=str(spec),
         in_channels=spec.in_channels,

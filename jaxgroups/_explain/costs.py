@@ -1,13 +1,11 @@
-"""What a convolution costs, in the two ways of counting that are in use.
+"""The cost of a convolution, counted as torch's flop counter and as XLA's cost analysis count it.
 
-torch's flop counter takes every output (of a transposed convolution: every input) times the
-weights it meets, padding counted as data: that is ``ConvSpec.flops``. XLA's cost analysis leaves
-out products with the padding and with the zeros that a transposed convolution puts between its
-inputs: that is `products` here. Both count a multiply-add as 2, and neither counts the bias, which
-to XLA is an addition of its own.
+torch counts every output (of a transposed convolution: every input) times its weights, and padding
+as data: ``ConvSpec.flops``. XLA leaves out products with the padding and with the zeros that a
+transposed convolution inserts between its inputs: `products`. Both count a multiply-add as 2, and
+neither counts the bias.
 """
 
-from dataclasses import replace
 from math import prod
 
 import jax.numpy as jnp
@@ -19,14 +17,17 @@ from jaxgroups._spec.spec import ConvSpec
 def taps_inside(
     length: int, kernel: int, stride: int, pad: tuple[int, int], dilation: int, between: int
 ) -> int:
-    """Pairs (output, tap) of one axis whose tap falls on an input; inputs stand `between` apart."""
+    """Pairs (output, tap) of one axis whose tap falls on an input.
+
+    `between` is the distance of two inputs: the dilation of the input.
+    """
     low, high = pad
-    spread = (length - 1) * between + 1
-    outputs = (spread + low + high - dilation * (kernel - 1) - 1) // stride + 1
+    dilated = (length - 1) * between + 1
+    outputs = (dilated + low + high - dilation * (kernel - 1) - 1) // stride + 1
     places = (
         o * stride + t * dilation - low for o in range(max(outputs, 0)) for t in range(kernel)
     )
-    return sum(0 <= place < spread and place % between == 0 for place in places)
+    return sum(0 <= place < dilated and place % between == 0 for place in places)
 
 
 def products(problem: ConvProblem) -> int:
@@ -54,11 +55,6 @@ def macs_inside(spec: ConvSpec) -> int:
 
 
 def bytes_moved(spec: ConvSpec) -> int:
-    """Bytes of input, weight, bias and output, each touched once: no layout can move fewer."""
+    """Bytes of input, weight, bias and output, each read or written once."""
     elements = prod(spec.input_shape) + spec.parameters + prod(spec.output_shape)
     return elements * jnp.dtype(spec.dtype).itemsize
-
-
-def ordinary(spec: ConvSpec) -> ConvSpec:
-    """The same convolution with ``groups=1``."""
-    return replace(spec, groups=1)

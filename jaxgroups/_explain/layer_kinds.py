@@ -71,9 +71,8 @@ def spec_of_call(
     """What a layer computes from an input; None where torch has no such convolution."""
     which = kind(layer)
     if which == "ours":
-        spec: Any = layer.spec
-        if callable(spec):  # of linen, which knows the channels from the input
-            spec = layer.spec(shape[-1])
+        # a linen layer may learn its channels from the input
+        spec = layer.spec_for(shape[-1]) if layer.in_channels is None else layer.spec
         if output_size is not None and spec.transposed:
             spec = spec.with_output_size(output_size, shape)
         return spec.with_input(shape, dtype)

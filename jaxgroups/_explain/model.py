@@ -1,7 +1,7 @@
 """A whole Flax model explained: one row a layer, and totals that other counters agree with."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -11,71 +11,16 @@ from jaxgroups._explain import costs, table
 from jaxgroups._explain.layer_kinds import Linear, kind, layer_name
 from jaxgroups._explain.program import Outside, outside
 from jaxgroups._explain.record import Call, record
+from jaxgroups._explain.rows import LayerCost, OtherCost, Totals, check_order
 from jaxgroups._lowerings import dispatch
 from jaxgroups._op import accelerate
 from jaxgroups._op.lax_api import conv_general_dilated
 from jaxgroups._problem.problem import problem_of
 from jaxgroups._spec.spec import ConvSpec
-
-ORDERS = ("cost", "parameters", "bytes", "order")
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """One layer of a model, all its equal calls together; counts are sums over the calls.
-
-    ``macs`` counts padding as data, ``macs_inside`` does not; a linear layer has no spec and no
-    lowering of ours. ``note`` says what a layer of Flax's own would run as one of jaxgroups'.
-    """
-
-    path: str
-    layer: str
-    spec: str | None
-    in_channels: int
-    out_channels: int
-    groups: int
-    kernel_size: tuple[int, ...]
-    calls: int
-    parameters: int
-    parameters_groups1: int
-    macs: int
-    macs_inside: int
-    macs_groups1: int
-    bytes_moved: int
-    implementation: str | None = None
-    refused: dict[str, str] = field(default_factory=dict)
-    note: str = ""
+from jaxgroups._spec.ungrouped import ungrouped
 
 
-@dataclass(frozen=True)
-class OtherCost:
-    """Matrix products and convolutions outside the listed layers, such as attention."""
-
-    operation: str
-    calls: int
-    macs: int
-    macs_inside: int
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over layers and others. ``parameters`` are all of the model's, ``*_listed`` the rows'.
-
-    ``flops`` is what torch's flop counter counts for equal layers; ``flops_inside`` is XLA's cost
-    analysis of the convolutions and matrix products, without additions of biases and the like.
-    """
-
-    parameters: int
-    parameters_listed: int
-    parameters_groups1: int
-    macs: int
-    macs_groups1: int
-    flops: int
-    flops_inside: int
-    bytes_moved: int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelExplanation(table.Shown):
     """Answer of `explain` for a model; ``str()`` is a table, `as_dict` for programs."""
 
@@ -86,10 +31,11 @@ class ModelExplanation(table.Shown):
     totals: Totals
 
     def sorted(self, by: str = "cost") -> tuple[LayerCost, ...]:
-        """The layers, dearest first: by ``cost`` (multiply-adds), ``parameters`` or ``bytes``;
-        ``order`` leaves them as they run."""
-        if by not in ORDERS:
-            raise ValueError(f"layers are sorted by {', '.join(ORDERS)}, but got {by!r}")
+        """The layers, largest first by ``cost`` (multiply-adds), ``parameters`` or ``bytes``.
+
+        ``order`` leaves them as they run.
+        """
+        check_order(by)
         key = {
             "cost": lambda row: -row.macs,
             "parameters": lambda row: -row.parameters,
@@ -112,7 +58,14 @@ class ModelExplanation(table.Shown):
 
     def rendered(self, by: str = "cost") -> table.Report:
         """The table sorted, for rich to print."""
-        return table.model(self, by)
+        return table.model(self.model, self.sorted(by), self.others, self.totals)
+
+    def __repr__(self) -> str:
+        layers, totals = len(self.layers), self.totals
+        return (
+            f"<ModelExplanation {self.model}: {layers} layer{'' if layers == 1 else 's'}, "
+            f"{totals.parameters:,} parameters, {table.short(totals.macs)} multiply-adds>"
+        )
 
 
 def model(
@@ -162,8 +115,8 @@ def _row(one: Call, runs: int, platform: str, implementation: str | None) -> Lay
             macs_groups1=spec.macs * runs,
             bytes_moved=touched * size * runs,
         )
-    ordinary = costs.ordinary(spec)
-    name, refused, note = _lowering(layer, spec, platform, implementation)
+    ordinary = ungrouped(spec)
+    name, refused, note = _implementation(layer, spec, platform, implementation)
     return LayerCost(
         **shared,
         spec=str(spec),
@@ -183,12 +136,12 @@ def _row(one: Call, runs: int, platform: str, implementation: str | None) -> Lay
     )
 
 
-def _lowering(
+def _implementation(
     layer: Any, spec: ConvSpec, platform: str, implementation: str | None
 ) -> tuple[str, dict[str, str], str]:
-    """Who computes the layer here, why not the others; for Flax's own layer who would.
+    """The layer's implementation, why not the others, and a note for Flax's layers.
 
-    Flax's layers call lax, which is ours on CPU while `accelerate` is on.
+    Flax's layers call lax, which has jaxgroups' implementations on CPU while `accelerate` is on.
     """
     ours = kind(layer) == "ours"
     names = ("precision", "preferred_element_type")
@@ -196,9 +149,9 @@ def _lowering(
     asked = implementation or (layer.implementation if ours else None)
     chosen, refused = dispatch.choose(problem_of(spec, **how), asked, platform)
     given = getattr(layer, "conv_general_dilated", None) is conv_general_dilated
-    if ours or given or (platform == "cpu" and accelerate._active):
+    if ours or given or (platform == "cpu" and accelerate.active()):
         return chosen.name, dict(refused), ""
-    return "xla", {}, f"Flax's own layer; as a layer of jaxgroups: {chosen.name}"
+    return "xla", {}, f"a layer of Flax; as a layer of jaxgroups: {chosen.name}"
 
 
 def _sum(one: LayerCost, more: LayerCost) -> LayerCost:
@@ -209,7 +162,7 @@ def _sum(one: LayerCost, more: LayerCost) -> LayerCost:
 
 
 def _totals(layers: tuple[LayerCost, ...], found: Outside, parameters: int) -> Totals:
-    held = {row.path: row for row in layers}.values()  # a layer of two shapes holds its own once
+    held = {row.path: row for row in layers}.values()  # a layer called with two shapes counts once
     macs = sum(row.macs for row in layers) + found.macs.total()
     inside = sum(row.macs_inside for row in layers) + found.inside.total()
     listed = sum(row.parameters for row in held)

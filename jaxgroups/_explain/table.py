@@ -1,20 +1,18 @@
-"""Explanations as tables, drawn with rich; every table ends with its sums and its reasons."""
+"""Models and checkpoints as tables, drawn with rich: rows, sums, and the reasons of refusals."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from jaxgroups._explain.checkpoint import CheckpointExplanation
-    from jaxgroups._explain.model import LayerCost, ModelExplanation
+from jaxgroups import _console
+from jaxgroups._explain.rows import LayerCost, OtherCost, TensorCost, Totals
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def short(number: float) -> str:
-    """A count in four letters or so: ``1.23 M``."""
+    """A count with three digits and a unit: ``1.23 M``."""
     for size, unit in _UNITS:
         if number >= size:
             return f"{number / size:.3g} {unit}"
@@ -23,23 +21,23 @@ def short(number: float) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """A table and the lines below it, for rich to print: the table as wide as it must be."""
+    """A table and the lines below it, for rich; the table is never cut to the terminal's width."""
 
     table: Any
     lines: tuple[str, ...]
 
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+    def __rich_console__(self, printer: Any, options: Any) -> Iterator[Any]:
         from rich.text import Text
 
         free = options.update(max_width=1000)
-        yield from console.render(self.table, free)
+        yield from printer.render(self.table, free)
         yield Text()
         for line in self.lines:
             yield Text(line)
 
 
 class Shown:
-    """What is a table for people: as text, and wherever rich prints."""
+    """An explanation that is shown as a table: as text, as HTML, and by rich."""
 
     def rendered(self, by: str = "cost") -> Report:
         """The table sorted, for rich to print."""
@@ -47,7 +45,7 @@ class Shown:
 
     def text(self, by: str = "cost", width: int = 140) -> str:
         """The table sorted, without colours."""
-        return plain(self.rendered(by), width)
+        return _console.plain(self.rendered(by), width)
 
     def __str__(self) -> str:
         return self.text()
@@ -55,15 +53,8 @@ class Shown:
     def __rich__(self) -> Report:
         return self.rendered()
 
-
-def plain(report: Report, width: int) -> str:
-    """What rich prints, without colours."""
-    from rich.console import Console
-
-    out = StringIO()
-    console = Console(file=out, width=width, color_system=None, legacy_windows=False)
-    console.print(report, crop=False)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    def _repr_html_(self) -> str:
+        return _console.html(self.text())
 
 
 def _grid(*columns: tuple[str, str]) -> Any:
@@ -75,8 +66,10 @@ def _grid(*columns: tuple[str, str]) -> Any:
     return table
 
 
-def model(answer: "ModelExplanation", by: str) -> Report:
-    """A model: a row a layer, the sums, and why which lowering was not taken."""
+def model(
+    name: str, rows: tuple[LayerCost, ...], others: tuple[OtherCost, ...], totals: Totals
+) -> Report:
+    """A model: one row a layer, the sums, and why implementations were refused."""
     table = _grid(
         ("layer", "left"),
         ("type", "left"),
@@ -89,30 +82,30 @@ def model(answer: "ModelExplanation", by: str) -> Report:
         ("share", "right"),
         ("groups=1", "right"),
         ("bytes", "right"),
-        ("lowering", "left"),
+        ("implementation", "left"),
     )
-    whole = answer.totals.macs or 1
-    for row in answer.sorted(by):
+    t = totals
+    whole = t.macs or 1
+    for row in rows:
         table.add_row(*_cells(row, whole))
-    for other in answer.others:
+    for other in others:
         share = f"{100 * other.macs / whole:.1f}%"
         texts = (f"({other.operation})", "outside of layers", "", "", "", str(other.calls), "")
         table.add_row(*texts, short(other.macs), share)
-    t = answer.totals
     saved = f"{short(t.macs_groups1)} ({t.macs_groups1 / whole:.3g}x)"
     sums = (f"{t.parameters:,}", short(t.macs), "100%", saved, short(t.bytes_moved), "")
-    table.add_row("total", answer.model, "", "", "", "", *sums, style="bold")
+    table.add_row("total", name, "", "", "", "", *sums, style="bold")
     lines = [
         f"FLOPs {t.flops:,}, padding counted as data (torch's flop counter); {t.flops_inside:,} "
         "without padding (XLA's cost analysis of convolutions and matrix products)",
         f"parameters {t.parameters:,}, with groups=1 {t.parameters_groups1:,}; "
         f"{t.parameters_listed:,} of them in the listed layers",
-        *_reasons(answer.layers),
+        *_reasons(rows),
     ]
     return Report(table, tuple(lines))
 
 
-def _cells(row: "LayerCost", whole: int) -> list[str]:
+def _cells(row: LayerCost, whole: int) -> list[str]:
     saving = row.macs_groups1 / row.macs if row.macs else 1
     beside = f"{short(row.macs_groups1)} ({saving:.3g}x)" if row.groups > 1 else ""
     return [
@@ -131,8 +124,8 @@ def _cells(row: "LayerCost", whole: int) -> list[str]:
     ]
 
 
-def _reasons(layers: "tuple[LayerCost, ...]") -> list[str]:
-    """Every reason once, with how many layers it holds for."""
+def _reasons(layers: tuple[LayerCost, ...]) -> list[str]:
+    """Every reason once, with the number of layers."""
     refusals = Counter((name, why) for row in layers for name, why in row.refused.items())
     notes = Counter(row.note for row in layers if row.note)
 
@@ -143,8 +136,10 @@ def _reasons(layers: "tuple[LayerCost, ...]") -> list[str]:
     return lines + [f"{of(n)}: {note}" for note, n in notes.most_common()]
 
 
-def checkpoint(answer: "CheckpointExplanation", by: str) -> Report:
-    """A checkpoint: a row a tensor, and the sums."""
+def checkpoint(
+    format: str, rows: tuple[TensorCost, ...], elements: int, bytes: int, note: str
+) -> Report:
+    """A checkpoint: one row a tensor, and the sums."""
     table = _grid(
         ("tensor", "left"),
         ("shape", "left"),
@@ -155,7 +150,7 @@ def checkpoint(answer: "CheckpointExplanation", by: str) -> Report:
         ("elements", "right"),
         ("bytes", "right"),
     )
-    for row in answer.sorted(by):
+    for row in rows:
         table.add_row(
             row.name,
             str(row.shape),
@@ -166,6 +161,6 @@ def checkpoint(answer: "CheckpointExplanation", by: str) -> Report:
             f"{row.elements:,}",
             short(row.bytes),
         )
-    sums = (f"{answer.elements:,}", short(answer.bytes))
-    table.add_row("total", answer.format, "", "", "", "", *sums, style="bold")
-    return Report(table, (answer.note,))
+    sums = (f"{elements:,}", short(bytes))
+    table.add_row("total", format, "", "", "", "", *sums, style="bold")
+    return Report(table, (note,))

@@ -1,23 +1,27 @@
-"""``accelerate()``: lax's own convolution lowered by our chooser on CPU, for models of anybody."""
+"""``accelerate()``: lax's convolution gets jaxgroups' implementations on CPU."""
 
 from functools import partial
 
 import jax
 from jax.interpreters import mlir
 
+from jaxgroups import _console
 from jaxgroups._op.primitive import lower
 from jaxgroups._problem import jax_private as private
 from jaxgroups._problem.xla_conv import LAX_P
 
 _active: list["Acceleration"] = []
-_before, _ours = private.lowering_rule(LAX_P, "cpu"), partial(lower, "cpu")
+_lax_rule, _own_rule = private.lowering_rule(LAX_P, "cpu"), partial(lower, "cpu")
 
 
 class Acceleration:
     """Handle of `accelerate`: `undo` it, or use it as a context manager."""
 
     def undo(self) -> None:
-        """End this acceleration; lax is as before when the last one ended. Twice is harmless."""
+        """End this acceleration; a second call does nothing.
+
+        When no acceleration is left, lax has its own lowering again.
+        """
         if self in _active:
             _active.remove(self)
             _switch()
@@ -28,17 +32,39 @@ class Acceleration:
     def __exit__(self, *exception: object) -> None:
         self.undo()
 
+    @property
+    def active(self) -> bool:
+        """Whether this acceleration is on: `undo` has not been called."""
+        return self in _active
+
     def __repr__(self) -> str:
-        return f"<Acceleration {'on' if self in _active else 'undone'}>"
+        return f"<Acceleration {'on' if self.active else 'undone'}>"
+
+    def __str__(self) -> str:
+        if self.active:
+            return "lax.conv_general_dilated uses jaxgroups' implementations on CPU until undo()"
+        return "this acceleration was undone"
+
+    def _repr_html_(self) -> str:
+        return _console.html(str(self))
+
+
+def active() -> bool:
+    """Whether an acceleration is on."""
+    return bool(_active)
 
 
 def accelerate() -> Acceleration:
-    """Lower ``lax.conv_general_dilated`` on CPU as `jaxgroups.conv_general_dilated` is, everywhere.
+    """Lower every ``lax.conv_general_dilated`` on CPU as `jaxgroups.conv_general_dilated`.
 
-    Models of Flax, Equinox, Haiku, Keras and any other code speed up unchanged: forward,
-    gradients and vmap. Process wide, until the handle's ``undo()`` or the end of its ``with``.
-    Both ends drop what JAX has compiled and traced so far (``jax.clear_caches``), so that no
-    program lingers with the other lowering. GPU and TPU programs are not touched.
+    Models of Flax, Equinox, Haiku, Keras and any other code get the implementations without a
+    change: forward, gradients and vmap. It holds in the whole process until the handle's
+    ``undo()`` or the end of its ``with``. Switching it on and off clears JAX's caches
+    (``jax.clear_caches``), so that no compiled program keeps the other lowering. Programs for GPU
+    and TPU are not affected.
+
+    Returns:
+      The handle: ``undo()`` ends the acceleration.
     """
     handle = Acceleration()
     _active.append(handle)
@@ -47,7 +73,7 @@ def accelerate() -> Acceleration:
 
 
 def _switch() -> None:
-    rule = _ours if _active else _before
+    rule = _own_rule if _active else _lax_rule
     if private.lowering_rule(LAX_P, "cpu") is not rule:
         mlir.register_lowering(LAX_P, rule, platform="cpu")
         jax.clear_caches()

@@ -54,7 +54,7 @@ class ConvSpec:
     dtype: str = "float32"
     data_format: str = "channels_first"
 
-    # what a notebook shows of a spec: `diagrams` draws it, and a spec knows nobody who reads it
+    # what a notebook shows of a spec; set in jaxgroups/__init__.py, because `diagrams` imports this
     notebook: ClassVar[Callable[["ConvSpec"], dict[str, str]] | None] = None
 
     @classmethod

@@ -132,7 +132,7 @@ def _check_shape(shape: tuple[int, ...], layer: Any) -> None:
     if isinstance(layer, (nnx.Layer, flax_nnx.Conv, flax_nnx.ConvTranspose)):
         expected = layer.kernel.shape
     elif isinstance(layer, linen.Layer) and layer.in_channels is not None:
-        expected = layer.spec(layer.in_channels).weight_shape
+        expected = layer.spec.weight_shape
     if expected is not None and shape != expected:
         raise ValueError(
             f"a kernel of shape {shape} does not fit this layer, which needs {expected}: {layer!r}"

@@ -5,13 +5,15 @@ from math import ceil
 
 import numpy as np
 
+from jaxgroups._spec import layer_text
 from jaxgroups._spec.spec import ConvSpec
+from jaxgroups._spec.ungrouped import ungrouped
 from jaxgroups.diagrams import _palette as palette
 from jaxgroups.diagrams import _words as words
 from jaxgroups.diagrams._measure import row_pitch
 from jaxgroups.diagrams._panel import Panel
 from jaxgroups.diagrams._scene import Box, Lines, Scene, Shape, Text, text_width
-from jaxgroups.diagrams._structure import ordinary, structure
+from jaxgroups.diagrams._structure import structure
 from jaxgroups.diagrams._view import view
 
 MARGIN = 18
@@ -28,7 +30,7 @@ def layout(
     """The scene of a spec, with weights where `values` are given."""
     drawn = [(spec, values)]
     if compare and spec.groups > 1:
-        drawn.insert(0, (ordinary(spec), ordinary_values))
+        drawn.insert(0, (ungrouped(spec), ordinary_values))
     parts = [(structure(s), v) for s, v in drawn]
     views = [view(s) for s, _ in parts]
     pitch = max(row_pitch(s.spec, w, v) for (s, v), w in zip(parts, views, strict=True))
@@ -38,7 +40,7 @@ def layout(
     panels = [drawing.scene for drawing in drawings]
 
     scene = Scene()
-    title = [Text(MARGIN, 34, words.layer(spec), 16, bold=True)]
+    title = [Text(MARGIN, 34, layer_text.constructor(spec), 16, bold=True)]
     title += [Text(MARGIN, 54, words.shapes(spec), 12, colour=palette.MUTED)]
     x = MARGIN
     for number, panel in enumerate(panels):

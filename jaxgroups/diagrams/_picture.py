@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from jaxgroups._spec.spec import ConvSpec
+from jaxgroups._spec.ungrouped import ungrouped
 from jaxgroups.diagrams import _matplotlib as mpl
 from jaxgroups.diagrams import _weights as values_of
 from jaxgroups.diagrams._layout import layout
 from jaxgroups.diagrams._scene import Scene
-from jaxgroups.diagrams._structure import Structure, ordinary, structure
+from jaxgroups.diagrams._structure import Structure, structure
 from jaxgroups.diagrams._text import TextPicture
 
 
@@ -36,7 +37,7 @@ class Picture:
     @property
     def _ordinary_values(self) -> np.ndarray | None:
         """1, 2, 3, ... also beside, where they fit; given weights have no ordinary counterpart."""
-        beside = ordinary(self.spec)
+        beside = ungrouped(self.spec)
         return values_of.counting(beside) if self.counted and values_of.fits(beside) else None
 
     def scene(self) -> Scene:
@@ -120,17 +121,9 @@ def spec_of(what: Any) -> ConvSpec:
         return ConvSpec.parse(what)
     if isinstance(what, ConvSpec):
         return what
-    spec: Any = getattr(what, "spec", None)
+    spec = getattr(what, "spec", None)  # of a linen layer without in_channels a ValueError
     if isinstance(spec, ConvSpec):
         return spec
-    if callable(spec) and hasattr(what, "out_channels"):  # of linen, a method
-        channels = getattr(what, "in_channels", None)
-        if channels is None:
-            raise ValueError(
-                "this layer learns in_channels from its first input: draw layer.spec(in_channels)"
-            )
-        known: ConvSpec = what.spec(channels)
-        return known
     raise TypeError(
         "draw takes a ConvSpec, its spelling or a layer of jaxgroups, but got "
         f"{type(what).__name__}"

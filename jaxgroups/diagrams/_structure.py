@@ -5,8 +5,7 @@ output channel and holds a kernel for each input channel that it reads; of a tra
 belongs to one input channel and holds a kernel for each output channel that it writes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from jaxgroups._spec.spec import ConvSpec
@@ -45,14 +44,6 @@ class Structure:
     spec: ConvSpec
     groups: tuple[Group, ...]
     filters: tuple[Filter, ...]
-
-    def reading(self) -> Iterator[tuple[int, int]]:
-        """Arrows (input channel, filter)."""
-        return ((c, f.index) for f in self.filters for c in f.reads)
-
-    def writing(self) -> Iterator[tuple[int, int]]:
-        """Arrows (filter, output channel)."""
-        return ((f.index, c) for f in self.filters for c in f.writes)
 
     @property
     def kernels(self) -> int:
@@ -112,8 +103,3 @@ def structure(spec: ConvSpec) -> Structure:
             reads, writes = (one, outputs) if spec.transposed else (inputs, one)
             filters.append(Filter(row, g, reads, writes, spec.transposed))
     return Structure(spec, tuple(groups), tuple(filters))
-
-
-def ordinary(spec: ConvSpec) -> ConvSpec:
-    """The same convolution without groups, beside which the grouped one is seen."""
-    return replace(spec, groups=1)

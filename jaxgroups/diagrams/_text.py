@@ -6,16 +6,18 @@ diagonal, with colours or without.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 import numpy as np
 
+from jaxgroups import _console as console
+from jaxgroups._spec import layer_text
 from jaxgroups._spec.spec import ConvSpec
+from jaxgroups._spec.ungrouped import ungrouped
 from jaxgroups.diagrams import _palette as palette
 from jaxgroups.diagrams import _weights as weights
 from jaxgroups.diagrams import _words as words
-from jaxgroups.diagrams._structure import ordinary, structure
+from jaxgroups.diagrams._structure import structure
 from jaxgroups.diagrams._view import Gap, GroupView, view
 
 KERNEL, NONE, MORE = "■", "·", "…"
@@ -32,24 +34,24 @@ class TextPicture:
     compare: bool = True
     ordinary_values: np.ndarray | None = None
 
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+    def __rich_console__(self, printer: Any, options: Any) -> Iterator[Any]:
         from rich.table import Table
         from rich.text import Text
 
-        yield Text(words.layer(self.spec), style="bold")
+        yield Text(layer_text.constructor(self.spec), style="bold")
         yield Text(words.shapes(self.spec))
         yield Text()
         panels = [_panel(self.spec, self.values)]
         if self.compare and self.spec.groups > 1:
-            panels.insert(0, _panel(ordinary(self.spec), self.ordinary_values))
+            panels.insert(0, _panel(ungrouped(self.spec), self.ordinary_values))
         free = options.update(max_width=1000)  # a line too long is better than one cut off
-        widths = [console.measure(panel, options=free).maximum for panel in panels]
+        widths = [printer.measure(panel, options=free).maximum for panel in panels]
         if len(panels) == 2 and sum(widths) + APART <= options.max_width:
             grid = Table.grid(padding=(0, APART, 0, 0), pad_edge=False)
             grid.add_row(*panels)
             panels = [grid]
         for number, panel in enumerate(panels, start=1):
-            yield from console.render(panel, free)
+            yield from printer.render(panel, free)
             if number < len(panels):
                 yield Text()
 
@@ -58,12 +60,7 @@ class TextPicture:
 
     def plain(self, width: int) -> str:
         """The text without colours, tables side by side where `width` has room for them."""
-        from rich.console import Console
-
-        out = StringIO()
-        console = Console(file=out, width=width, color_system=None, legacy_windows=False)
-        console.print(self, crop=False)
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+        return console.plain(self, width)
 
 
 def _panel(spec: ConvSpec, values: np.ndarray | None) -> Any:

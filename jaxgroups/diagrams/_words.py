@@ -2,43 +2,9 @@
 
 from math import prod
 
-from jaxgroups._spec import arguments
 from jaxgroups._spec.spec import ConvSpec
 
 _AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
-
-
-def layer(spec: ConvSpec) -> str:
-    """The layer as torch's constructor takes it, defaults left out."""
-    parts = [
-        str(spec.in_channels),
-        str(spec.out_channels),
-        f"kernel_size={_axes(spec.kernel_size)}",
-    ]
-    pads = spec.padding
-    uneven = any(lo != hi for lo, hi in pads)
-    shown = {
-        "stride": (spec.stride, 1),
-        "padding": (pads if uneven else tuple(lo for lo, _ in pads), 0),
-        "output_padding": (spec.output_padding, 0),
-        "dilation": (spec.dilation, 1),
-    }
-    parts += [
-        f"{name}={_axes(values)}"
-        for name, (values, default) in shown.items()
-        if any(v != default for v in values)
-    ]
-    if spec.groups != 1:
-        parts.append(f"groups={spec.groups}")
-    if not spec.bias:
-        parts.append("bias=False")
-    if spec.padding_mode != "zeros":
-        parts.append(f'padding_mode="{spec.padding_mode}"')
-    return f"{arguments.layer_name(spec.op)}({', '.join(parts)})"
-
-
-def _axes(values: tuple) -> str:
-    return str(values[0] if len(set(values)) == 1 else values)
 
 
 def kind(spec: ConvSpec) -> str:

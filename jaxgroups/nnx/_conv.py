@@ -1,23 +1,47 @@
 """Flax nnx layers with torch's arguments: Conv1d, Conv2d, Conv3d, ConvTranspose1d, 2d, 3d."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.nnx import reprlib
+from jax.lax import PrecisionLike
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
 
+from jaxgroups import _keywords as keywords
 from jaxgroups import _layers as layers
+from jaxgroups._spec import arguments, layer_text
 from jaxgroups._spec.spec import ConvSpec
-from jaxgroups._types import IntOrInts
+from jaxgroups._types import IntOrInts, Ints
+
+_Init = TypeVar("_Init", bound=Callable[..., None])
+
+
+def _checked(init: _Init) -> _Init:
+    """`init` that explains wrong keywords and a missing `rngs`; type checkers see `init` itself."""
+    return keywords.checked(init, {"rngs": "rngs=nnx.Rngs(0)"})
 
 
 class Layer(nnx.Module):
-    """Parameters and call of every layer below; subclasses say the operation."""
+    """Base class of the six nnx layers.
+
+    Attributes:
+      spec: the `ConvSpec` of the layer.
+      kernel, bias: the ``nnx.Param`` of the weights; `bias` is None without one.
+    """
 
     op: ClassVar[str]
     spec: ConvSpec
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # inspect would show (*args, **kwargs), the signature of nnx's metaclass
+        _, *rest = inspect.signature(cls.__init__).parameters.values()
+        cls.__signature__ = inspect.Signature(rest)
 
     def _build(
         self,
@@ -25,16 +49,21 @@ class Layer(nnx.Module):
         padding: IntOrInts | str,
         rngs: nnx.Rngs,
         *,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        precision: Any = None,
-        preferred_element_type: Any = None,
-        implementation: str | None = None,
-        kernel_init: Any = None,
-        bias_init: Any = None,
-        kernel_metadata: Mapping[str, Any] | None = None,
-        bias_metadata: Mapping[str, Any] | None = None,
+        dtype: DTypeLike | None,
+        param_dtype: DTypeLike,
+        precision: PrecisionLike,
+        preferred_element_type: DTypeLike | None,
+        implementation: str | None,
+        kernel_init: Initializer | None,
+        bias_init: Initializer | None,
+        kernel_metadata: Mapping[str, Any] | None,
+        bias_metadata: Mapping[str, Any] | None,
     ) -> None:
+        if not isinstance(rngs, nnx.Rngs):
+            raise TypeError(
+                f"{arguments.layer_name(self.op)}(): rngs must be flax.nnx.Rngs, such as "
+                f"nnx.Rngs(0), not {type(rngs).__name__}"
+            )
         layers.check_settings(param_dtype, implementation)
         self.spec = spec
         self.padding = layers.shown_padding(spec, padding)
@@ -64,22 +93,54 @@ class Layer(nnx.Module):
             implementation=self.implementation,
         )
 
-    in_channels = property(lambda self: self.spec.in_channels)
-    out_channels = property(lambda self: self.spec.out_channels)
-    kernel_size = property(lambda self: self.spec.kernel_size)
-    stride = property(lambda self: self.spec.stride)
-    dilation = property(lambda self: self.spec.dilation)
-    output_padding = property(lambda self: self.spec.output_padding)
-    groups = property(lambda self: self.spec.groups)
-    padding_mode = property(lambda self: self.spec.padding_mode)
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.spec.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return self.spec.out_channels
+
+    @property
+    def kernel_size(self) -> Ints:
+        """Size of the kernel, one int an axis."""
+        return self.spec.kernel_size
+
+    @property
+    def stride(self) -> Ints:
+        """Stride of the window, one int an axis."""
+        return self.spec.stride
+
+    @property
+    def dilation(self) -> Ints:
+        """Distance between elements of the kernel, one int an axis."""
+        return self.spec.dilation
+
+    @property
+    def output_padding(self) -> Ints:
+        """Size added to one side of a transposed convolution's output, one int an axis."""
+        return self.spec.output_padding
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of channels."""
+        return self.spec.groups
+
+    @property
+    def padding_mode(self) -> str:
+        """``zeros``, ``reflect``, ``replicate`` or ``circular``."""
+        return self.spec.padding_mode
 
     def __nnx_repr__(self):
         # nnx prints a module through this hook, alone as well as inside another module
-        text = layers.text(self.spec, self.padding, self.in_channels)
+        text = layer_text.torch_repr(self.spec, self.padding, self.in_channels)
         yield reprlib.Object(type=text, start="", end="", empty_repr="")
 
 
 class _Conv(Layer):
+    @_checked
     def __init__(
         self,
         in_channels: int,
@@ -92,8 +153,16 @@ class _Conv(Layer):
         bias: bool = True,
         padding_mode: str = "zeros",
         *,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: PrecisionLike = None,
+        preferred_element_type: DTypeLike | None = None,
+        implementation: str | None = None,
+        kernel_init: Initializer | None = None,
+        bias_init: Initializer | None = None,
+        kernel_metadata: Mapping[str, Any] | None = None,
+        bias_metadata: Mapping[str, Any] | None = None,
         rngs: nnx.Rngs,
-        **settings: Any,
     ) -> None:
         spec = layers.layer_spec(
             self.op,
@@ -107,7 +176,20 @@ class _Conv(Layer):
             bias=bias,
             padding_mode=padding_mode,
         )
-        self._build(spec, padding, rngs, **settings)
+        self._build(
+            spec,
+            padding,
+            rngs,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            precision=precision,
+            preferred_element_type=preferred_element_type,
+            implementation=implementation,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            kernel_metadata=kernel_metadata,
+            bias_metadata=bias_metadata,
+        )
 
     def __call__(self, x: Any) -> jax.Array:
         """``(*batch, *spatial, in_channels)`` -> ``(*batch, *spatial_out, out_channels)``."""
@@ -115,6 +197,7 @@ class _Conv(Layer):
 
 
 class _ConvTranspose(Layer):
+    @_checked
     def __init__(
         self,
         in_channels: int,
@@ -128,8 +211,16 @@ class _ConvTranspose(Layer):
         dilation: IntOrInts = 1,
         padding_mode: str = "zeros",
         *,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: PrecisionLike = None,
+        preferred_element_type: DTypeLike | None = None,
+        implementation: str | None = None,
+        kernel_init: Initializer | None = None,
+        bias_init: Initializer | None = None,
+        kernel_metadata: Mapping[str, Any] | None = None,
+        bias_metadata: Mapping[str, Any] | None = None,
         rngs: nnx.Rngs,
-        **settings: Any,
     ) -> None:
         spec = layers.layer_spec(
             self.op,
@@ -144,7 +235,20 @@ class _ConvTranspose(Layer):
             dilation=dilation,
             padding_mode=padding_mode,
         )
-        self._build(spec, padding, rngs, **settings)
+        self._build(
+            spec,
+            padding,
+            rngs,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            precision=precision,
+            preferred_element_type=preferred_element_type,
+            implementation=implementation,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            kernel_metadata=kernel_metadata,
+            bias_metadata=bias_metadata,
+        )
 
     def __call__(self, x: Any, output_size: Iterable[int] | None = None) -> jax.Array:
         """``(*batch, *spatial, in_channels)`` -> ``(*batch, *spatial_out, out_channels)``.

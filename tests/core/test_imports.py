@@ -27,6 +27,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # its folder, where `test_no_two_modules_import_each_other` forbids circles.
 ORDER = [
     "_types",
+    "_console",
     "_spec",
     "diagrams",
     "_problem",
@@ -36,6 +37,7 @@ ORDER = [
     "convert/_files",
     "_explain",
     "__init__",
+    "_keywords",
     "_layers",
     "nnx",
     "linen",
@@ -47,7 +49,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-WITHOUT_JAX = {"_types", "_spec", "diagrams", "convert/_files"}
+WITHOUT_JAX = {"_types", "_console", "_keywords", "_spec", "diagrams", "convert/_files"}
 WITH_FLAX = {
     "_explain",
     "nnx",

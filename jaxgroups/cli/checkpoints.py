@@ -280,7 +280,7 @@ def _ambiguity(shape: tuple[int, ...]) -> str | None:
             kinds += ", depthwise or of one channel"
         if (
             shape[0] == shape[-1]
-            or ops.Permute((*range(2, len(shape)), 1, 0)).shape(shape) == shape
+            or ops.Permute((*range(2, len(shape)), 1, 0)).flax_shape(shape) == shape
         ):
             kinds += ", converted already or not"
         return f"{shape}: {kinds}"

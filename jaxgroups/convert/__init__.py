@@ -21,12 +21,12 @@ from jaxgroups.convert._kernel import bias_from_torch as bias_from_torch
 from jaxgroups.convert._kernel import bias_to_torch as bias_to_torch
 from jaxgroups.convert._kernel import kernel_from_torch as kernel_from_torch
 from jaxgroups.convert._kernel import kernel_to_torch as kernel_to_torch
-from jaxgroups.convert._plan.build import FlattenLinear as FlattenLinear
 from jaxgroups.convert._plan.plan import ConversionError as ConversionError
 from jaxgroups.convert._plan.plan import Entry as Entry
 from jaxgroups.convert._plan.plan import Plan as Plan
-from jaxgroups.convert._rules.layers import Leaf as Leaf
+from jaxgroups.convert._rules.layers import FlattenLinear as FlattenLinear
 from jaxgroups.convert._rules.layers import Rule as Rule
+from jaxgroups.convert._rules.layers import TensorRule as TensorRule
 from jaxgroups.convert._rules.layers import register as register
 from jaxgroups.convert._rules.ops import Chain as Chain
 from jaxgroups.convert._rules.ops import FlattenCHW as FlattenCHW

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.core import Tracer
 
 from jaxgroups.convert._files import copied
-from jaxgroups.convert._model.names import Names, torch_name
+from jaxgroups.convert._model.names import Names, TorchNames
 from jaxgroups.convert._model.structure import dotted, of_nnx
 
 
@@ -79,9 +79,10 @@ def compare(
     structure = of_nnx(model)
     with _recorded(structure.layers) as ours:
         model(*[_last(a) if channels_last else a for a in arrays])
+    torch_names = TorchNames(structure, names, prefix="")
     by_name = {}
     for path in ours:
-        by_name.setdefault(torch_name(structure, path, names, ""), path)
+        by_name.setdefault(torch_names.of(path), path)
     layers = []
     for name, value in theirs.items():
         if name in by_name:

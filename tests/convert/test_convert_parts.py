@@ -64,7 +64,7 @@ def test_a_bare_parameter_of_another_shape_needs_a_rule(tmp_path):
 def test_a_rule_tells_a_bare_parameter_another_name(tmp_path):
     state = bare_state((1, 3))
     state["scale"] = state.pop("gamma")
-    rules = {"gamma": jc.Leaf("scale", jc.Reshape((1, 3), (3,)))}
+    rules = {"gamma": jc.TensorRule("scale", jc.Reshape((1, 3), (3,)))}
     model, _ = jc.load_torch(bare(), state, rules=rules)
     assert_same_tensors(saved(model, tmp_path, rules=rules), state)
     state["scale"] = state["scale"].ravel()
@@ -203,12 +203,12 @@ def test_register(registry, tmp_path):
     text = str(refused.value)
     assert "scaled (test_convert_parts.Scaled) holds 'weight_scale' of shape (3,)" in text
     assert "@jaxgroups.convert.register(Scaled)" in text
-    assert 'return {"weight_scale": Leaf("<name in torch>", <operation>)}' in text
+    assert 'return {"weight_scale": TensorRule("<name in torch>", <operation>)}' in text
 
     @jc.register(Scaled)
     def _(layer, shapes):
         (n,) = shapes["weight_scale"]
-        return {"weight_scale": jc.Leaf("gain", jc.Reshape((1, n, 1, 1), (n,)))}
+        return {"weight_scale": jc.TensorRule("gain", jc.Reshape((1, n, 1, 1), (n,)))}
 
     model, _ = jc.load_torch(net, state)
     np.testing.assert_array_equal(model.scaled.weight_scale.get_value(), [1, 2, 3])
@@ -225,7 +225,9 @@ def test_a_subclass_has_the_rule_of_its_base_and_a_registered_one_its_own(regist
 
     @jc.register(Own)
     def _(layer, shapes):
-        return jc.Rule({"kernel": jc.Leaf("w"), "bias": jc.Leaf("b")}, torch_only=("steps",))
+        return jc.Rule(
+            {"kernel": jc.TensorRule("w"), "bias": jc.TensorRule("b")}, torch_only=("steps",)
+        )
 
     state = {
         "layer.w": np.ones((2, 3), "f4"),

@@ -13,7 +13,9 @@ from support.definition_checks import CHECKS, transposed
 import jaxgroups.convert as jc
 import jaxgroups.nnx as jnn
 from jaxgroups._spec import layouts
+from jaxgroups.convert._model import names as _names
 from jaxgroups.convert._plan import build as _build
+from jaxgroups.convert._plan import match as _match
 from jaxgroups.convert._rules import layers as _rules
 from jaxgroups.convert._rules import ops as _ops
 from jaxgroups.convert._transfer import convert_file as file_to_file
@@ -49,7 +51,7 @@ def swapped(one, other):
 
 
 def with_op(op):
-    return lambda answer: leaves(answer) | {"kernel": jc.Leaf("weight", op)}
+    return lambda answer: leaves(answer) | {"kernel": jc.TensorRule("weight", op)}
 
 
 def method(monkeypatch, kind, name, replacement):
@@ -89,7 +91,7 @@ MUTATIONS = {
     "Embed: transposed": (
         {"load": "embed"},
         lambda m: rule(
-            m, nnx.Embed, lambda _: {"embedding": jc.Leaf("weight", jc.Permute((1, 0)))}
+            m, nnx.Embed, lambda _: {"embedding": jc.TensorRule("weight", jc.Permute((1, 0)))}
         ),
     ),
     "Conv: not permuted": ({"load": "conv"}, lambda m: rule(m, nnx.Conv, with_op(jc.Identity()))),
@@ -125,36 +127,36 @@ MUTATIONS = {
     ),
     "flip: forgotten on the way in": (
         {"load": "flip", "back": "flip.weight"},
-        lambda m: method(m, _ops.Flip, "forward", lambda self, x: x),
+        lambda m: method(m, _ops.Flip, "to_flax", lambda self, x: x),
     ),
     "flip: forgotten on the way back": (
         {"back": "flip.weight", "files": "verify names ['flip.weight']"},
-        lambda m: method(m, _ops.Flip, "backward", lambda self, y: y),
+        lambda m: method(m, _ops.Flip, "to_torch", lambda self, y: y),
     ),
     "permutation: not inverted on the way back": (
         {"back": "was announced as", "files": "verify names ["},
-        lambda m: method(m, _ops.Permute, "backward", lambda self, y: y.transpose(self.axes)),
+        lambda m: method(m, _ops.Permute, "to_torch", lambda self, y: y.transpose(self.axes)),
     ),
     "flatten: taken as a plain transpose": (
         {"load": "flat", "back": "flat.weight"},
-        lambda m: method(m, _ops.FlattenCHW, "forward", lambda self, x: x.T),
+        lambda m: method(m, _ops.FlattenCHW, "to_flax", lambda self, x: x.T),
     ),
     "flatten: height and width swapped": (
         {"load": "flat", "back": "flat.weight"},
         lambda m: method(
             m,
             _ops.FlattenCHW,
-            "forward",
+            "to_flax",
             lambda self, x: (
                 x.reshape(len(x), self.c, self.h, self.w)
                 .transpose(3, 2, 1, 0)
-                .reshape(self.shape(x.shape))
+                .reshape(self.flax_shape(x.shape))
             ),
         ),
     ),
     "flatten: the rule lost": (
         {"load": "rules has 'flat', which is no layer here"},
-        lambda m: m.setattr(_build, "bare", lambda structure, path: f"lost.{path}"),
+        lambda m: m.setattr(_build, "strip_collection", lambda structure, path: f"lost.{path}"),
     ),
     "attention: query and key swapped": (
         {"load": "mha"},
@@ -176,7 +178,7 @@ MUTATIONS = {
             "back": "mha.in_proj_weight",
             "files": "verify names ['mha.in_proj_weight']",
         },
-        lambda m: method(m, _ops.Part, "forward", lambda self, x: x[: self.shape(x.shape)[0]]),
+        lambda m: method(m, _ops.Part, "to_flax", lambda self, x: x[: self.flax_shape(x.shape)[0]]),
     ),
     "weight norm: over the other axis": (
         {"load": "normed"},
@@ -197,17 +199,17 @@ MUTATIONS = {
     "weight norm: magnitude and direction swapped": (
         {"load": "size mismatch for normed.weight_g"},
         lambda m: m.setattr(
-            _build,
-            "weight_norms",
-            lambda key, old=_build.weight_norms: [pair[::-1] for pair in old(key)],
+            _match,
+            "weight_norm_keys",
+            lambda key, old=_match.weight_norm_keys: [pair[::-1] for pair in old(key)],
         ),
     ),
     "names: two layers of one name": (
         dict.fromkeys(CHECKS, "fc.weight is claimed by fc.kernel, normed.kernel"),
         lambda m: m.setattr(
-            _build,
-            "torch_name",
-            lambda *how, old=_build.torch_name: old(*how).replace("normed", "fc"),
+            _names.TorchNames,
+            "of",
+            lambda *how, old=_names.TorchNames.of: old(*how).replace("normed", "fc"),
         ),
     ),
     "a double conversion": (

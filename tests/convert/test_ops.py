@@ -159,13 +159,13 @@ def assert_exact(op, torch, dtype, seed):
     x = bits(seed, torch, dtype)
     before = x.tobytes()
     expected = defined(op, x)
-    y = op.forward(x)
+    y = op.to_flax(x)
     assert y.dtype == x.dtype
-    assert op.shape(torch) == y.shape == expected.shape
+    assert op.flax_shape(torch) == y.shape == expected.shape
     assert raw(y).tobytes() == expected.tobytes()
     assert op.torch_shape(y.shape) == torch
     kept = np.array(y, order="C", copy=True)  # as Flax holds it
-    back = op.backward(kept)
+    back = op.to_torch(kept)
     assert (back.shape, back.dtype) == (x.shape, x.dtype)
     assert raw(back).tobytes() == before == x.tobytes()
 
@@ -198,13 +198,13 @@ def test_parts_make_the_whole_again(data, count, shape, dtype, seed):
     blocks = []
     for index in range(count):
         op = Chain((Part(index, count), step))
-        y = op.forward(x)
+        y = op.to_flax(x)
         assert raw(y).tobytes() == defined(op, x).tobytes()
-        assert op.shape(torch) == y.shape
+        assert op.flax_shape(torch) == y.shape
         assert op.torch_shape(y.shape) == torch
         assert ops.part_of(op) == Part(index, count)
         assert ops_json.from_json(ops_json.to_json(op)) == op
-        blocks.append(op.backward(np.array(y, order="C", copy=True)))
+        blocks.append(op.to_torch(np.array(y, order="C", copy=True)))
     back = ops.join(blocks)
     assert (back.shape, back.dtype) == (x.shape, x.dtype)
     assert raw(back).tobytes() == raw(x).tobytes()
@@ -228,11 +228,11 @@ def test_the_grouped_kernels_of_the_rules(rank, groups, inputs, outputs, data, d
     op = rule.leaves["kernel"].op
     torch = (groups * inputs, outputs, *k) if transposed else (groups * outputs, inputs, *k)
     x = bits(seed, torch, dtype)
-    y = raw(op.forward(x))
+    y = raw(op.to_flax(x))
     assert y.shape == layer.kernel.shape
     for first, second, *t in product(*map(range, torch)):
         assert y[(*t, second, first)] == raw(x)[(first, second, *t)]
-    assert raw(op.backward(op.forward(x))).tobytes() == raw(x).tobytes()
+    assert raw(op.to_torch(op.to_flax(x))).tobytes() == raw(x).tobytes()
 
 
 # --- what does not fit ----------------------------------------------------------------------------
@@ -253,7 +253,7 @@ MISFITS = [
 @pytest.mark.parametrize(("op", "torch", "flax"), MISFITS, ids=str)
 def test_a_shape_that_does_not_fit_is_refused_both_ways(op, torch, flax):
     with pytest.raises(ops.ShapeRefused, match="but got shape"):
-        op.shape(torch)
+        op.flax_shape(torch)
     with pytest.raises(ops.ShapeRefused, match="but got shape"):
         op.torch_shape(flax)
 
@@ -262,9 +262,9 @@ def test_a_flattened_kernel_of_another_size_is_not_moved_at_all():
     """12 rows divide by 2 * 3 * 1, so a reshape alone would take them and mix rows with columns."""
     op = FlattenCHW(2, 3, 1)
     with pytest.raises(ops.ShapeRefused):
-        op.backward(np.zeros((12, 5)))
+        op.to_torch(np.zeros((12, 5)))
     with pytest.raises(ops.ShapeRefused):
-        op.forward(np.zeros((5, 12)))
+        op.to_flax(np.zeros((5, 12)))
 
 
 INVALID = [

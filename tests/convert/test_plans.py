@@ -118,7 +118,7 @@ def test_parts_must_make_up_the_whole():
     two = nnx.eval_shape(Two)
 
     def rules(*parts):
-        return {n: jc.Leaf("both", part) for n, part in zip("ab", parts, strict=True)}
+        return {n: jc.TensorRule("both", part) for n, part in zip("ab", parts, strict=True)}
 
     assert jc.plan(two, tensors, rules=rules(jc.Part(1, 2), jc.Part(0, 2))).complete
     tensors["both"] = np.arange(18, dtype="f4").reshape(6, 3)
@@ -172,10 +172,10 @@ def test_patterns_must_match_once_and_all_failures_are_told():
     error = problems(net(), state(), names=[(r"features\.0.*", "a"), (r".*bn", "b")])
     assert len(error.ambiguous) == 3
     assert (
-        "'features.0.bn' is matched by 2 of the names patterns 'features\\\\.0.*' '.*bn', and it "
-        "must be exactly one"
+        "'features.0.bn' matches 2 patterns of names 'features\\\\.0.*' '.*bn', but exactly one "
+        "must match"
     ) in error.ambiguous
-    assert "'fc' is matched by 0 of the names patterns, and it must be exactly one" in str(error)
+    assert "'fc' matches 0 patterns of names, but exactly one must match" in str(error)
 
 
 def test_prefix_and_its_hint(tmp_path):
@@ -261,10 +261,10 @@ def test_an_operation_is_for_one_parameter():
 @pytest.mark.parametrize(
     ("how", "kind", "said"),
     [
-        ({"ignore": ["("]}, ValueError, r"ignore has '\(', no regular expression"),
-        ({"names": [("(", "x")]}, jc.ConversionError, "names has no regular expression"),
-        ({"names": lambda name: None}, TypeError, "names makes None of .*, which is no text"),
-        ({"rules": {"fc": 3}}, TypeError, "rules has 3 for 'fc', but a rule is a FlattenLinear"),
+        ({"ignore": ["("]}, ValueError, r"ignore: invalid regular expression '\('"),
+        ({"names": [("(", "x")]}, jc.ConversionError, "names: invalid regular expression"),
+        ({"names": lambda name: None}, TypeError, "must return a string, got None for"),
+        ({"rules": {"fc": 3}}, TypeError, r"rules\['fc'\] must be a FlattenLinear, .* got 3"),
     ],
 )
 def test_arguments_that_are_none(how, kind, said):

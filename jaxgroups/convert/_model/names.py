@@ -1,4 +1,4 @@
-"""Torch names of Flax modules: the path, joined; told otherwise by the user, never searched."""
+"""Torch names of Flax modules: the joined path, or what the user gives; never searched for."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,76 +11,97 @@ from jaxgroups.convert._model.structure import Path, Structure, dotted
 Names = Mapping[str, str] | Sequence[tuple[str, str]] | Callable[[str], str] | None
 
 
-def default(structure: Structure, path: Path) -> str:
-    """Dotted path, and of what lies in a Sequential its number alone, as in torch.
+class TorchNames:
+    """The torch names of one model's modules and parameters, each computed once.
 
-    nnx.Sequential puts ``layers`` between itself and its items, linen's names them ``layers_0``.
+    Args:
+      names: a mapping from Flax paths to torch names: the longest matching path wins, and what
+        follows it keeps its default name; or (regex, replacement) pairs, exactly one of which must
+        match the whole default name; or a function of the default name.
+      prefix: text in front of every name.
     """
-    parts = []
-    for i, part in enumerate(path):
-        above = structure.at(path[:i])
-        if part == "layers" and isinstance(above, nnx.Sequential):
-            continue
-        number = re.fullmatch(r"layers_(\d+)", str(part))
-        parts.append(number[1] if number and isinstance(above, nn.Sequential) else part)
-    return dotted(tuple(parts))
+
+    def __init__(self, structure: Structure, names: Names, prefix: str) -> None:
+        self._structure = structure
+        self._prefix = prefix
+        self._known: dict[Path, str] = {}
+        self._default: dict[Path, tuple[str, ...]] = {(): ()}
+        self._rename: Callable[[Path, str], str] | None = None
+        self._table: dict[str, str] = {}
+        if callable(names):
+            self._rename = lambda path, name: _called(names, name)
+        elif isinstance(names, Mapping):
+            self._table = {strip_collection(structure, path): to for path, to in names.items()}
+            self._rename = self._mapped
+        elif names is not None:
+            pairs = list(names)
+            self._rename = lambda path, name: _substituted(pairs, name)
+
+    def of(self, path: Path) -> str:
+        """The torch name of the module, or of the parameter outside any layer, at a Flax path.
+
+        Raises:
+          TypeError: the user's function does not return a string.
+          ValueError: an invalid regular expression, or not exactly one pattern that matches.
+        """
+        if path not in self._known:
+            name = ".".join(self._default_parts(path))
+            name = name if self._rename is None else self._rename(path, name)
+            self._known[path] = self._prefix + name
+        return self._known[path]
+
+    def explicit_name(self, path: Path) -> str | None:
+        """The torch name that the user's mapping gives for exactly this path, or None."""
+        exact = self._table.get(dotted(path)) if self._table else None
+        return None if exact is None else self._prefix + exact
+
+    def _default_parts(self, path: Path) -> tuple[str, ...]:
+        """The path; of an item in a Sequential the number alone, as in torch.
+
+        nnx.Sequential puts ``layers`` between itself and its items, linen's names them ``layers_0``.
+        """
+        if path not in self._default:
+            above, part = self._default_parts(path[:-1]), str(path[-1])
+            number = re.fullmatch(r"layers(?:_(\d+))?", part)
+            parent = None if number is None else self._structure.at(path[:-1])
+            if number and number[1] and isinstance(parent, nn.Sequential):
+                part = number[1]
+            skipped = path[-1] == "layers" and isinstance(parent, nnx.Sequential)
+            self._default[path] = above if skipped else (*above, part)
+        return self._default[path]
+
+    def _mapped(self, path: Path, name: str) -> str:
+        for length in range(len(path), 0, -1):
+            head = dotted(path[:length])
+            if head in self._table:
+                front = ".".join(self._default_parts(path[:length]))
+                rest = name[len(front) :].lstrip(".")
+                return ".".join(part for part in (self._table[head], rest) if part)
+        return name
 
 
-def torch_name(structure: Structure, path: Path, names: Names, prefix: str) -> str:
-    """Torch's name of the module, or of the bare parameter, at a Flax path.
-
-    `names` is a mapping from Flax paths to torch names, the longest matching path wins and what
-    follows it stays; or (regex, replacement) pairs of which exactly one must match the whole
-    default name; or a function of the default name.
-
-    Raises:
-      ValueError: no pair matches, or more than one.
-    """
-    name = default(structure, path)
-    if callable(names):
-        told_name = names(name)
-        if not isinstance(told_name, str):
-            raise TypeError(f"names makes {told_name!r} of {name!r}, which is no text")
-        name = told_name
-    elif isinstance(names, Mapping):
-        name = _mapped(structure, path, names, name)
-    elif names is not None:
-        try:
-            found = [(re.fullmatch(r, name), to) for r, to in names]
-        except re.error as error:
-            raise ValueError(f"names has no regular expression: {error}") from error
-        hits = [(match, to) for match, to in found if match]
-        if len(hits) != 1:
-            which = "".join(f" {match.re.pattern!r}" for match, _ in hits)
-            raise ValueError(
-                f"{name!r} is matched by {len(hits)} of the names patterns{which}, and it must "
-                "be exactly one"
-            )
-        match, to = hits[0]
-        name = match.expand(to)
-    return prefix + name
-
-
-def bare(structure: Structure, path: str) -> str:
-    """A path as users write it, without the collection that linen puts in front of it."""
+def strip_collection(structure: Structure, path: str) -> str:
+    """A dotted path without ``params.``, the collection that linen puts in front of it."""
     return path.removeprefix("params.") if structure.kind == "linen" else path
 
 
-def told(structure: Structure, names: Names, path: Path) -> str | None:
-    """The torch name that a mapping tells for exactly this path."""
-    if callable(names) or not isinstance(names, Mapping):
-        return None
-    table = {bare(structure, key): to for key, to in names.items()}
-    return table.get(dotted(path))
+def _called(names: Callable[[str], str], name: str) -> str:
+    given = names(name)
+    if not isinstance(given, str):
+        raise TypeError(f"names() must return a string, got {given!r} for {name!r}")
+    return given
 
 
-def _mapped(structure: Structure, path: Path, names: Mapping[str, str], name: str) -> str:
-    table = {bare(structure, key): value for key, value in names.items()}
-    for length in range(len(path), 0, -1):
-        head = dotted(path[:length])
-        if head in table:
-            # the rest is named as usual, from where the named part ends
-            front = default(structure, path[:length])
-            rest = name[len(front) :].lstrip(".")
-            return ".".join(part for part in (table[head], rest) if part)
-    return name
+def _substituted(pairs: list[tuple[str, str]], name: str) -> str:
+    try:
+        found = [(re.fullmatch(pattern, name), to) for pattern, to in pairs]
+    except re.error as error:
+        raise ValueError(f"names: invalid regular expression: {error}") from error
+    hits = [(match, to) for match, to in found if match]
+    if len(hits) != 1:
+        which = "".join(f" {match.re.pattern!r}" for match, _ in hits)
+        raise ValueError(
+            f"{name!r} matches {len(hits)} patterns of names{which}, but exactly one must match"
+        )
+    match, to = hits[0]
+    return match.expand(to)

@@ -5,6 +5,7 @@ modules are traced once with an example input, which gives every submodule with 
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ Path = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Slot:
+class ParamInfo:
     """One array of a Flax model."""
 
     path: Path  # in the model; of linen without the collection
@@ -25,9 +26,9 @@ class Slot:
     dtype: str
     collection: str = ""  # of linen: params, batch_stats, ...
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """Dotted, with the collection in front where there is one."""
+        """The dotted path, with the collection in front where there is one."""
         parts = (self.collection, *self.path) if self.collection else self.path
         return dotted(parts)
 
@@ -39,7 +40,7 @@ class Structure:
     kind: str  # "nnx" or "linen"
     name: str
     layers: dict[Path, Any] = field(default_factory=dict)
-    slots: list[Slot] = field(default_factory=list)
+    params: list[ParamInfo] = field(default_factory=list)
     aliases: dict[Path, list[Path]] = field(default_factory=dict)  # leaf -> its other paths
     again: dict[Path, Any] = field(default_factory=dict)  # layers that are shared, other paths
 
@@ -64,16 +65,16 @@ def of_nnx(model: nnx.Module) -> Structure:
         if isinstance(variable, _STATE):
             continue
         value = held(variable)
-        found.slots.append(Slot(tuple(path), tuple(value.shape), _dtype(value)))
+        found.params.append(ParamInfo(tuple(path), tuple(value.shape), _dtype(value)))
     # a shared object is reported once, under its first path: the others are its aliases
     for group in nnx.find_duplicates(model):
         first, *others = sorted(map(tuple, group), key=lambda path: [str(p) for p in path])
-        for slot in found.slots:
+        for param in found.params:
             for shown in (first, *others):
-                if slot.path[: len(shown)] == shown:
-                    tail = slot.path[len(shown) :]
+                if param.path[: len(shown)] == shown:
+                    tail = param.path[len(shown) :]
                     same = [(*p, *tail) for p in (first, *others) if p != shown]
-                    found.aliases.setdefault(slot.path, []).extend(same)
+                    found.aliases.setdefault(param.path, []).extend(same)
         for path, layer in list(found.layers.items()):
             for other in others if path[: len(first)] == first else ():
                 found.again[(*other, *path[len(first) :])] = layer
@@ -110,7 +111,9 @@ def of_linen(module: nn.Module, example: Any, **kwargs: Any) -> Structure:
     for path, value in jax.tree_util.tree_flatten_with_path(variables)[0]:
         collection, *rest = (key.key for key in path)
         if collection not in ("cache", "intermediates", "perturbations"):
-            found.slots.append(Slot(tuple(rest), tuple(value.shape), _dtype(value), collection))
+            found.params.append(
+                ParamInfo(tuple(rest), tuple(value.shape), _dtype(value), collection)
+            )
     return found
 
 

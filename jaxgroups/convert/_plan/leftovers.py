@@ -5,23 +5,23 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from jaxgroups.convert._model.names import Names, bare
-from jaxgroups.convert._model.structure import Slot, Structure
+from jaxgroups.convert._model.names import Names, strip_collection
+from jaxgroups.convert._model.structure import ParamInfo, Structure
 from jaxgroups.convert._plan.plan import Entry
 from jaxgroups.convert._rules import ops
 
-Claimed = dict[str, list[Entry]]
+Claims = dict[str, list[Entry]]
 
 
 def unclaimed(
-    infos: Mapping[str, Any], aliases: Mapping[str, str], claimed: Claimed, ignore: Iterable[str]
+    infos: Mapping[str, Any], aliases: Mapping[str, str], claims: Claims, ignore: Iterable[str]
 ) -> list[Entry]:
     """The tensors that no leaf asked for."""
     patterns = [_compiled(p) for p in ([ignore] if isinstance(ignore, str) else ignore)]
     entries = []
-    shared = {aliases.get(key, key): key for key in reversed(claimed)}
+    shared = {aliases.get(key, key): key for key in reversed(claims)}
     for key, info in infos.items():
-        if key in claimed:
+        if key in claims:
             continue
         kept = shared.get(aliases.get(key, key))
         status, note, keys = "unexpected", "", (key,)
@@ -39,14 +39,14 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"ignore has {pattern!r}, no regular expression: {error}") from error
+        raise ValueError(f"ignore: invalid regular expression {pattern!r}: {error}") from error
 
 
-def ambiguous(claimed: Claimed) -> list[Entry]:
+def ambiguous(claims: Claims) -> list[Entry]:
     """Leaves share a tensor only as its parts, and then all the parts are there."""
     entries = []
-    for key, claims in claimed.items():
-        leaves = [e for e in claims if e.flax and e.status in ("ok", "folded")]
+    for key, entries_of_key in claims.items():
+        leaves = [e for e in entries_of_key if e.flax and e.status in ("ok", "folded")]
         parts = [ops.part_of(e.op) for e in leaves]
         paths = ", ".join(str(e.flax) for e in leaves)
         if len(leaves) > 1 and (None in parts or len(set(parts)) < len(parts)):
@@ -73,9 +73,9 @@ def unused(
         ("names", names if isinstance(names, Mapping) and not callable(names) else {}, named),
     ):
         for path in paths:
-            if bare(structure, path) in known:
+            if strip_collection(structure, path) in known:
                 continue
-            near = get_close_matches(bare(structure, path), sorted(named | ruled), n=1)
+            near = get_close_matches(strip_collection(structure, path), sorted(named | ruled), n=1)
             note = f"{what} has {path!r}, which is no layer here that takes one"
             note += f"; near it: {near[0]!r}" if near else ""
             entries.append(Entry("unknown", (), None, note=note))
@@ -98,12 +98,12 @@ def hints(entries: Iterable[Entry]) -> list[str]:
     return found
 
 
-def rule_hints(unruled: Mapping[type, list[Slot]]) -> list[str]:
+def rule_hints(unruled: Mapping[type, list[ParamInfo]]) -> list[str]:
     """How to tell the rule of each kind of layer that has none."""
     texts = []
     for kind, slots in unruled.items():
-        leaves = dict.fromkeys(str(slot.path[-1]) for slot in slots)
-        body = ", ".join(f'"{leaf}": Leaf("<name in torch>", <operation>)' for leaf in leaves)
+        leaves = dict.fromkeys(str(param.path[-1]) for param in slots)
+        body = ", ".join(f'"{leaf}": TensorRule("<name in torch>", <operation>)' for leaf in leaves)
         texts.append(
             f"@jaxgroups.convert.register({kind.__name__}) tells the rule of such layers:\n"
             f"\t\t@register({kind.__name__})\n"

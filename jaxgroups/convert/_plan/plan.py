@@ -203,7 +203,7 @@ def _checked(entry: Entry) -> Entry:
         raise ValueError(f"an entry of status {entry.status!r} with {entry.torch}, {entry.flax}")
     if entry.torch_shape is None or entry.dtype is None:
         raise ValueError(f"the entry of {entry.torch[0]!r} lacks its shape or dtype")
-    if entry.flax is not None and entry.op.shape(entry.torch_shape) != entry.flax_shape:
+    if entry.flax is not None and entry.op.flax_shape(entry.torch_shape) != entry.flax_shape:
         raise ValueError(f"the operation of {entry.torch[0]!r} does not give {entry.flax_shape}")
     return entry
 

@@ -32,7 +32,7 @@ Shapes = Mapping[str, Shape]
 
 
 @dataclass(frozen=True)
-class Leaf:
+class TensorRule:
     """The torch tensor behind a Flax leaf: its name below the layer's, and the way between."""
 
     torch: str
@@ -41,13 +41,13 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Rule:
-    """All of a layer: leaf -> Leaf, and names that only torch has (counters)."""
+    """All of a layer: leaf -> TensorRule, and names that only torch has (counters)."""
 
-    leaves: Mapping[str, Leaf]
+    leaves: Mapping[str, TensorRule]
     torch_only: tuple[str, ...] = ()
 
 
-RuleFunction = Callable[[Any, Shapes], "Rule | Mapping[str, Leaf]"]
+RuleFunction = Callable[[Any, Shapes], "Rule | Mapping[str, TensorRule]"]
 _CONTAINERS = (nnx.Module, nnx.List, nnx.Dict, nnx.Sequential, nn.Module, nn.Sequential)
 _RULES: dict[type, RuleFunction] = {}
 
@@ -57,7 +57,7 @@ def register(*types: type) -> Callable[[RuleFunction], RuleFunction]:
 
         @register(MyConv)
         def _(layer, shapes):
-            return {"kernel": Leaf("weight", Permute((2, 3, 1, 0))), "bias": Leaf("bias")}
+            return {"kernel": TensorRule("weight", Permute((2, 3, 1, 0))), "bias": TensorRule("bias")}
 
     Args of the rule: the layer with its settings, and ``{leaf: shape}`` of what it holds, nested
     leaves dotted (``"query.kernel"``).
@@ -95,9 +95,9 @@ def apply_rule(rule: RuleFunction, layer: Any, shapes: Shapes) -> Rule:
     return answer if isinstance(answer, Rule) else Rule(answer)
 
 
-def _kernel(shapes: Shapes, op: Op) -> dict[str, Leaf]:
-    leaves = {"kernel": Leaf("weight", op)}
-    return leaves | ({"bias": Leaf("bias")} if "bias" in shapes else {})
+def _kernel(shapes: Shapes, op: Op) -> dict[str, TensorRule]:
+    leaves = {"kernel": TensorRule("weight", op)}
+    return leaves | ({"bias": TensorRule("bias")} if "bias" in shapes else {})
 
 
 def _axes(shapes: Shapes, expected: int) -> int:
@@ -133,16 +133,31 @@ def _linear(layer: Any, shapes: Shapes):
     return _kernel(shapes, Permute((1, 0)))
 
 
-def flatten_linear(c: int, h: int, w: int) -> RuleFunction:
-    """Rule for a Linear whose input was flattened from (C, H, W) in torch, (H, W, C) in Flax."""
-    op = FlattenCHW(c, h, w)
+class FlattenLinear:
+    """The rule of a Linear or Dense layer whose input is a flattened feature map.
 
-    def rule(layer: Any, shapes: Shapes):
+    torch flattens ``(C, H, W)``, Flax ``(H, W, C)``. Pass it in ``rules=``; the layer's kernel is
+    then converted by the operation `FlattenCHW`.
+
+    Args:
+      c, h, w: sizes of the feature map: channels, height and width.
+    """
+
+    def __init__(self, c: int, h: int, w: int) -> None:
+        self.op = FlattenCHW(c, h, w)
+
+    def __call__(self, layer: Any, shapes: Shapes) -> dict[str, TensorRule]:
+        """The rules of the layer's kernel and bias, as a function for `register` gives them.
+
+        Raises:
+          ValueError: the layer is not a Linear or Dense layer.
+        """
         if not isinstance(layer, (nnx.Linear, nn.Dense)):
             raise ValueError("FlattenLinear is for a Linear or Dense layer")
-        return _kernel(shapes, op)
+        return _kernel(shapes, self.op)
 
-    return rule
+    def __repr__(self) -> str:
+        return f"FlattenLinear({self.op.c}, {self.op.h}, {self.op.w})"
 
 
 def _general(kernel: Shape, features: int) -> Op:
@@ -162,16 +177,16 @@ def _linear_general(layer: Any, shapes: Shapes):
     if batch:
         raise ValueError("a general linear layer with batch axes has no counterpart in torch")
     _axes(shapes, axes + count)
-    leaves = {"kernel": Leaf("weight", _general(shapes["kernel"], count))}
+    leaves = {"kernel": TensorRule("weight", _general(shapes["kernel"], count))}
     if "bias" in shapes:
         bias = shapes["bias"]
-        leaves["bias"] = Leaf("bias", Reshape((prod(bias),), bias))
+        leaves["bias"] = TensorRule("bias", Reshape((prod(bias),), bias))
     return leaves
 
 
 @register(nnx.Embed, nn.Embed)
 def _embed(layer: Any, shapes: Shapes):
-    return {"embedding": Leaf("weight")}
+    return {"embedding": TensorRule("weight")}
 
 
 _QKV = ("query", "key", "value")
@@ -181,13 +196,13 @@ _NORM = {"scale": "weight", "bias": "bias"}
 @register(nnx.BatchNorm, nn.BatchNorm)
 def _batch_norm(layer: Any, shapes: Shapes):
     names = _NORM | {"mean": "running_mean", "var": "running_var"}
-    leaves = {leaf: Leaf(name) for leaf, name in names.items() if leaf in shapes}
+    leaves = {leaf: TensorRule(name) for leaf, name in names.items() if leaf in shapes}
     return Rule(leaves, torch_only=("num_batches_tracked",))
 
 
 @register(nnx.GroupNorm, nn.GroupNorm, nnx.InstanceNorm, nn.InstanceNorm)
 def _norm(layer: Any, shapes: Shapes):
-    return {leaf: Leaf(_NORM[leaf]) for leaf in shapes if leaf in _NORM}
+    return {leaf: TensorRule(_NORM[leaf]) for leaf in shapes if leaf in _NORM}
 
 
 @register(nnx.LayerNorm, nn.LayerNorm, nnx.RMSNorm, nn.RMSNorm)
@@ -197,13 +212,15 @@ def _layer_norm(layer: Any, shapes: Shapes):
     def op(shape: Shape) -> Op:
         return Identity() if len(shape) < 2 else Permute((*range(1, len(shape)), 0))
 
-    return {leaf: Leaf(_NORM[leaf], op(shape)) for leaf, shape in shapes.items() if leaf in _NORM}
+    return {
+        leaf: TensorRule(_NORM[leaf], op(shape)) for leaf, shape in shapes.items() if leaf in _NORM
+    }
 
 
 @register(nnx.PReLU, nn.PReLU)
 def _prelu(layer: Any, shapes: Shapes):
     """Flax holds one slope; torch's one is of shape (1,), its one a channel does not fit."""
-    return {"negative_slope": Leaf("weight", Reshape((1,), ()))}
+    return {"negative_slope": TensorRule("weight", Reshape((1,), ()))}
 
 
 @register(nnx.MultiHeadAttention, nn.MultiHeadDotProductAttention)
@@ -213,18 +230,18 @@ def _attention(layer: Any, shapes: Shapes):
     if len({kernel[1:] for kernel in kernels}) > 1:
         raise ValueError("fewer heads of keys than of queries have no counterpart in torch")
     packed = len({kernel[0] for kernel in kernels}) == 1
-    leaves: dict[str, Leaf] = {}
+    leaves: dict[str, TensorRule] = {}
     for index, (name, kernel) in enumerate(zip(_QKV, kernels, strict=True)):
         op = _general(kernel, 2)
         if packed:
-            leaves[f"{name}.kernel"] = Leaf("in_proj_weight", Chain((Part(index, 3), op)))
+            leaves[f"{name}.kernel"] = TensorRule("in_proj_weight", Chain((Part(index, 3), op)))
         else:
-            leaves[f"{name}.kernel"] = Leaf(f"{name[0]}_proj_weight", op)
+            leaves[f"{name}.kernel"] = TensorRule(f"{name[0]}_proj_weight", op)
         if f"{name}.bias" in shapes:
             bias = shapes[f"{name}.bias"]
             op = Chain((Part(index, 3), Reshape((prod(bias),), bias)))
-            leaves[f"{name}.bias"] = Leaf("in_proj_bias", op)
-    leaves["out.kernel"] = Leaf("out_proj.weight", _general(shapes["out.kernel"], 1))
+            leaves[f"{name}.bias"] = TensorRule("in_proj_bias", op)
+    leaves["out.kernel"] = TensorRule("out_proj.weight", _general(shapes["out.kernel"], 1))
     if "out.bias" in shapes:
-        leaves["out.bias"] = Leaf("out_proj.bias")
+        leaves["out.bias"] = TensorRule("out_proj.bias")
     return leaves

@@ -1,7 +1,7 @@
 """The closed set of operations between a torch tensor and a Flax leaf, each with its inverse.
 
-An operation only moves values: ``forward`` goes from torch to Flax, ``backward`` back, and
-``backward(forward(x))`` is ``x`` bit for bit for every dtype. Arithmetic is not in the set; the one
+An operation only moves values: ``to_flax`` goes from torch to Flax, ``to_torch`` back, and
+``to_torch(to_flax(x))`` is ``x`` bit for bit for every dtype. Arithmetic is not in the set; the one
 exception, folding a weight norm, is import-only and lives in `_plan` as a status of its own.
 
     Identity()                 as it is
@@ -30,11 +30,11 @@ class ShapeRefused(ValueError):
 class Op:
     """An invertible move of values.
 
-    ``shape`` gives the Flax shape of a torch shape and ``torch_shape`` the way back; both say why
-    where there is none, so that ``forward`` and ``backward`` never see an array they do not fit.
+    ``flax_shape`` gives the Flax shape of a torch shape and ``torch_shape`` the way back; both say why
+    where there is none, so that ``to_flax`` and ``to_torch`` never see an array they do not fit.
     """
 
-    def shape(self, torch: Shape) -> Shape:
+    def flax_shape(self, torch: Shape) -> Shape:
         """The Flax shape of a torch shape; ShapeRefused where it has none."""
         raise NotImplementedError
 
@@ -42,11 +42,11 @@ class Op:
         """The torch shape of a Flax shape; ShapeRefused where it has none."""
         raise NotImplementedError
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def to_flax(self, x: np.ndarray) -> np.ndarray:
         """Torch's array as Flax holds it."""
         raise NotImplementedError
 
-    def backward(self, y: np.ndarray) -> np.ndarray:
+    def to_torch(self, y: np.ndarray) -> np.ndarray:
         """Flax's array as torch holds it."""
         raise NotImplementedError
 
@@ -55,16 +55,16 @@ class Op:
 class Identity(Op):
     """The same array on both sides."""
 
-    def shape(self, torch: Shape) -> Shape:
+    def flax_shape(self, torch: Shape) -> Shape:
         return torch
 
     def torch_shape(self, flax: Shape) -> Shape:
         return flax
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def to_flax(self, x: np.ndarray) -> np.ndarray:
         return x
 
-    def backward(self, y: np.ndarray) -> np.ndarray:
+    def to_torch(self, y: np.ndarray) -> np.ndarray:
         return y
 
 
@@ -83,7 +83,7 @@ class Permute(Op):
     def inverse(self) -> Shape:
         return tuple(self.axes.index(i) for i in range(len(self.axes)))
 
-    def shape(self, torch: Shape) -> Shape:
+    def flax_shape(self, torch: Shape) -> Shape:
         _needs(len(torch) == len(self.axes), self, torch, f"{len(self.axes)} axes")
         return tuple(torch[a] for a in self.axes)
 
@@ -91,10 +91,10 @@ class Permute(Op):
         _needs(len(flax) == len(self.axes), self, flax, f"{len(self.axes)} axes")
         return tuple(flax[a] for a in self.inverse)
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def to_flax(self, x: np.ndarray) -> np.ndarray:
         return x.transpose(self.axes)
 
-    def backward(self, y: np.ndarray) -> np.ndarray:
+    def to_torch(self, y: np.ndarray) -> np.ndarray:
         return y.transpose(self.inverse)
 
 
@@ -109,17 +109,17 @@ class Flip(Op):
         if len(set(self.axes)) != len(self.axes):
             raise ValueError(f"an axis is flipped twice in {self.axes}")
 
-    def shape(self, torch: Shape) -> Shape:
+    def flax_shape(self, torch: Shape) -> Shape:
         _needs(all(a < len(torch) for a in self.axes), self, torch, "an axis more")
         return torch
 
     def torch_shape(self, flax: Shape) -> Shape:
-        return self.shape(flax)
+        return self.flax_shape(flax)
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def to_flax(self, x: np.ndarray) -> np.ndarray:
         return np.flip(x, self.axes)
 
-    def backward(self, y: np.ndarray) -> np.ndarray:
+    def to_torch(self, y: np.ndarray) -> np.ndarray:
         return np.flip(y, self.axes)
 
 
@@ -136,7 +136,7 @@ class Reshape(Op):
         if prod(self.torch) != prod(self.flax):
             raise ValueError(f"{self.torch} and {self.flax} do not hold the same number of values")
 
-    def shape(self, torch: Shape) -> Shape:
+    def flax_shape(self, torch: Shape) -> Shape:
         _needs(tuple(torch) == self.torch, self, torch, f"{self.torch}")
         return self.flax
 
@@ -144,10 +144,10 @@ class Reshape(Op):
         _needs(tuple(flax) == self.flax, self, flax, f"{self.flax}")
         return self.torch
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(self.shape(x.shape))
+    def to_flax(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(self.flax_shape(x.shape))
 
-    def backward(self, y: np.ndarray) -> np.ndarray:
+    def to_torch(self, y: np.ndarray) -> np.ndarray:
         return y.reshape(self.torch_shape(y.shape))
 
 
@@ -167,7 +167,7 @@ class FlattenCHW(Op):
     def size(self) -> int:
         return self.c * self.h * self.w
 
-    def shape(self, torch: Shape) -> Shape:
+    def flax_shape(self, torch: Shape) -> Shape:
         fits = len(torch) == 2 and torch[1] == self.size
         _needs(fits, self, torch, f"(out, {self.size})")
         return (self.size, torch[0])
@@ -177,12 +177,12 @@ class FlattenCHW(Op):
         _needs(fits, self, flax, f"({self.size}, out)")
         return (flax[1], self.size)
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        flax = self.shape(x.shape)
+    def to_flax(self, x: np.ndarray) -> np.ndarray:
+        flax = self.flax_shape(x.shape)
         chw = x.reshape(len(x), self.c, self.h, self.w)
         return chw.transpose(2, 3, 1, 0).reshape(flax)
 
-    def backward(self, y: np.ndarray) -> np.ndarray:
+    def to_torch(self, y: np.ndarray) -> np.ndarray:
         torch = self.torch_shape(y.shape)
         hwc = y.reshape(self.h, self.w, self.c, torch[0])
         return hwc.transpose(3, 2, 0, 1).reshape(torch)
@@ -201,7 +201,7 @@ class Part(Op):
         if self.index >= self.count:
             raise ValueError(f"there is no part {self.index} of {self.count}")
 
-    def shape(self, torch: Shape) -> Shape:
+    def flax_shape(self, torch: Shape) -> Shape:
         fits = bool(torch) and torch[0] % self.count == 0
         _needs(fits, self, torch, f"{self.count} blocks")
         return (torch[0] // self.count, *torch[1:])
@@ -210,11 +210,11 @@ class Part(Op):
         _needs(bool(flax), self, flax, "an axis")
         return (flax[0] * self.count, *flax[1:])
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        rows = self.shape(x.shape)[0]
+    def to_flax(self, x: np.ndarray) -> np.ndarray:
+        rows = self.flax_shape(x.shape)[0]
         return x[self.index * rows : (self.index + 1) * rows]
 
-    def backward(self, y: np.ndarray) -> np.ndarray:
+    def to_torch(self, y: np.ndarray) -> np.ndarray:
         return y  # one block of the tensor: `join` needs them all
 
 
@@ -230,9 +230,9 @@ class Chain(Op):
             raise ValueError(f"a part comes first in a chain, or not at all: {self}")
         object.__setattr__(self, "ops", tuple(flat))
 
-    def shape(self, torch: Shape) -> Shape:
+    def flax_shape(self, torch: Shape) -> Shape:
         for op in self.ops:
-            torch = op.shape(torch)
+            torch = op.flax_shape(torch)
         return torch
 
     def torch_shape(self, flax: Shape) -> Shape:
@@ -240,14 +240,14 @@ class Chain(Op):
             flax = op.torch_shape(flax)
         return flax
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def to_flax(self, x: np.ndarray) -> np.ndarray:
         for op in self.ops:
-            x = op.forward(x)
+            x = op.to_flax(x)
         return x
 
-    def backward(self, y: np.ndarray) -> np.ndarray:
+    def to_torch(self, y: np.ndarray) -> np.ndarray:
         for op in reversed(self.ops):
-            y = op.backward(y)
+            y = op.to_torch(y)
         return y
 
 

@@ -102,7 +102,7 @@ def load_torch(
     with opened(checkpoint, key) as source:
         made = plan(structure, source, **how)
         values, report = read(made, source, structure, strict, dtype)
-    by_path = {slot.path: values[slot.name] for slot in structure.slots if slot.name in values}
+    by_path = {param.path: values[param.name] for param in structure.params if param.name in values}
     leaves, streams = [], 0
     for path, leaf in nnx.to_flat_state(nnx.state(model)):
         value = by_path.get(tuple(path))
@@ -150,10 +150,10 @@ def load_torch_linen(
         made = plan(structure, source, **how)
         values, report = read(made, source, structure, strict, dtype)
     variables: dict[str, Any] = {}
-    for slot in structure.slots:
-        if slot.name in values:
-            place = variables.setdefault(slot.collection, {})
-            for part in slot.path[:-1]:
+    for param in structure.params:
+        if param.name in values:
+            place = variables.setdefault(param.collection, {})
+            for part in param.path[:-1]:
                 place = place.setdefault(part, {})
-            place[slot.path[-1]] = values[slot.name]
+            place[param.path[-1]] = values[param.name]
     return variables, report

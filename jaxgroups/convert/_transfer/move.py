@@ -20,7 +20,7 @@ def flax_leaf(entry: Entry, read: Read) -> np.ndarray:
     else:
         x = read(entry.torch[0])
     # what `read` gives is new: an array that is contiguous already need not be copied
-    return np.asarray(entry.op.forward(x), order="C")
+    return np.asarray(entry.op.to_flax(x), order="C")
 
 
 def fold_weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def _counter(entry: Entry, extras: Mapping[str, Any]) -> np.ndarray:
 
 def _writer(entries: list[Entry], read: Read) -> Callable[[], np.ndarray]:
     def write() -> np.ndarray:
-        blocks = {ops.part_of(e.op): e.op.backward(read(str(e.flax))) for e in entries}
+        blocks = {ops.part_of(e.op): e.op.to_torch(read(str(e.flax))) for e in entries}
         if None in blocks:
             return np.asarray(blocks[None], order="C")
         order = sorted(blocks, key=lambda part: part.index if part else 0)

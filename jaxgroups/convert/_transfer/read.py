@@ -95,7 +95,7 @@ def read(
     )
     by_name = isinstance(dtype, str) and dtype in ("keep", "model")
     wanted = dtype if by_name else jnp.dtype(dtype).name
-    declared = {slot.name: slot.dtype for slot in structure.slots}
+    declared = {param.name: param.dtype for param in structure.params}
     values = {}
     for entry in made.leaves():
         name = str(entry.flax)

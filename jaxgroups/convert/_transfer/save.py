@@ -51,7 +51,7 @@ def save_torch(
     structure = structure_of(model, example)
     arrays = _arrays(model, structure, variables)
     # what is held decides, which of a linen module only its variables tell
-    structure.slots = [replace(s, dtype=arrays[s.name].dtype.name) for s in structure.slots]
+    structure.params = [replace(s, dtype=arrays[s.name].dtype.name) for s in structure.params]
     if plan is None:
         made = build(structure, None, {}, names=names, rules=rules, prefix=prefix)
     elif names or rules or prefix:
@@ -76,18 +76,18 @@ def save_torch(
 
 def _of(structure: Structure, plan: Plan) -> Plan:
     """The plan for this model, with the dtypes it has now."""
-    slots = {slot.name: slot for slot in structure.slots}
+    params = {param.name: param for param in structure.params}
     planned = {str(e.flax): e for e in plan.leaves()}
-    wrong = [f"{n} is not in the plan" for n in slots if n not in planned]
-    wrong += [f"{n} is not in the model" for n in planned if n not in slots]
+    wrong = [f"{n} is not in the plan" for n in params if n not in planned]
+    wrong += [f"{n} is not in the model" for n in planned if n not in params]
     wrong += [
-        f"{n} has shape {slots[n].shape}, planned as {e.flax_shape}"
+        f"{n} has shape {params[n].shape}, planned as {e.flax_shape}"
         for n, e in planned.items()
-        if n in slots and slots[n].shape != e.flax_shape
+        if n in params and params[n].shape != e.flax_shape
     ]
     if wrong:
         raise ValueError(f"the plan is of another model: {'; '.join(wrong)}")
-    dtypes = {e.torch[0]: slots[n].dtype for n, e in planned.items()}
+    dtypes = {e.torch[0]: params[n].dtype for n, e in planned.items()}
     entries = []
     for e in plan.entries:
         of = e.torch[-1] if e.status == "alias" else e.torch[0] if e.torch else None
@@ -108,12 +108,12 @@ def check_suffix(path: str | Path) -> None:
 def _arrays(model: Any, structure: Structure, variables: Mapping[str, Any] | None) -> dict:
     if structure.kind == "nnx":
         flat = {tuple(p): held(leaf) for p, leaf in nnx.to_flat_state(nnx.state(model))}
-        found = {slot.name: flat[slot.path] for slot in structure.slots}
+        found = {param.name: flat[param.path] for param in structure.params}
     elif variables is None:
         raise ValueError("a linen module holds no values: pass its variables={'params': ...}")
     else:
         tree = nn.meta.unbox(variables)
-        found = {s.name: _at(tree, (s.collection, *s.path)) for s in structure.slots}
+        found = {s.name: _at(tree, (s.collection, *s.path)) for s in structure.params}
     empty = [n for n, v in found.items() if v is None or isinstance(v, jax.ShapeDtypeStruct)]
     if empty:
         raise ValueError(f"these leaves have no value: {', '.join(empty)}")

@@ -1,0 +1,262 @@
+"""The first two stages of a plan: which rule explains a parameter, and what torch calls it.
+
+    resolve_rules   Structure, user's rules   -> RuleMatch for every parameter
+    resolve_names   RuleMatches, TorchNames   -> Target, Counter or Problem, in the plan's order
+
+Both depend on the model and on what the user gave; neither looks at the checkpoint.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxgroups.convert._model.names import TorchNames
+from jaxgroups.convert._model.structure import ParamInfo, Path, Structure, dotted
+from jaxgroups.convert._rules import ops
+from jaxgroups.convert._rules.layers import TensorRule, apply_rule, is_built_in, rule_of
+
+
+@dataclass(frozen=True)
+class RuleMatch:
+    """The rule that explains one parameter."""
+
+    param: ParamInfo
+    path: Path  # the one of the parameter's paths by which the rule was found
+    head: Path | None = None  # what the rule belongs to; None: nothing explains the parameter
+    layer: Any = None
+    rule: Any = None
+    from_user: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """One parameter, the torch keys that may hold it, and the operation between the two."""
+
+    param: ParamInfo
+    keys: tuple[str, ...]
+    op: ops.Op
+    asked: tuple[Path, ...] = ()  # the paths whose torch names were needed
+    bare_in: Path | None = None  # the module of a parameter that no rule explains
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A tensor that only torch has, under each name of a shared layer."""
+
+    keys: tuple[str, ...]
+    asked: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Parameters that have no rule, or a path that has no torch name."""
+
+    note: str
+    params: tuple[ParamInfo, ...] = ()
+    asked: tuple[Path, ...] = ()
+    unnamed: Path | None = None
+    kind: type | None = None  # the layer type that needs a rule
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Torch keys, or the problem that kept one of them from being found."""
+
+    keys: tuple[str, ...]
+    asked: tuple[Path, ...]
+    problem: Problem | None = None
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def resolve_rules(structure: Structure, rules: Mapping[str, Any]) -> list[RuleMatch]:
+    """The rule of every parameter: the nearest one from the user, or the outermost layer's.
+
+    A layer with a rule explains everything inside it. So does one of Flax's own layers without a
+    rule: torch has no names for its parts. A shared parameter is explained by the first of its
+    paths that has a rule from the user, or else by the first that has any.
+    """
+    by_type: dict[Path, Any] = {}
+
+    def matched(param: ParamInfo) -> RuleMatch:
+        paths = [param.path, *structure.aliases.get(param.path, ())]
+        for path in paths if rules else ():
+            for head in reversed(list(_heads(path))):
+                rule = rules.get(dotted(head))
+                if rule is not None:
+                    return RuleMatch(param, path, head, structure.at(head), rule, True)
+        for path in paths:
+            for head in _heads(path):
+                if head not in by_type:
+                    by_type[head] = _explained_by(structure.at(head))
+                if by_type[head] is not None:
+                    return RuleMatch(param, path, head, *by_type[head])
+        return RuleMatch(param, param.path)
+
+    return [matched(param) for param in structure.params]
+
+
+def _heads(path: Path) -> Iterator[Path]:
+    return (path[:length] for length in range(len(path) + 1))
+
+
+def _explained_by(layer: Any) -> tuple[Any, Any] | None:
+    """The layer and its rule; the rule is None for a layer of Flax that has none."""
+    if layer is None:
+        return None
+    rule = rule_of(layer)
+    return (layer, rule) if rule is not None or is_built_in(layer) else None
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def resolve_names(
+    structure: Structure, matches: list[RuleMatch], names: TorchNames
+) -> list[Target | Counter | Problem]:
+    """The torch keys of every parameter; parameters that no rule explains come first."""
+    found: list[Target | Counter | Problem] = []
+    groups: dict[Path, list[RuleMatch]] = {}
+    for match in matches:
+        if match.head is None:
+            found.append(_bare(structure, match.param, names))
+        else:
+            groups.setdefault(match.head, []).append(match)
+    for head, group in groups.items():
+        if isinstance(group[0].rule, (ops.Op, TensorRule)):
+            found.append(_single(structure, matches, head, group, names))
+        else:
+            found += _layer(structure, head, group, names)
+    return found
+
+
+def _bare(structure: Structure, param: ParamInfo, names: TorchNames) -> Target | Problem:
+    """A parameter outside any layer with a rule is found by its exact name alone."""
+    paths = [param.path, *structure.aliases.get(param.path, ())]
+    keys = _keys(names, [(path, None, None) for path in paths])
+    module = _module_of(structure, param.path)
+    return keys.problem or Target(param, keys.keys, ops.Identity(), keys.asked, module)
+
+
+def _layer(
+    structure: Structure, head: Path, group: list[RuleMatch], names: TorchNames
+) -> Iterator[Target | Counter | Problem]:
+    """What the rule of a layer says of each of its parameters."""
+    layer, rule = group[0].layer, group[0].rule
+    params = tuple(match.param for match in group)
+    where = f"{dotted(head) or 'the model'} ({type(layer).__name__})"
+    if rule is None:
+        yield Problem(f"{where} has parameters, but no rule", params, kind=type(layer))
+        return
+    tails = [dotted(match.path[len(head) :]) for match in group]
+    shapes = {tail: param.shape for tail, param in zip(tails, params, strict=True)}
+    try:
+        answer = apply_rule(rule, layer, shapes)
+    except KeyError as error:
+        holds = ", ".join(map(repr, tails))
+        yield Problem(f"{where}: its rule asks for {error}, but it holds {holds}", params)
+        return
+    except ValueError as error:
+        yield Problem(f"{where}: {error}", params)
+        return
+    for match, tail in zip(group, tails, strict=True):
+        tensor = answer.leaves.get(tail)
+        if tensor is None:
+            note = f"{where} has a parameter {tail!r} without a rule"
+            yield Problem(note, (match.param,), kind=type(layer))
+        else:
+            yield _target(structure, match, head, tensor, names)
+    heads = [head, *_other_heads(structure, group[0], head)]
+    for name in answer.torch_only:
+        keys = _keys(names, [(path, name, None) for path in heads])
+        yield keys.problem or Counter(tuple(dict.fromkeys(keys.keys)), keys.asked)
+
+
+def _single(
+    structure: Structure,
+    matches: list[RuleMatch],
+    head: Path,
+    group: list[RuleMatch],
+    names: TorchNames,
+) -> Target | Problem:
+    """The user's rule for one parameter: an operation, or a TensorRule with a name too."""
+    if [match.path for match in group] != [head]:
+        holds = ", ".join(dotted(match.path) for match in group)
+        note = f"an operation is the rule of one parameter, but {dotted(head)} holds {holds}"
+        return Problem(note, tuple(match.param for match in group))
+    module, rule = _module_of(structure, head), group[0].rule
+    if not isinstance(rule, TensorRule):
+        tail = dotted(head[len(module) :])
+        rule = TensorRule(_tensor_name(structure, matches, module, tail), rule)
+    return _target(structure, group[0], module, rule, names)
+
+
+def _tensor_name(structure: Structure, matches: list[RuleMatch], module: Path, tail: str) -> str:
+    """What the rule of the layer's type calls its parameter in torch; without one, the same."""
+    layer = structure.layers.get(module)
+    rule = None if layer is None else rule_of(layer)
+    if rule is None:
+        return tail
+    inside = [match for match in matches if match.path[: len(module)] == module]
+    shapes = {dotted(match.path[len(module) :]): match.param.shape for match in inside}
+    try:
+        return apply_rule(rule, layer, shapes).leaves[tail].torch
+    except (KeyError, ValueError):
+        return tail
+
+
+def _target(
+    structure: Structure, match: RuleMatch, head: Path, rule: TensorRule, names: TorchNames
+) -> Target | Problem:
+    tail = match.path[len(head) :]
+    wanted = [(head, rule.torch, match.path)]
+    wanted += [
+        (other, rule.torch, (*other, *tail)) for other in _other_heads(structure, match, head)
+    ]
+    keys = _keys(names, wanted)
+    return keys.problem or Target(match.param, keys.keys, rule.op, keys.asked)
+
+
+def _keys(names: TorchNames, wanted: Iterable[tuple[Path, str | None, Path | None]]) -> _Keys:
+    """The key of each (module, tensor, path).
+
+    Without `tensor` the module's name is the key. `path` is the parameter's own, which the user's
+    mapping may name directly.
+    """
+    keys: list[str] = []
+    asked: list[Path] = []
+    for module, tensor, path in wanted:
+        if path is not None:
+            asked.append(path)
+            exact = names.explicit_name(path)
+            if exact is not None:
+                keys.append(exact)
+                continue
+        asked += [module[:length] for length in range(1, len(module) + 1)]
+        try:
+            front = names.of(module)
+        except ValueError as error:
+            problem = Problem(str(error), asked=tuple(asked), unnamed=module)
+            return _Keys((), tuple(asked), problem)
+        dot = "." if front and not front.endswith(".") else ""
+        keys.append(front if tensor is None else f"{front}{dot}{tensor}")
+    return _Keys(tuple(keys), tuple(asked))
+
+
+def _other_heads(structure: Structure, match: RuleMatch, head: Path) -> list[Path]:
+    """The other paths of the layer that holds this parameter."""
+    others = structure.aliases.get(match.param.path)
+    tail = match.path[len(head) :]
+    if not others or not tail:
+        return []
+    paths = [match.param.path, *others]
+    heads = [path[: -len(tail)] for path in paths if path[-len(tail) :] == tail]
+    return [other for other in heads if other != head]
+
+
+def _module_of(structure: Structure, path: Path) -> Path:
+    """The path of the innermost module around a parameter."""
+    while path and path[:-1] not in structure.layers:
+        path = path[:-1]
+    return path[:-1]

@@ -1,7 +1,7 @@
 """The published figures: ``python -m benchmarks.results`` draws their chart and prints their table.
 
 The figures are in ``results.json``; the chart is ``docs/pictures/benchmarks.svg``. With
-``--measure`` the figures are measured first, which takes about two hours on two cores.
+``--measure`` the figures are measured first, which takes hours.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def read(path: Path = DATA) -> dict:
 
 
 def figures(found: Mapping, mode: str, network: str | None) -> Figures:
-    """The ratios to PyTorch's time in a report that ``--json`` wrote."""
+    """The times over PyTorch's in a report that ``--json`` wrote."""
     result: Figures = {}
     if network is None:
         items = [i for i in found["summary"] if (i["mode"], i["group"]) == (mode, "all")]
@@ -69,7 +69,7 @@ def figures(found: Mapping, mode: str, network: str | None) -> Figures:
 
 
 def collect(with_kernels: Mapping, without_kernels: Mapping) -> dict:
-    """The content of ``results.json`` from two reports of each benchmark, by its name."""
+    """The content of ``results.json``; the arguments map each benchmark to its report."""
     on = "; ".join(machine.lines(with_kernels["ops"]["machine"]))
     rows = {}
     for title, (benchmark, mode, network) in ROWS.items():
@@ -80,7 +80,7 @@ def collect(with_kernels: Mapping, without_kernels: Mapping) -> dict:
 
 
 def measure() -> dict:
-    """Both benchmarks with the C++ kernels, then without; in processes of their own."""
+    """Run both benchmarks with the C++ kernels and without, each in a new process."""
     reports: dict[str, dict[str, dict]] = {"1": {}, "0": {}}
     with tempfile.TemporaryDirectory() as folder:
         for native, found in reports.items():
@@ -99,7 +99,7 @@ def measure() -> dict:
 
 
 def table(results: Mapping, batches: Sequence[str] = ("1",)) -> Iterator[str]:
-    """The lines of a Markdown table; a cell has the figures of the batches, in order."""
+    """The lines of a Markdown table; a cell has one figure for each batch."""
     yield f"| | {' | '.join(COLUMNS.values())} |"
     yield "|---|" + "---|" * len(COLUMNS)
     for title, row in results["rows"].items():
@@ -118,7 +118,7 @@ FONT = "font-family=\"'DejaVu Sans', Verdana, Arial, sans-serif\""
 
 
 def chart(results: Mapping, batch: str = "1") -> str:
-    """An SVG: for each row a bar a column, from 1 to the figure, on a logarithmic axis."""
+    """An SVG with a bar for each figure, from 1 to its value, on a logarithmic axis."""
 
     def x(value: float) -> float:
         return LABELS + PLOT * (log10(value / LOW) / log10(HIGH / LOW))
@@ -163,8 +163,8 @@ def chart(results: Mapping, batch: str = "1") -> str:
                 f'height="{BAR - 2}" fill="{COLOURS[column]}"/>'
             )
             anchor = 'text-anchor="end" ' if value < 1 else ""
-            beside = end - 4 if value < 1 else end + 4
-            lines.append(text(beside, y + 10, f"{value:g}", f'{anchor}font-size="9.5"'))
+            label = end - 4 if value < 1 else end + 4
+            lines.append(text(label, y + 10, f"{value:g}", f'{anchor}font-size="9.5"'))
     return "\n".join([*lines, "</svg>", ""])
 
 

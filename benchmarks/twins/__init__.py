@@ -1,1 +1,1 @@
-"""Networks of the package pytorchcv written again in Flax, with its attribute names."""
+"""Networks of the package pytorchcv in Flax, with the same attribute names."""

@@ -66,7 +66,7 @@ class SEBlock(nnx.Module):
 
 
 class Bottleneck(nnx.Module):
-    """Of ResNeXt and RegNet: 1x1, grouped 3x3, 1x1."""
+    """The block of ResNeXt and RegNet: 1x1, grouped 3x3, 1x1."""
 
     def __init__(self, inputs, middle, outputs, stride, groups, squeezed, rngs):
         self.conv1 = ConvBlock(inputs, middle, 1, rngs)
@@ -96,7 +96,7 @@ def pool(x):
 
 
 class Classifier(nnx.Module):
-    """features, to the mean over space, and output."""
+    """`features`, the mean over space, and `output`."""
 
     def __init__(self, stages, output):
         self.features = Named(**stages, final_pool=pool)
@@ -196,7 +196,7 @@ def shufflenetv2_wd2(rngs):
 
 
 def rounded(channels):
-    """A multiple of 8 near it, no more than a tenth below."""
+    """The nearest multiple of 8, or the next one if that is less than 0.9 `channels`."""
     near = max(8, int(channels + 4) // 8 * 8)
     return near + 8 if near < 0.9 * channels else near
 

@@ -1,4 +1,4 @@
-"""More networks of pytorchcv, those of the benchmarks, out of the blocks of `pytorchcv`."""
+"""The networks of the benchmarks, made of the blocks in `pytorchcv`."""
 
 import jax
 from flax import nnx
@@ -31,7 +31,7 @@ def numbered(units):
 
 
 class InvertedResidual(nnx.Module):
-    """1x1 up, depthwise, squeeze and excitation, 1x1 down, each under the name it is given."""
+    """1x1 up, depthwise, squeeze and excitation, 1x1 down; the caller gives the names."""
 
     def __init__(
         self, names, inputs, middle, outputs, kernel, stride, rngs, activation, squeezed=None
@@ -82,7 +82,7 @@ def mobilenetv2_w1(rngs):
 
 
 class LinearClassifier(Classifier):
-    """The classifier's last layer within a container, after a dropout that has no weights."""
+    """The last layer of the classifier in a container, after a dropout without weights."""
 
     def __call__(self, x):
         return self.output(self.features(x)[:, 0, 0])
@@ -106,7 +106,7 @@ EFFICIENTNET_B0 = (
 
 
 def efficientnet_b0(rngs):
-    """Without its dropout."""
+    """EfficientNet-B0 without its dropout."""
     names = (None, "dw_conv", "se", "pw_conv")
     first = InvertedResidual(names, 32, 32, 16, 3, 1, rngs, swish, squeezed=8)
     stages = {"init_block": EfficientNetInitBlock(32, rngs), "stage1": numbered([first])}
@@ -144,7 +144,7 @@ MNASNET_B1 = (
 
 
 def mnasnet_b1(rngs):
-    """Its first and last units, unlike the others, add no input to their output."""
+    """The first and last units have no shortcut, unlike the others."""
 
     def alone(unit):
         unit.residual = False

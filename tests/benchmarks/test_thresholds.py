@@ -38,10 +38,10 @@ def test_a_layer_has_three_problems(text):
 def test_the_choice_is_that_of_dispatch():
     for spec in LAYERS:
         for problem in thresholds.problems(spec):
-            supported = [
+            taking = [
                 low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
             ]
-            times = dict.fromkeys(supported, 1.0)
+            times = dict.fromkeys(taking, 1.0)
             expected = dispatch.choose(problem, None, "cpu")[0].name
             assert thresholds.choice(problem, times, rules.THRESHOLDS) == expected
             assert "native" not in times
@@ -52,10 +52,10 @@ def planted(truth):
     measured = []
     for spec in [layer.problem(1) for layer in table.read(table.OWN[0])]:
         for problem in thresholds.problems(spec):
-            supported = [
+            taking = [
                 low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
             ]
-            times = dict.fromkeys(supported, 3.0)
+            times = dict.fromkeys(taking, 3.0)
             times[thresholds.choice(problem, times, truth)] = 1.0
             measured.append((problem, times))
     return measured
@@ -115,9 +115,9 @@ def test_the_time_of_a_long_call_of_xla_is_predicted(monkeypatch, which):
     monkeypatch.setattr(thresholds.guard, "predicted_seconds", predicted)
     problem, times = thresholds.measure(spec, which, Rounds(rounds=1, budget=0.01))
     assert problem == thresholds.problems(spec)[which]
-    supported = [low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None]
-    assert list(times) == supported
+    taking = [low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None]
+    assert list(times) == taking
     assert times["xla"] == 1000.0
-    assert all(0 < times[name] < 1000 for name in supported if name != "xla")
+    assert all(0 < times[name] < 1000 for name in taking if name != "xla")
     shapes = [(1, 5, 7, spec.out_channels), (3, 3, 4, spec.out_channels), (1, 5, 7, 128)]
     assert [y.shape for y in tried] == [shapes[which]]

@@ -36,7 +36,7 @@ constexpr Widths widths_of(int vectors, int taps, int stride) {
   return {{JG_WIDTHS}};
 #else
   if (!kSpecial<T>) return {{7, 4, 1}};
-  if (taps == 0 || stride < 0) return {{7, 4, 1}};
+  if (taps == 0 || stride < 0) return {{14, 7, 4, 1}};
   if (vectors > 1) return {{8, 7, 5, 4, 1}};
   return {{14, 7, 5, 4, 1}};
 #endif
@@ -123,6 +123,11 @@ inline Shape shape_of(const Phase& w) {
 template <class T>
 constexpr bool kFolds = JG_VECTOR_BYTES == 64 && sizeof(T) == 4;
 
+// Whether there are kernels for both phases of an input dilated by 2. Outputs of several lanes, which
+// are seldom of a strided layer, take one phase after the other.
+template <class T, Spread S>
+constexpr bool kTakesUp = kSpecial<T> && S != Spread::pairs && S != Spread::quads;
+
 template <class T, Spread S, int Vectors>
 TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   const int code = s.taps * 10 + s.stride;
@@ -130,8 +135,10 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   if constexpr (Vectors < 3 || (Vectors == 3 && kFolds<T>)) {
     if (code == 31) return Single<T, S, Vectors, 3, 1>::of(count, width);
     if constexpr (kSpecial<T>) {
-      if (code == 28) return Single<T, S, Vectors, 3, -2>::of(count, width);
-      if (code == 29) return Single<T, S, Vectors, 3, -1>::of(count, width);
+      if constexpr (kTakesUp<T, S>) {
+        if (code == 28) return Single<T, S, Vectors, 3, -2>::of(count, width);
+        if (code == 29) return Single<T, S, Vectors, 3, -1>::of(count, width);
+      }
       if (code == 21) return Single<T, S, Vectors, 2, 1>::of(count, width);
       if (code == 32) return Single<T, S, Vectors, 3, 2>::of(count, width);
       if constexpr (S == Spread::lanes) {
@@ -177,7 +184,7 @@ TileKernel<T> kernel_of(const Blocks& b, Shape& s, int64_t count, int& width) {
 // Whether `kernel_of` has one for both phases of an input dilated by 2.
 template <class T>
 bool takes_up(const Blocks& b, int64_t taps) {
-  if (!kSpecial<T> || b.vectors > (kFolds<T> ? 3 : 2)) return false;
+  if (!kSpecial<T> || b.vectors > (kFolds<T> ? 3 : 2) || fold(b.spread) > 1) return false;
   return taps == 3 || (taps == 5 && b.spread == Spread::lanes);
 }
 

@@ -42,11 +42,12 @@ class Side:
         )
 
     def time(self, seconds: float, layer: dict[str, Any] | None = None) -> float:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the worker has no pipes")
         request: dict[str, Any] = {"seconds": seconds} | ({"layer": layer} if layer else {})
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
+        print(json.dumps(request), file=stdin, flush=True)
+        answer = stdout.readline()
         if not answer:
             raise SystemExit(f"{self.process.args} ended")
         return json.loads(answer)
@@ -103,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 least = [side.time(args.seconds, request) for side in sides]
                 for _ in range(args.turns - 1):
                     least = [
-                        min(t, side.time(args.seconds)) for t, side in zip(least, sides, strict=True)
+                        min(t, side.time(args.seconds))
+                        for t, side in zip(least, sides, strict=True)
                     ]
                 ratio = least[1] / least[0]
                 print(
@@ -113,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for family in ("all", *table.families(layer.spec)):
                     summary[mode, batch, family].append(ratio)
     for (mode, batch, family), ratios in sorted(summary.items()):
-        print(f"{mode:10} batch {batch:<3} {family:13} {geometric_mean(ratios):.3f} of {len(ratios)}")
+        print(
+            f"{mode:10} batch {batch:<3} {family:13} {geometric_mean(ratios):.3f} of {len(ratios)}"
+        )
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Whether this process gets transparent huge pages, on which the speed of XLA's CPU programs depends.
+"""Whether this process gets transparent huge pages, which XLA's CPU programs need to be fast.
 
 XLA allocates the scratch memory of a program at every call and frees it afterwards. glibc returns
-blocks above some ten MB to the system each time. So every call faults in and zeroes each page again,
-4 KiB at a time, which takes a third to a half of the time of a training step. Huge pages of 2 MiB
-make this cost small. Linux gives them always, never, or where a program asks (``madvise``). glibc
-asks from version 2.35 on, if ``GLIBC_TUNABLES`` says so when the process starts.
+blocks above some ten MB to the system each time. So every call faults in and zeroes each page
+again, 4 KiB at a time, which takes a third to a half of the time of a training step. Huge pages of
+2 MiB make this cost small. Linux gives them always, never, or where a program asks (``madvise``).
+glibc asks from version 2.35 on, if ``GLIBC_TUNABLES`` says so when the process starts.
 
 The kernels ask too (``src/runtime/huge_pages.h``): for their results, and for untouched memory
 around these, which is XLA's. ``JAXGROUPS_HUGE_PAGES=0`` switches these hints off, and

@@ -25,7 +25,12 @@ CASES = [
     (MADVISE, NEW, OTHERS, ("small", "glibc.malloc.hugetlb not set", REMEDY)),
     (MADVISE, NEW, ASKED, ("huge", "glibc.malloc.hugetlb is set", None)),
     (MADVISE, NEW, AMONG, ("huge", "glibc.malloc.hugetlb is set", None)),
-    (MADVISE, OLD, {}, ("small", "glibc is 2.34, and only glibc 2.35 or newer asks for them", None)),
+    (
+        MADVISE,
+        OLD,
+        {},
+        ("small", "glibc is 2.34, and only glibc 2.35 or newer asks for them", None),
+    ),
     (
         MADVISE,
         ("", ""),

@@ -59,7 +59,15 @@ def test_what_a_build_lacks_is_told(monkeypatch, tmp_path, lacking):
 def test_the_handlers_compile_with_the_headers_of_this_jaxlib():
     """All that is XLA's; the library itself serves several versions, so it is compiled with one."""
     words = native_builds.command("", "-fsyntax-only", "-isystem", str(_build.find_headers()))
-    native_builds.compiled([*words, '-DJG_SOURCES="none"', "-I", str(_build.SOURCES), str(_build.SOURCES / "ffi" / "ffi_handlers.cc")])
+    native_builds.compiled(
+        [
+            *words,
+            '-DJG_SOURCES="none"',
+            "-I",
+            str(_build.SOURCES),
+            str(_build.SOURCES / "ffi" / "ffi_handlers.cc"),
+        ]
+    )
 
 
 def test_a_failed_build_leaves_what_was_there(monkeypatch, tmp_path):

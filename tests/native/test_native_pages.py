@@ -49,7 +49,9 @@ def test_an_unknown_reach_is_an_error(monkeypatch):
         monkeypatch.setenv("JAXGROUPS_HUGE_PAGES", value)
         assert huge_pages.reach() == value
     monkeypatch.setenv("JAXGROUPS_HUGE_PAGES", "all")
-    with pytest.raises(ValueError, match="^JAXGROUPS_HUGE_PAGES=all, but there is 0, result, arou"):
+    with pytest.raises(
+        ValueError, match=r"^JAXGROUPS_HUGE_PAGES=all, but there is 0, result, around$"
+    ):
         huge_pages.reach()
 
 

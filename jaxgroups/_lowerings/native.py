@@ -18,7 +18,7 @@ RESULTS = {
     "bfloat16": ("bfloat16", "float32"),
     "float16": ("float16", "float32"),
 }
-# what the handlers accept: see `check_axis` in plan.cc
+# what the handlers accept: see `check_axis` in problem.cc
 LARGEST, MOST_DILATED = 2**28, 4096
 
 
@@ -76,7 +76,7 @@ def apply(
     else:
         target, shape = native.FORWARD, (view.batch, *view.out, view.groups * view.o)
         attributes["weight_shape"] = _array(kernel)
-        attributes["weight_steps"] = _array(weights.steps)
+        attributes["weight_strides"] = _array(weights.steps)
         attributes["weight_offset"] = np.int64(weights.offset)
     call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
     return call(*(operand.astype(dtype) for operand in operands), **attributes)

@@ -1,8 +1,11 @@
 """The compiled kernels: finds the library, checks it, and registers it with XLA, once.
 
-It is looked for beside this file, where installing with a C++ compiler puts it, and in the user's
-cache, where ``python -m jaxgroups._native build`` puts it. ``JAXGROUPS_NATIVE=0`` switches it off;
-``JAXGROUPS_NATIVE=avx2`` (or ``baseline``) uses no wider instructions than these.
+The library is looked for beside this file, where an installation with a C++ compiler puts it, and
+in the user's cache, where ``python -m jaxgroups._native.build`` puts it if this folder is read-only.
+
+``JAXGROUPS_NATIVE=0`` switches the kernels off. ``JAXGROUPS_NATIVE=baseline``, or another
+instruction set that the library holds, forbids wider instructions than these.
+``JAXGROUPS_HUGE_PAGES`` limits the hints for huge pages, see ``huge_pages.py``.
 """
 
 import ctypes
@@ -13,35 +16,38 @@ from pathlib import Path
 
 import jax
 
-from jaxgroups._native import build as _build
+from jaxgroups._native import huge_pages
 
+LIBRARY = "_kernels.so"
 FORWARD, WEIGHT_GRADIENT = "jaxgroups_forward", "jaxgroups_weight_gradient"
-INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native build"
+INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native.build"
 
 
 @dataclass(frozen=True)
 class Status:
-    """Whether the kernels are there; `missing` says in words why not."""
+    """Whether the kernels can be used; `missing` is the reason if they cannot."""
 
     missing: str | None
     path: Path | None = None
-    instruction_sets: tuple[str, ...] = ()  # that this processor runs, the one in use first
+    instruction_sets: tuple[str, ...] = ()  # compiled, and run by this processor; in use: the first
 
 
 def cache_folder() -> Path:
-    """Where a user's own build goes, when the package's folder cannot be written."""
+    """The folder for a build of this user, if the package's folder is read-only."""
+    from jaxgroups._native import build as _build  # not above: it is run with python -m
+
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "jaxgroups" / _build.source_hash()
 
 
 def places() -> tuple[Path, ...]:
     """Where the library is looked for, in this order."""
-    return Path(__file__).parent / _build.LIBRARY, cache_folder() / _build.LIBRARY
+    return Path(__file__).parent / LIBRARY, cache_folder() / LIBRARY
 
 
 @cache
 def status() -> Status:
-    """Load and register the library, if it is there and is wanted."""
+    """Load and register the library, unless it is absent or switched off."""
     wanted = os.environ.get("JAXGROUPS_NATIVE", "1")
     if wanted == "0":
         return Status("switched off by JAXGROUPS_NATIVE=0")
@@ -57,6 +63,9 @@ def status() -> Status:
 
 
 def _load(path: Path, wanted: str) -> Status:
+    from jaxgroups._native import build as _build
+
+    reach = huge_pages.reach()
     library = ctypes.CDLL(str(path))
     library.jaxgroups_sources.restype = ctypes.c_char_p
     library.jaxgroups_instruction_set.restype = ctypes.c_char_p
@@ -69,8 +78,9 @@ def _load(path: Path, wanted: str) -> Status:
         if not library.jaxgroups_use_instruction_set(wanted.encode()):
             raise ValueError(f"JAXGROUPS_NATIVE={wanted}, but there is 0, 1, {', '.join(names)}")
         names = names[names.index(wanted) :]
-    # XLA asks each handler for the version of its interface, and refuses one it does not know: here
-    # if the backend is up, else while it starts, which then fails
+    library.jaxgroups_hint_huge_pages(huge_pages.REACHES.index(reach))
+    # XLA checks the handler's API version at registration if a backend exists, otherwise when the
+    # backend starts, which then fails. So the backend is created first.
     try:
         jax.local_devices(backend="cpu")
     except Exception as error:  # an AssertionError at times

@@ -1,6 +1,11 @@
-"""Compiles the kernels: a C++17 compiler, the headers that ship in jaxlib, nothing else.
+"""Compiles the kernels with a C++17 compiler and the headers that ship in jaxlib.
 
-Imports neither jax nor jaxgroups, because the build of the wheel runs it before either is there.
+``python -m jaxgroups._native.build`` compiles them for the installed jaxlib. The build of the wheel
+loads this file before jax and jaxgroups are installed, so it imports neither at its top.
+
+A build compiles the widest instruction set that this processor runs, and the baseline.
+``JAXGROUPS_NATIVE_ISAS=all`` compiles all of them, as a wheel for other machines needs; names with
+commas between, such as ``avx2``, compile these.
 """
 
 import hashlib
@@ -10,6 +15,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +33,8 @@ ISAS = {
     },
 }
 BASELINE = "baseline"
-_SPREADS, _FOLDS = ("broadcast", "lanes", "near"), ("quads", "pairs")  # slowest first
+_MODES = ("broadcast", "depthwise", "gather")  # of every instruction set; slowest first
+_K_SPLIT_MODES = ("broadcast4", "broadcast2")
 
 
 class BuildError(Exception):
@@ -37,9 +44,11 @@ class BuildError(Exception):
 def source_hash() -> str:
     """Identifies the sources: a library made of others is not loaded."""
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
+    for path in sorted(SOURCES.rglob("*")):
         if path.suffix in (".h", ".cc"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+            digest.update(
+                path.relative_to(SOURCES).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
+            )
     return digest.hexdigest()[:16]
 
 
@@ -111,20 +120,20 @@ def find_headers() -> Path | None:
 def _commands(compiler: list[str], headers: Path, to: Path, flags: str) -> Iterator[list[str]]:
     """One compilation for each object; the longest first."""
     common = [*compiler, "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden"]
-    common += ["-ffp-contract=fast", "-pthread", "-w", *shlex.split(flags)]
+    common += ["-ffp-contract=fast", "-pthread", "-I", str(SOURCES), *shlex.split(flags)]
     isas = chosen_isas()
-    source = str(SOURCES / "instruction_set.cc")
+    source = str(SOURCES / "kernels" / "kernels.cc")
     for name in isas:
         options = compilable_isas()[name]
         for size in (32, 64):
             which = [f"-DJG_ISA={name}", f"-DJG_TYPE={size}"]
-            folds = _FOLDS if (name, size) == ("avx512", 32) else ()  # see kFolds
-            for spread in (*folds, *_SPREADS, ""):
-                part = [f"-DJG_SPREAD={spread}"] if spread else []
-                output = str(to / f"{name}{size}{spread}.o")
+            k_split = _K_SPLIT_MODES if (name, size) == ("avx512", 32) else ()  # see kHasKSplit
+            for mode in (*k_split, *_MODES, ""):
+                part = [f"-DJG_MODE={mode}"] if mode else []
+                output = str(to / f"{name}{size}{mode}.o")
                 yield [*common, *options.split(), *which, *part, "-c", source, "-o", output]
-    for name in ("handlers", "plan", "sets"):
-        source, output = str(SOURCES / f"{name}.cc"), str(to / f"{name}.o")
+    for path in ("ffi/ffi_handlers", "runtime/problem", "runtime/isa"):
+        source, output = str(SOURCES / f"{path}.cc"), str(to / f"{Path(path).name}.o")
         defines = [f'-DJG_SOURCES="{source_hash()}"', "-isystem", str(headers)]
         defines += [f"-DJG_WITH_{isa.upper()}" for isa in isas]
         yield [*common, *defines, "-c", source, "-o", output]
@@ -161,3 +170,30 @@ def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
         _run([*compiler, "-std=c++17", "-pthread", *how, *objects, "-o", str(to / LIBRARY)])
         os.replace(to / LIBRARY, target)
     return target
+
+
+def main(arguments: list[str]) -> int:
+    """Build beside the package, or in the user's cache if the package's folder is read-only."""
+    from jaxgroups import _native as native
+
+    if arguments:
+        print("usage: python -m jaxgroups._native.build", file=sys.stderr)
+        return 2
+    error: Exception | None = None
+    for place in native.places():
+        try:
+            built = build(place)
+        except BuildError as failure:
+            error = failure
+            break
+        except OSError as failure:  # read-only: try the next place
+            error = failure
+            continue
+        print(f"built {built} with {', '.join(chosen_isas())} instructions")
+        return 0
+    print(f"jaxgroups: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,11 +1,14 @@
-"""How this process gets large blocks of memory: it decides how fast XLA's programs run on a CPU.
+"""Whether this process gets transparent huge pages, which XLA's CPU programs need to be fast.
 
-XLA asks malloc for the scratch memory of a program at every call, and gives it back. Blocks above
-some ten MB glibc takes from the system and returns each time, so that every page is faulted in and
-zeroed anew, 4 KiB at a time: a third to a half of a training step's time. With huge pages, 2 MiB
-each, that is nearly free. Linux has them always, never, or where a program asks, which glibc does
-from version 2.35 on if ``GLIBC_TUNABLES`` says so when the process starts. The kernels ask for them
-too, for their results and the unused memory around these (``pages.h``): most of what is written.
+XLA allocates the scratch memory of a program at every call and frees it afterwards. glibc returns
+blocks above some ten MB to the system each time. So every call faults in and zeroes each page
+again, 4 KiB at a time, which takes a third to a half of the time of a training step. Huge pages of
+2 MiB make this cost small. Linux gives them always, never, or where a program asks (``madvise``).
+glibc asks from version 2.35 on, if ``GLIBC_TUNABLES`` says so when the process starts.
+
+The kernels ask too (``src/runtime/huge_pages.h``): for their results, and for untouched memory
+around these, which is XLA's. ``JAXGROUPS_HUGE_PAGES=0`` switches these hints off, and
+``JAXGROUPS_HUGE_PAGES=result`` limits them to the pages of the results.
 """
 
 import os
@@ -19,8 +22,26 @@ ASKS = "glibc.malloc.hugetlb"
 FIRST_GLIBC = (2, 35)
 
 
+REACHES = ("0", "result", "around")  # in the order of the C++ enum HintReach
+
+
+def reach() -> str:
+    """Which memory the kernels' hints cover: one of REACHES, from $JAXGROUPS_HUGE_PAGES.
+
+    Raises:
+      ValueError: the variable has another value.
+    """
+    value = os.environ.get("JAXGROUPS_HUGE_PAGES", "").strip() or "around"
+    if value not in REACHES:
+        raise ValueError(f"JAXGROUPS_HUGE_PAGES={value}, but there is {', '.join(REACHES)}")
+    return value
+
+
 class Memory(NamedTuple):
-    """`pages` of large blocks: "huge", "small" or "unknown"; `because`; the `remedy`, if any."""
+    """Whether large blocks get huge pages: `pages`, the reason, and a setting that gives them.
+
+    `pages` is "huge", "small" or "unknown".
+    """
 
     pages: str
     because: str
@@ -35,25 +56,25 @@ def _glibc() -> tuple[int, ...]:
 
 
 def examine() -> Memory:
-    """What holds for this process; `remedy` is for the environment of the next one."""
+    """Examine this process; `remedy` is a setting for the environment of the next one."""
     preloaded = os.environ.get("LD_PRELOAD", "")
     if "malloc" in preloaded:
         return Memory("unknown", f"another allocator is preloaded: {preloaded}")
     try:
         words = SETTING.read_text(encoding="ascii").split()
     except OSError:
-        return Memory("unknown", "the system does not tell")
+        return Memory("unknown", f"{SETTING} cannot be read")
     setting = next((word.strip("[]") for word in words if word.startswith("[")), "unknown")
     if setting == "always":
-        return Memory("huge", "the system always gives them")
+        return Memory("huge", "the system gives them always")
     if setting != "madvise":
-        return Memory("small", f"the system's setting is {setting!r}")
+        return Memory("small", f"the system's setting is {setting}")
     glibc = _glibc()
     if glibc < FIRST_GLIBC:
         found = f"glibc is {'.'.join(map(str, glibc))}" if glibc else "the C library is not glibc"
-        return Memory("small", f"{found}; glibc can ask for huge ones from 2.35 on")
+        return Memory("small", f"{found}, and only glibc 2.35 or newer asks for them")
     settings = (t.partition("=") for t in os.environ.get("GLIBC_TUNABLES", "").split(":"))
     asks = {name: value for name, _, value in settings}.get(ASKS, "0")
     if asks != "0":
-        return Memory("huge", "GLIBC_TUNABLES asks for them")
-    return Memory("small", "nothing asks for huge ones", REMEDY)
+        return Memory("huge", "glibc.malloc.hugetlb is set")
+    return Memory("small", "glibc.malloc.hugetlb not set", REMEDY)

@@ -71,7 +71,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
             "  without them, grouped convolutions on a CPU use XLA's operations, which are slower"
         )
     pages = found["memory"]
-    print(f"pages of large memory blocks: {pages['pages']}: {pages['because']}")
+    state = {"huge": "on", "small": "off"}.get(pages["pages"], "unknown")
+    print(f"transparent huge pages: {state} ({pages['because']})")
     if pages["remedy"]:
         print(f"  {pages['remedy']} in the environment makes training on a CPU faster")
     return 0

@@ -127,7 +127,7 @@ def test_problems_are_the_codes():
 
 def test_instruction_sets_are_the_codes():
     ready = schema("doctor")["$defs"]["ready"]["properties"]
-    known = {"baseline", *(name for sets in _build.SETS.values() for name in sets)}
+    known = {"baseline", *(name for sets in _build.ISAS.values() for name in sets)}
     assert set(ready["instruction_sets"]["items"]["enum"]) == known
 
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "native_problems.h"
-#include "run.h"
-#include "sets.h"
+#include "runtime/isa.h"
+#include "runtime/parallel_conv.h"
 
 using namespace jaxgroups;
 
@@ -38,24 +38,27 @@ struct Helpers {
 template <class T>
 struct Arrays {
   Arrays(const Sizes& s, bool whole)
-      : x(product(s.x), whole), w(s.numbers, whole), y(product(s.y), whole), bias(s.y.back(), whole) {}
+      : x(product(s.x), whole),
+        w(s.elements, whole),
+        y(product(s.y), whole),
+        bias(s.y.back(), whole) {}
   Array<T> x, w, y, bias;
   const bool biased = pick(0, 1);
 };
 
-// The forward convolution or the weight gradient of a call, by `count` sets from `first` on.
+// The forward convolution or the weight gradient of a call, by `count` isas from `first` on.
 template <class T>
 Array<T> result(bool forward, const Sizes& s, const Arrays<T>& in, const Kernels* const* first,
                 int count, int64_t threads) {
   const Helpers helpers(threads, pick(0, 4) == 0);
   Plan plan{};
   Call call = s.call();
-  if (!forward) call.steps = {};  // a result is in order
+  if (!forward) call.weight_strides = {};  // a result is in order
   check(call, plan);
   Array<T> got(forward ? in.y.size : product(s.w));
   if (forward) {
-    run_forward<T>(first, count, helpers.pool, plan, in.x.data, in.w.data, in.biased ? in.bias.data : nullptr,
-                   got.data);
+    run_forward<T>(first, count, helpers.pool, plan, in.x.data, in.w.data,
+                   in.biased ? in.bias.data : nullptr, got.data);
   } else {
     run_weight<T>(first, count, helpers.pool, plan, in.x.data, in.y.data, got.data);
   }
@@ -91,7 +94,7 @@ bool compare(const Sizes& s) {
   });
   bool plain = true;
   for (const int64_t u : s.lhs_dilation) plain = plain && u == 1;
-  const Sets& available = sets();
+  const Isas& available = isas();
   for (int i = 0; i < available.count; ++i) {
     const Kernels* const* first = available.all + i;
     const int count = pick(0, 1) ? 1 : available.count - i;
@@ -103,7 +106,8 @@ bool compare(const Sizes& s) {
       const Array<T> alone = result(f, s, fractions, first, count, 1);
       for (int64_t threads = 2; threads <= 4; ++threads) {
         const Array<T> many = result(f, s, fractions, first, count, threads);
-        if (!same(many, alone.data, f ? "bits of forward" : "bits of weight gradient", (*first)->name)) {
+        if (!same(many, alone.data, f ? "bits of forward" : "bits of weight gradient",
+                  (*first)->name)) {
           return false;
         }
       }
@@ -119,8 +123,23 @@ bool small(Sizes& s) {
 // A few numbers of the call changed; what is still accepted has to be computed rightly.
 bool compare_wrong(Sizes s) {
   constexpr int64_t k = int64_t{1} << 28;
-  const int64_t wrong[] = {0, -1, 2, 3, 7, 4096, 4097, k - 1, k, k + 1, -k, -k - 1, int64_t{1} << 56,
-                           int64_t{1} << 62, INT64_MAX, INT64_MIN, INT64_MIN + 1};
+  const int64_t wrong[] = {0,
+                           -1,
+                           2,
+                           3,
+                           7,
+                           4096,
+                           4097,
+                           k - 1,
+                           k,
+                           k + 1,
+                           -k,
+                           -k - 1,
+                           int64_t{1} << 56,
+                           int64_t{1} << 62,
+                           INT64_MAX,
+                           INT64_MIN,
+                           INT64_MIN + 1};
   for (int64_t changes = pick(1, 3); changes > 0; --changes) {
     const int64_t value = wrong[pick(0, 16)];
     std::vector<int64_t>& v = *s.all()[(size_t)pick(0, 8)];
@@ -132,7 +151,7 @@ bool compare_wrong(Sizes s) {
   }
   Plan plan{};
   if (!check(s.call(), plan).empty() || !small(s)) return true;
-  if (s.steps.empty()) s.numbers = product(s.w);
+  if (s.weight_strides.empty()) s.elements = product(s.w);
   return pick(0, 1) ? compare<float>(s) : compare<double>(s);
 }
 
@@ -165,13 +184,14 @@ int main(int count, char** arguments) {
   std::vector<char> right((size_t)callers, 0);
   std::vector<std::thread> threads;
   for (int i = 0; i < callers; ++i) {
-    threads.emplace_back([&, i] { right[(size_t)i] = run(problems / callers, seed + 1000u * (unsigned)i); });
+    threads.emplace_back(
+        [&, i] { right[(size_t)i] = run(problems / callers, seed + 1000u * (unsigned)i); });
   }
   for (std::thread& t : threads) t.join();
   for (const char r : right) {
     if (!r) return 1;
   }
   std::printf("%d problems, right with", problems);
-  for (int i = 0; i < sets().count; ++i) std::printf(" %s", sets().all[i]->name);
+  for (int i = 0; i < isas().count; ++i) std::printf(" %s", isas().all[i]->name);
   std::printf("\n");
 }

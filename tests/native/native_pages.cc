@@ -1,11 +1,12 @@
 // Where the hint of pages.h goes: 128 MB mapped anew, a result of 1 MB at 64 MB, and what is marked
-// afterwards, in MB. The argument says what was there before.
+// afterwards, in MB. The first argument says what was there before, the second is the HintReach.
 #include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
-#include "pages.h"
+#include "runtime/huge_pages.h"
 
 namespace {
 
@@ -22,7 +23,8 @@ void print_marked(uintptr_t from, uintptr_t to) {
       first = a < from ? from : a;
       last = b < to ? b : to;
     }
-    if (std::strncmp(line, "VmFlags:", 8) == 0 && std::strstr(line, " hg") != nullptr && first < last) {
+    if (std::strncmp(line, "VmFlags:", 8) == 0 && std::strstr(line, " hg") != nullptr &&
+        first < last) {
       std::printf("%" PRIuPTR "-%" PRIuPTR " ", (first - from) / kMega, (last - from) / kMega);
     }
   }
@@ -31,10 +33,11 @@ void print_marked(uintptr_t from, uintptr_t to) {
 
 }  // namespace
 
-int main(int, char** arguments) {
+int main(int count, char** arguments) {
   const std::string before = arguments[1];
-  const size_t bytes = before == "small" ? 100 << 10 : kMega;
-  void* const all = mmap(nullptr, 130 * kMega, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const size_t bytes = before == "small" ? 100 << 10 : before == "large" ? 8 * kMega : kMega;
+  void* const all =
+      mmap(nullptr, 130 * kMega, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (all == MAP_FAILED) return 1;
   const uintptr_t base = ((uintptr_t)all + 2 * kMega - 1) / (2 * kMega) * (2 * kMega);
   const auto at = [&](uintptr_t mega) { return (char*)(base + mega * kMega); };
@@ -42,6 +45,7 @@ int main(int, char** arguments) {
   if (before == "neighbours") *at(81) = *at(43) = 1;
   if (before == "ends") *at(97) = *at(33) = 1;
   if (before == "hole" && munmap(at(43), kMega) != 0) return 1;
-  jaxgroups::ask_for_huge_pages(at(64) + 64, bytes);
+  if (count > 2) jaxgroups::hint_reach = static_cast<jaxgroups::HintReach>(std::atoi(arguments[2]));
+  jaxgroups::hint_huge_pages(at(64) + 64, bytes);
   print_marked(base, base + 128 * kMega);
 }

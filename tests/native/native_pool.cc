@@ -11,8 +11,8 @@
 #include <mutex>
 #include <vector>
 
-#include "parallel.h"
-#include "scratch.h"
+#include "runtime/parallel.h"
+#include "runtime/scratch_pool.h"
 
 using namespace jaxgroups;
 
@@ -60,15 +60,19 @@ class Helpers {
 void call(const Pool& pool, int64_t tasks, int depth) {
   const int64_t then = tasks % 6;
   std::vector<int64_t> sum((size_t)tasks, 0), seen((size_t)then, 0);
-  parallel(pool, tasks, [&](int64_t i) {
-    Scratch<int64_t> mine(100 + 1000 * (i % 7));
-    for (int64_t j = 0; j < 100; ++j) mine.data[j] = i * j;
-    if (depth > 0) call(pool, 3, depth - 1);
-    for (int64_t j = 0; j < 100; ++j) sum[(size_t)i] += mine.data[j];
-  }, then, [&](int64_t k) {
-    for (int64_t i = 0; i < tasks; ++i) wrong += sum[(size_t)i] != i * 4950;
-    seen[(size_t)k] += 1;
-  });
+  parallel(
+      pool, tasks,
+      [&](int64_t i) {
+        Scratch<int64_t> mine(100 + 1000 * (i % 7));
+        for (int64_t j = 0; j < 100; ++j) mine.data[j] = i * j;
+        if (depth > 0) call(pool, 3, depth - 1);
+        for (int64_t j = 0; j < 100; ++j) sum[(size_t)i] += mine.data[j];
+      },
+      then,
+      [&](int64_t k) {
+        for (int64_t i = 0; i < tasks; ++i) wrong += sum[(size_t)i] != i * 4950;
+        seen[(size_t)k] += 1;
+      });
   for (int64_t i = 0; i < tasks; ++i) wrong += sum[(size_t)i] != i * 4950;
   for (int64_t k = 0; k < then; ++k) wrong += seen[(size_t)k] != 1;
 }
@@ -78,10 +82,13 @@ void call_failing(const Pool& pool, int64_t tasks) {
   std::atomic<int64_t> over{0};
   bool failed = false;
   try {
-    parallel(pool, tasks, [&](int64_t i) {
-      over += 1;
-      if (i % 5 == 3) throw std::bad_alloc();
-    }, tasks % 4, [&](int64_t) { wrong += tasks > 3; });
+    parallel(
+        pool, tasks,
+        [&](int64_t i) {
+          over += 1;
+          if (i % 5 == 3) throw std::bad_alloc();
+        },
+        tasks % 4, [&](int64_t) { wrong += tasks > 3; });
   } catch (const std::bad_alloc&) {
     failed = true;
   }
@@ -92,7 +99,8 @@ void callers(const Pool& pool, int rounds) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&pool, rounds, t] {
-      for (int i = 0; i < rounds; ++i) call(pool, (i * 5 + t) % 23, i % 3), call_failing(pool, i % 19);
+      for (int i = 0; i < rounds; ++i)
+        call(pool, (i * 5 + t) % 23, i % 3), call_failing(pool, i % 19);
     });
   }
   for (std::thread& t : threads) t.join();

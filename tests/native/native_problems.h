@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "plan.h"
+#include "runtime/problem.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -46,25 +46,31 @@ struct Array {
   T* data;
 };
 
-// `steps` of the weights, over (*kernel, c, g, o), in an array of `numbers`; none: they are in order.
+// `weight_strides` of the weights, over (*kernel, c, g, o), in an array of `numbers`; none: they
+// are in order.
 struct Sizes {
-  std::vector<int64_t> x, w, y, stride, low, high, dilation, lhs_dilation, steps;
-  int64_t groups, c, o, offset, numbers;
+  std::vector<int64_t> x, w, y, stride, low, high, dilation, lhs_dilation, weight_strides;
+  int64_t groups, c, o, offset, elements;
   bool large;
 
   Call call() const {
-    const auto ints = [](const std::vector<int64_t>& v) { return Ints{v.data(), (int64_t)v.size()}; };
-    return {ints(x),   ints(w),    ints(y),        ints(stride),
-            ints(low), ints(high), ints(dilation), ints(lhs_dilation), groups,
-            ints(steps), offset, numbers};
+    const auto ints = [](const std::vector<int64_t>& v) {
+      return Ints{v.data(), (int64_t)v.size()};
+    };
+    return {ints(x),        ints(w),
+            ints(y),        ints(stride),
+            ints(low),      ints(high),
+            ints(dilation), ints(lhs_dilation),
+            groups,         ints(weight_strides),
+            offset,         elements};
   }
   std::vector<std::vector<int64_t>*> all() {
-    return {&x, &w, &y, &stride, &low, &high, &dilation, &lhs_dilation, &steps};
+    return {&x, &w, &y, &stride, &low, &high, &dilation, &lhs_dilation, &weight_strides};
   }
 };
 
 // The axes of the weights in any order, each in either direction, perhaps with gaps.
-inline void draw_steps(Sizes& s) {
+inline void draw_weight_strides(Sizes& s) {
   const size_t axes = s.w.size() + 1;
   std::vector<int64_t> sizes(s.w.begin(), s.w.end() - 1);
   sizes.push_back(s.groups);
@@ -72,23 +78,24 @@ inline void draw_steps(Sizes& s) {
   std::vector<size_t> order(axes);
   for (size_t i = 0; i < axes; ++i) order[i] = i;
   if (pick(0, 3)) std::shuffle(order.begin(), order.end(), dice);
-  s.steps.assign(axes, 0);
+  s.weight_strides.assign(axes, 0);
   s.offset = 0;
-  s.numbers = 1;
+  s.elements = 1;
   for (const size_t i : order) {  // the innermost first
     const bool mirrored = pick(0, 1);
-    s.steps[i] = mirrored ? -s.numbers : s.numbers;
-    if (mirrored) s.offset += (sizes[i] - 1) * s.numbers;
-    s.numbers = s.numbers * (sizes[i] - 1) + s.numbers;
-    if (pick(0, 9) == 0) s.numbers += pick(1, 3);
+    s.weight_strides[i] = mirrored ? -s.elements : s.elements;
+    if (mirrored) s.offset += (sizes[i] - 1) * s.elements;
+    s.elements = s.elements * (sizes[i] - 1) + s.elements;
+    if (pick(0, 9) == 0) s.elements += pick(1, 3);
   }
   const int64_t before = pick(0, 3) ? 0 : pick(1, 5);
   s.offset += before;
-  s.numbers += before;
+  s.elements += before;
 }
 
 inline int64_t draw_channels() {
-  const int64_t lanes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 19, 24, 31, 33, 48, 65};
+  const int64_t lanes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11, 12,
+                           13, 15, 16, 17, 19, 24, 31, 33, 48, 65};
   return lanes[pick(0, pick(0, 3) ? 14 : 20)];
 }
 
@@ -148,8 +155,8 @@ inline bool draw(Sizes& s) {
   s.w.push_back(s.c);
   s.w.push_back(s.groups * s.o);
   s.y.push_back(s.groups * s.o);
-  s.numbers = product(s.w);
-  if (pick(0, 1)) draw_steps(s);
+  s.elements = product(s.w);
+  if (pick(0, 1)) draw_weight_strides(s);
   const double work = (double)product(s.y) * (double)product(s.w) / (double)s.w.back();
   return work < (s.large ? 4e6 : 1e6);
 }
@@ -158,14 +165,15 @@ inline bool draw(Sizes& s) {
 inline std::vector<int64_t> places(const Sizes& s) {
   std::vector<int64_t> at((size_t)product(s.w));
   for (size_t k = 0; k < at.size(); ++k) at[k] = (int64_t)k;
-  if (s.steps.empty()) return at;
+  if (s.weight_strides.empty()) return at;
   const int64_t o = s.w.back() / s.groups;
   for (int64_t& place : at) {
     int64_t left = place / s.w.back();
     const int64_t output = place % s.w.back();
-    size_t axis = s.steps.size() - 1;
-    place = s.offset + output % o * s.steps[axis] + output / o * s.steps[axis - 1];
-    for (--axis; axis-- > 0; left /= s.w[axis]) place += left % s.w[axis] * s.steps[axis];
+    size_t axis = s.weight_strides.size() - 1;
+    place =
+        s.offset + output % o * s.weight_strides[axis] + output / o * s.weight_strides[axis - 1];
+    for (--axis; axis-- > 0; left /= s.w[axis]) place += left % s.w[axis] * s.weight_strides[axis];
   }
   return at;
 }

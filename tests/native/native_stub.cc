@@ -14,7 +14,9 @@ XLA_FFI_Error* jaxgroups_forward(XLA_FFI_CallFrame* frame) {
   return nullptr;
 }
 
-XLA_FFI_Error* jaxgroups_weight_gradient(XLA_FFI_CallFrame* frame) { return jaxgroups_forward(frame); }
+XLA_FFI_Error* jaxgroups_weight_gradient(XLA_FFI_CallFrame* frame) {
+  return jaxgroups_forward(frame);
+}
 
 const char* jaxgroups_sources() { return JG_SOURCES; }
 const char* jaxgroups_instruction_set(int i) { return i == 0 ? "baseline" : nullptr; }

@@ -18,19 +18,24 @@ JEMALLOC = {"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}
 NEW, OLD = ("glibc", "2.35"), ("glibc", "2.34")
 
 CASES = [
-    ("[always] madvise never\n", OLD, {}, ("huge", "the system always gives them", None)),
-    ("always madvise [never]\n", NEW, ASKED, ("small", "the system's setting is 'never'", None)),
-    ("nothing in brackets\n", NEW, ASKED, ("small", "the system's setting is 'unknown'", None)),
-    (MADVISE, NEW, {}, ("small", "nothing asks for huge ones", REMEDY)),
-    (MADVISE, NEW, OTHERS, ("small", "nothing asks for huge ones", REMEDY)),
-    (MADVISE, NEW, ASKED, ("huge", "GLIBC_TUNABLES asks for them", None)),
-    (MADVISE, NEW, AMONG, ("huge", "GLIBC_TUNABLES asks for them", None)),
-    (MADVISE, OLD, {}, ("small", "glibc is 2.34; glibc can ask for huge ones from 2.35 on", None)),
+    ("[always] madvise never\n", OLD, {}, ("huge", "the system gives them always", None)),
+    ("always madvise [never]\n", NEW, ASKED, ("small", "the system's setting is never", None)),
+    ("nothing in brackets\n", NEW, ASKED, ("small", "the system's setting is unknown", None)),
+    (MADVISE, NEW, {}, ("small", "glibc.malloc.hugetlb not set", REMEDY)),
+    (MADVISE, NEW, OTHERS, ("small", "glibc.malloc.hugetlb not set", REMEDY)),
+    (MADVISE, NEW, ASKED, ("huge", "glibc.malloc.hugetlb is set", None)),
+    (MADVISE, NEW, AMONG, ("huge", "glibc.malloc.hugetlb is set", None)),
+    (
+        MADVISE,
+        OLD,
+        {},
+        ("small", "glibc is 2.34, and only glibc 2.35 or newer asks for them", None),
+    ),
     (
         MADVISE,
         ("", ""),
         {},
-        ("small", "the C library is not glibc; glibc can ask for huge ones from 2.35 on", None),
+        ("small", "the C library is not glibc, and only glibc 2.35 or newer asks for them", None),
     ),
     (
         MADVISE,
@@ -38,7 +43,7 @@ CASES = [
         JEMALLOC,
         ("unknown", "another allocator is preloaded: /usr/lib/libjemalloc.so.2", None),
     ),
-    (None, NEW, {}, ("unknown", "the system does not tell", None)),
+    (None, NEW, {}, ("unknown", "{SETTING} cannot be read", None)),
 ]
 
 
@@ -54,10 +59,12 @@ def test_what_the_doctor_says(
         (tmp_path / "enabled").write_text(setting)
     monkeypatch.setattr(memory, "SETTING", tmp_path / "enabled")
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: library)
-    assert memory.examine() == expected
-    _, out, _ = command.run(capsys, "doctor")
     pages, because, remedy = expected
-    lines = [f"pages of large memory blocks: {pages}: {because}"]
+    because = because.format(SETTING=memory.SETTING)
+    assert memory.examine() == (pages, because, remedy)
+    _, out, _ = command.run(capsys, "doctor")
+    state = {"huge": "on", "small": "off", "unknown": "unknown"}[pages]
+    lines = [f"transparent huge pages: {state} ({because})"]
     lines += [f"  {remedy} in the environment makes training on a CPU faster"] * bool(remedy)
     assert out.splitlines()[-len(lines) :] == lines
 

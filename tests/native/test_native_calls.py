@@ -21,7 +21,7 @@ ATTRIBUTES = {
     "lhs_dilation": (1, 1),
 }
 IN_ORDER = {  # of the weights of a forward convolution: (*kernel, c, g, o)
-    "weight_steps": (24, 12, 6, 3, 1),
+    "weight_strides": (24, 12, 6, 3, 1),
     "weight_offset": 0,
 }
 HUGE = 2**62
@@ -169,24 +169,24 @@ def test_a_bias_that_does_not_fit_is_refused(name):
 
 INSIDE = "jaxgroups: the weights should be inside their array, but got 72"
 MISPLACED = {  # the 72 weights of W
-    "no steps": ({"weight_steps": ()}, "jaxgroups: the weights have no steps"),
-    "four steps": ({"weight_steps": (24, 12, 6, 1)}, STEPS + "4"),
-    "six steps": ({"weight_steps": (1, 24, 12, 6, 3, 1)}, STEPS + "6"),
+    "no steps": ({"weight_strides": ()}, "jaxgroups: the weights have no strides"),
+    "four steps": ({"weight_strides": (24, 12, 6, 1)}, STEPS + "4"),
+    "six steps": ({"weight_strides": (1, 24, 12, 6, 3, 1)}, STEPS + "6"),
     "one behind": ({"weight_offset": 1}, INSIDE),
     "one before": ({"weight_offset": -1}, INSIDE),
-    "mirrored, from the first": ({"weight_steps": (-24, 12, 6, 3, 1)}, INSIDE),
-    "mirrored, one before": ({"weight_steps": (-24, 12, 6, 3, 1), "weight_offset": 47}, INSIDE),
-    "mirrored, one behind": ({"weight_steps": (-24, 12, 6, 3, 1), "weight_offset": 49}, INSIDE),
-    "a wide step": ({"weight_steps": (24, 12, 6, 3, 2)}, INSIDE),
-    "a huge step": ({"weight_steps": (24, 12, 6, 3, HUGE)}, INSIDE),
-    "the least step": ({"weight_steps": (24, 12, 6, 3, -(2**63))}, INSIDE),
-    "the largest step": ({"weight_steps": (2**63 - 1, 12, 6, 3, 1)}, INSIDE),
-    "steps that cancel out": ({"weight_steps": (HUGE, -HUGE, 6, 3, 1)}, INSIDE),
-    "steps that overflow": ({"weight_steps": (HUGE - 1, HUGE, 6, 3, 1)}, INSIDE),
+    "mirrored, from the first": ({"weight_strides": (-24, 12, 6, 3, 1)}, INSIDE),
+    "mirrored, one before": ({"weight_strides": (-24, 12, 6, 3, 1), "weight_offset": 47}, INSIDE),
+    "mirrored, one behind": ({"weight_strides": (-24, 12, 6, 3, 1), "weight_offset": 49}, INSIDE),
+    "a wide step": ({"weight_strides": (24, 12, 6, 3, 2)}, INSIDE),
+    "a huge step": ({"weight_strides": (24, 12, 6, 3, HUGE)}, INSIDE),
+    "the least step": ({"weight_strides": (24, 12, 6, 3, -(2**63))}, INSIDE),
+    "the largest step": ({"weight_strides": (2**63 - 1, 12, 6, 3, 1)}, INSIDE),
+    "steps that cancel out": ({"weight_strides": (HUGE, -HUGE, 6, 3, 1)}, INSIDE),
+    "steps that overflow": ({"weight_strides": (HUGE - 1, HUGE, 6, 3, 1)}, INSIDE),
     "the largest offset": ({"weight_offset": 2**63 - 1}, INSIDE),
     "the least offset": ({"weight_offset": -(2**63)}, INSIDE),
     "an offset that overflows": (
-        {"weight_steps": (-24, 12, 6, 3, 1), "weight_offset": -(2**63)},
+        {"weight_strides": (-24, 12, 6, 3, 1), "weight_offset": -(2**63)},
         INSIDE,
     ),
 }
@@ -208,7 +208,7 @@ def test_steps_say_where_the_weights_are():
     ours = jax.ffi.ffi_call(native.FORWARD, jax.ShapeDtypeStruct(Y, "float32"))
 
     def result(weights, steps, offset):
-        attributes = ATTRIBUTES | {"weight_shape": W, "weight_steps": steps}
+        attributes = ATTRIBUTES | {"weight_shape": W, "weight_strides": steps}
         attributes = {n: array(v) if isinstance(v, tuple) else v for n, v in attributes.items()}
         return np.asarray(
             jax.jit(lambda *a: ours(*a, **attributes, weight_offset=offset))(x, weights)
@@ -261,7 +261,7 @@ def test_another_number_of_arrays_is_refused(counts):
     shapes = [jax.ShapeDtypeStruct(Y, "float32")] * results
     ours = jax.ffi.ffi_call(native.FORWARD, shapes)
     attributes = {n: array(v) for n, v in ATTRIBUTES.items() if n != "groups"} | {"groups": 2}
-    attributes |= {"weight_shape": array(W), "weight_steps": array((24, 12, 6, 3, 1))}
+    attributes |= {"weight_shape": array(W), "weight_strides": array((24, 12, 6, 3, 1))}
     attributes["weight_offset"] = 0
     arrays = [jnp.ones(shape, "float32") for shape in (X, W, (6,), X)[:operands]]
     more = "there should be no more than two arrays and a bias"

@@ -9,12 +9,11 @@ import pytest
 from support import command, native_builds
 
 from jaxgroups import _native as native
-from jaxgroups._native import __main__ as native_main
 from jaxgroups._native import build as _build
 
 MISSING = native.status().missing
 needs_kernels = pytest.mark.skipif(MISSING is not None, reason=f"NO KERNELS to load: {MISSING}")
-INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native build"
+INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native.build"
 NO_COMPILER = "no C++ compiler was found: install g++ or clang++, or set $CXX"
 
 
@@ -60,7 +59,15 @@ def test_what_a_build_lacks_is_told(monkeypatch, tmp_path, lacking):
 def test_the_handlers_compile_with_the_headers_of_this_jaxlib():
     """All that is XLA's; the library itself serves several versions, so it is compiled with one."""
     words = native_builds.command("", "-fsyntax-only", "-isystem", str(_build.find_headers()))
-    native_builds.compiled([*words, '-DJG_SOURCES="none"', str(_build.SOURCES / "handlers.cc")])
+    native_builds.compiled(
+        [
+            *words,
+            '-DJG_SOURCES="none"',
+            "-I",
+            str(_build.SOURCES),
+            str(_build.SOURCES / "ffi" / "ffi_handlers.cc"),
+        ]
+    )
 
 
 def test_a_failed_build_leaves_what_was_there(monkeypatch, tmp_path):
@@ -83,6 +90,54 @@ def test_the_library_appears_whole(monkeypatch, tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["library.so"]
 
 
+ISAS = {
+    None: ["avx512", "baseline"],
+    "": ["avx512", "baseline"],
+    "host": ["avx512", "baseline"],
+    "all": ["avx512", "avx2", "baseline"],
+    "avx2": ["avx2", "baseline"],
+    "baseline": ["baseline"],
+    "avx2, avx512": ["avx512", "avx2", "baseline"],
+}
+
+
+@pytest.mark.parametrize("wanted", ISAS)
+def test_which_instruction_sets_are_compiled(monkeypatch, wanted):
+    monkeypatch.setattr(_build.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(_build, "host_isas", lambda: ["avx512", "baseline"])
+    monkeypatch.delenv("JAXGROUPS_NATIVE_ISAS", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("JAXGROUPS_NATIVE_ISAS", wanted)
+    assert _build.chosen_isas() == ISAS[wanted]
+
+
+def test_an_unknown_instruction_set_is_an_error(monkeypatch):
+    monkeypatch.setattr(_build.platform, "machine", lambda: "x86_64")
+    monkeypatch.setenv("JAXGROUPS_NATIVE_ISAS", "avx2,sse9")
+    with pytest.raises(_build.BuildError) as caught:
+        _build.chosen_isas()
+    valid = "host, all, avx512, avx2, baseline"
+    assert str(caught.value) == f"JAXGROUPS_NATIVE_ISAS has 'sse9', which is not one of {valid}"
+
+
+AVX2 = "avx2 bmi1 bmi2 fma"
+FLAGS = {
+    f"flags : fpu {AVX2} avx512f avx512vl avx512dq avx512bw\n": ["avx512", "baseline"],
+    f"flags : fpu {AVX2} avx512f avx512vl\n": ["avx2", "baseline"],
+    "processor : 0\nflags : fpu avx2 fma\n": ["baseline"],
+    "Features : asimd\n": ["avx512", "avx2", "baseline"],
+    None: ["avx512", "avx2", "baseline"],
+}
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_the_instruction_sets_of_this_processor(monkeypatch, tmp_path, flags):
+    monkeypatch.setattr(_build.platform, "machine", lambda: "x86_64")
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags)
+    assert _build.host_isas(tmp_path / "cpuinfo") == FLAGS[flags]
+
+
 def test_a_build_goes_to_the_cache_where_the_package_cannot_be_written(
     monkeypatch, tmp_path, capsys
 ):
@@ -93,20 +148,21 @@ def test_a_build_goes_to_the_cache_where_the_package_cannot_be_written(
     assert cache == tmp_path / "cache" / "jaxgroups" / _build.source_hash() / "_kernels.so"
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(native, "places", lambda: (tmp_path / "file" / "_kernels.so", cache))
-    assert native_main.main(["build"]) == 0
-    assert capsys.readouterr().out == f"built {cache}\n"
+    assert _build.main([]) == 0
+    isas = ", ".join(_build.chosen_isas())
+    assert capsys.readouterr().out == f"built {cache} with {isas} instructions\n"
     monkeypatch.setattr(native, "places", lambda: (tmp_path / "file" / "_kernels.so",))
-    assert native_main.main(["build"]) == 1
+    assert _build.main([]) == 1
     assert capsys.readouterr().err.startswith("jaxgroups: [Errno ")
 
 
 def test_the_command_says_what_is_missing(monkeypatch, tmp_path, capsys):
     no_compiler(monkeypatch)
     monkeypatch.setattr(native, "places", lambda: (tmp_path / "_kernels.so",))
-    assert native_main.main(["build"]) == 1
+    assert _build.main([]) == 1
     assert capsys.readouterr() == ("", f"jaxgroups: {NO_COMPILER}\n")
-    assert native_main.main([]) == 2
-    assert capsys.readouterr() == ("", "usage: python -m jaxgroups._native build\n")
+    assert _build.main(["build"]) == 2
+    assert capsys.readouterr() == ("", "usage: python -m jaxgroups._native.build\n")
 
 
 def status_of(monkeypatch, *paths):

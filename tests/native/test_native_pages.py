@@ -8,6 +8,8 @@ from support import command
 from support.native_builds import program, said
 from test_native_process import needs_kernels
 
+from jaxgroups._native import huge_pages
+
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 setting = SETTING.read_text(encoding="ascii") if SETTING.exists() else "[never]"
 no_huge = pytest.mark.skipif("[never]" in setting, reason="NO HUGE PAGES on this system")
@@ -32,6 +34,37 @@ HINTS = {
 @pytest.mark.parametrize("before", HINTS)
 def test_how_far_the_hint_goes(before):
     assert said(program("native_pages", "-O1"), before) == HINTS[before]
+
+
+@pytest.mark.skipif(not SETTING.exists(), reason="NO HUGE PAGES on this system")
+def test_the_hint_can_be_limited_to_the_result_or_switched_off():
+    pages = program("native_pages", "-O1")
+    assert said(pages, "nothing", huge_pages.REACHES.index("around")) == HINTS["nothing"]
+    assert said(pages, "large", huge_pages.REACHES.index("result")) == "64-72 "
+    assert said(pages, "large", huge_pages.REACHES.index("0")) == ""
+
+
+def test_an_unknown_reach_is_an_error(monkeypatch):
+    for value in ("0", "result", "around"):
+        monkeypatch.setenv("JAXGROUPS_HUGE_PAGES", value)
+        assert huge_pages.reach() == value
+    monkeypatch.setenv("JAXGROUPS_HUGE_PAGES", "all")
+    with pytest.raises(
+        ValueError, match=r"^JAXGROUPS_HUGE_PAGES=all, but there is 0, result, around$"
+    ):
+        huge_pages.reach()
+
+
+@needs_kernels
+@only_asked
+def test_the_switch_reaches_the_kernels():
+    def faults(reach):
+        environment = ENVIRONMENT | {"JAXGROUPS_HUGE_PAGES": reach}
+        done = command.python("-P", "-c", AROUND, env=environment)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert faults("0") > 5 * faults("around")
 
 
 @needs_kernels

@@ -18,7 +18,7 @@ SPEC = "conv2d in=64 out=64 kernel=3 padding=1 groups=32 batch=2 size=28"
 def last_line(monkeypatch):
     """What the doctor says of memory, after the kernels: not of the machine that runs the test."""
     monkeypatch.setattr(memory, "examine", lambda: memory.Memory("huge", "so it is"))
-    return "pages of large memory blocks: huge: so it is"
+    return "transparent huge pages: on (so it is)"
 
 
 def test_the_doctor_tells_of_the_kernels(monkeypatch, capsys, last_line):

@@ -96,10 +96,10 @@ def sanitized_driver(fresh: Path) -> Path:
     tasks = [[*words, "-c", str(HERE / "native_driver.cc"), "-o", str(fresh / "driver.o")]]
     for one in _build._commands(compiler, fresh, fresh, ""):
         stem = Path(one[-1]).stem
-        if stem == "handlers":  # these are XLA's
+        if stem == "ffi_handlers":  # these are XLA's
             continue
-        flags = UNDEFINED if stem in ("baseline64", "plan", "sets") else ARITHMETIC
-        options = [word for word in one[:-2] if word not in ("-w", "-O3")]
+        flags = UNDEFINED if stem in ("baseline64", "problem", "isa") else ARITHMETIC
+        options = [word for word in one[:-2] if word != "-O3"]
         tasks.append([*options, *shlex.split(f"{flags} {WARNINGS}"), *one[-2:]])
     objects = [task[-1] for task in tasks]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

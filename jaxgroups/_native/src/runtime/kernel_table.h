@@ -1,26 +1,24 @@
 // What each instruction set offers, as tables of functions: the handlers choose one at run time.
 #pragma once
 
-#include "geometry.h"
+#include "runtime/geometry.h"
+#include "runtime/tuning.h"
 
 namespace jaxgroups {
-
-// Numbers that a task may copy, see compact.h.
-constexpr int64_t kCopied = 1 << 16;
 
 // Output rows [row, row_end) and blocks [block, block_end) of a forward convolution. A row is one
 // (image, depth, height) of the output, in memory order.
 template <class T>
 struct ForwardTask {
   const Problem* problem;
-  const Blocks* blocks;
+  const BlockPlan* blocks;
   const T* x;
   const T* w;     // of these blocks, packed: see packing.h
   const T* bias;  // of these blocks, packed too; zeros where there is none
   T* y;
-  T* copied;         // room for kCopied numbers, the blocks' channels; null: nothing is copied
-  int64_t band;      // rows of one image that all blocks pass over in turn, or are copied for
-  int64_t together;  // how many blocks have weights that stay in the first cache
+  T* copied;             // room for kCopied numbers, the blocks' channels; null: nothing is copied
+  int64_t band;          // rows of one image that all blocks pass over in turn, or are copied for
+  int64_t blocks_in_l1;  // how many blocks have weights that stay in the first cache
   int64_t row, row_end, block, block_end;
 };
 
@@ -28,7 +26,7 @@ struct ForwardTask {
 template <class T>
 struct WeightTask {
   const Problem* problem;
-  const Blocks* blocks;
+  const BlockPlan* blocks;
   const T* x;
   const T* y;
   T* w;
@@ -40,8 +38,9 @@ template <class T>
 struct KernelsOf {
   int lanes;
   bool wide_registers;  // 32 vector registers, not 16
-  bool folds;           // whether outputs may have several lanes
-  bool (*takes_up)(const Blocks&, int64_t taps);  // whether there is a kernel for a phase with up = 2
+  bool has_k_split;     // whether outputs may have several lanes
+  bool (*takes_up)(const BlockPlan&,
+                   int64_t taps);  // whether there is a kernel for a phase with up = 2
   void (*forward)(const ForwardTask<T>&);
   void (*weight)(const WeightTask<T>&);
 };

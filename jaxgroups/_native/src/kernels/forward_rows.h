@@ -1,23 +1,21 @@
 // Rows of a forward convolution: cuts them into tiles and picks the kernel of each.
 #pragma once
 
-#include "compact.h"
-#include "forward.h"
-#include "kernels.h"
-#include "pair.h"
+#include "kernels/copy_channels.h"
+#include "kernels/forward.h"
+#include "kernels/forward_pair.h"
+#include "runtime/kernel_table.h"
 
 namespace jaxgroups {
 namespace JG_ISA {
 
 constexpr bool kManyRegisters = JG_VECTOR_BYTES == 64;
-constexpr int64_t kBandPixels = 96;  // that weights at least are read for
-constexpr int64_t kLarge = 1 << 19;   // bytes of an image that is not in a near cache
 
 template <class T>
-using TileKernel = void (*)(const Tile<T>&);
+using TileKernel = void (*)(const TileArgs<T>&);
 
-// The widths of tiles that are compiled, widest first, as far as registers allow. Each width of each
-// shape is a kernel, and compiling them takes most of the build's time.
+// The widths of tiles that are compiled, widest first, as far as registers allow. Each width of
+// each shape is a kernel, and compiling them takes most of the build's time.
 struct Widths {
   int all[8];
   constexpr int operator[](int i) const { return all[i]; }
@@ -36,13 +34,14 @@ constexpr Widths widths_of(int vectors, int taps, int stride) {
   return {{JG_WIDTHS}};
 #else
   if (!kSpecial<T>) return {{7, 4, 1}};
-  if (taps == 0 || stride < 0) return {{7, 4, 1}};
+  if (taps == 0 || stride < 0) return {{14, 7, 4, 1}};
   if (vectors > 1) return {{8, 7, 5, 4, 1}};
   return {{14, 7, 5, 4, 1}};
 #endif
 }
 
-// The width that computes a row with the least waste, where each tile costs as much as one more output.
+// The width that computes a row with the least waste, where each tile costs as much as one more
+// output.
 inline int tile_width(const Widths& widths, int64_t count, int widest) {
   int best = 1;
   int64_t least = 2 * count;
@@ -79,7 +78,7 @@ TileKernel<T> kernel_of_width(int width) {
   }
 }
 
-template <class T, Spread S, int Vectors, int Taps, int Stride>
+template <class T, InputMode S, int Vectors, int Taps, int Stride>
 struct Single {
   template <int Outputs>
   using Kernel = Fixed<T, S, Outputs, Vectors, Taps, Stride>;
@@ -107,41 +106,53 @@ struct Double {
   }
 };
 
+// The stride of a kernel for an input dilated by 2: output t and tap k meet input pixel (t + k + e)
+// / 2, where e is 0 or 1, by whether the distance of the tile's first output from tap 0 is even or
+// odd.
+constexpr int kDilatedEven = -2, kDilatedOdd = -1;
+
 // Taps and stride of the kernel made for a phase; 0 and 0 where only the general one fits.
 struct Shape {
   int taps, stride;
+  constexpr bool is(int t, int s) const { return taps == t && stride == s; }
 };
 
 inline Shape shape_of(const Phase& w) {
-  if (w.up == 2) return {(int)w.taps, -2};
+  if (w.up == 2) return {static_cast<int>(w.taps), kDilatedEven};
   if (w.taps == 1) return {1, 1};
   if (w.dilation != 1 || w.stride > 2 || w.taps > 7) return {0, 0};
-  return {(int)w.taps, (int)w.stride};
+  return {static_cast<int>(w.taps), static_cast<int>(w.stride)};
 }
 
 // Outputs with several lanes: where vectors are wide, many numbers of channels would waste lanes.
 template <class T>
-constexpr bool kFolds = JG_VECTOR_BYTES == 64 && sizeof(T) == 4;
+constexpr bool kHasKSplit = JG_VECTOR_BYTES == 64 && sizeof(T) == 4;
 
-template <class T, Spread S, int Vectors>
+// Whether there are kernels for both phases of an input dilated by 2. Outputs of several lanes,
+// which are seldom of a strided layer, take one phase after the other.
+template <class T, InputMode S>
+constexpr bool kTakesUp = kSpecial<T>&& S != InputMode::broadcast2&& S != InputMode::broadcast4;
+
+template <class T, InputMode S, int Vectors>
 TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
-  const int code = s.taps * 10 + s.stride;
-  if (code == 11) return Single<T, S, Vectors, 1, 1>::of(count, width);
-  if constexpr (Vectors < 3 || (Vectors == 3 && kFolds<T>)) {
-    if (code == 31) return Single<T, S, Vectors, 3, 1>::of(count, width);
+  if (s.is(1, 1)) return Single<T, S, Vectors, 1, 1>::of(count, width);
+  if constexpr (Vectors < 3 || (Vectors == 3 && kHasKSplit<T>)) {
+    if (s.is(3, 1)) return Single<T, S, Vectors, 3, 1>::of(count, width);
     if constexpr (kSpecial<T>) {
-      if (code == 28) return Single<T, S, Vectors, 3, -2>::of(count, width);
-      if (code == 29) return Single<T, S, Vectors, 3, -1>::of(count, width);
-      if (code == 21) return Single<T, S, Vectors, 2, 1>::of(count, width);
-      if (code == 32) return Single<T, S, Vectors, 3, 2>::of(count, width);
-      if constexpr (S == Spread::lanes) {
-        if (code == 51) return Single<T, S, Vectors, 5, 1>::of(count, width);
-        if (code == 52) return Single<T, S, Vectors, 5, 2>::of(count, width);
-        if (code == 48) return Single<T, S, Vectors, 5, -2>::of(count, width);
-        if (code == 49) return Single<T, S, Vectors, 5, -1>::of(count, width);
-        if (code == 71) return Single<T, S, Vectors, 7, 1>::of(count, width);
+      if constexpr (kTakesUp<T, S>) {
+        if (s.is(3, kDilatedEven)) return Single<T, S, Vectors, 3, kDilatedEven>::of(count, width);
+        if (s.is(3, kDilatedOdd)) return Single<T, S, Vectors, 3, kDilatedOdd>::of(count, width);
+      }
+      if (s.is(2, 1)) return Single<T, S, Vectors, 2, 1>::of(count, width);
+      if (s.is(3, 2)) return Single<T, S, Vectors, 3, 2>::of(count, width);
+      if constexpr (S == InputMode::depthwise) {
+        if (s.is(5, 1)) return Single<T, S, Vectors, 5, 1>::of(count, width);
+        if (s.is(5, 2)) return Single<T, S, Vectors, 5, 2>::of(count, width);
+        if (s.is(5, kDilatedEven)) return Single<T, S, Vectors, 5, kDilatedEven>::of(count, width);
+        if (s.is(5, kDilatedOdd)) return Single<T, S, Vectors, 5, kDilatedOdd>::of(count, width);
+        if (s.is(7, 1)) return Single<T, S, Vectors, 7, 1>::of(count, width);
       } else {
-        if (code == 51) return Single<T, S, Vectors, 5, 1>::of(count, width);
+        if (s.is(5, 1)) return Single<T, S, Vectors, 5, 1>::of(count, width);
       }
     }
   }
@@ -149,10 +160,10 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   return Single<T, S, Vectors, 0, 0>::of(count, width);
 }
 
-// The kernel of a row of `count` outputs; `width`, at most that, becomes the width of its tiles. Each
-// spread has an object of its own, with its kernels of this, `pair_kernel` and `strip_kernel`.
-template <class T, Spread S>
-TileKernel<T> tile_kernel(const Blocks& b, Shape& s, int64_t count, int& width) {
+// The kernel of a row of `count` outputs; `width`, at most that, becomes the width of its tiles.
+// Each mode has an object of its own, with its kernels of this, `pair_kernel` and `strip_kernel`.
+template <class T, InputMode S>
+TileKernel<T> tile_kernel(const BlockPlan& b, Shape& s, int64_t count, int& width) {
   if constexpr (wide(S)) {
     if constexpr (kManyRegisters) {
       if (b.vectors == 5) return kernel_of_shape<T, S, 5>(s, count, width);
@@ -164,27 +175,30 @@ TileKernel<T> tile_kernel(const Blocks& b, Shape& s, int64_t count, int& width) 
 }
 
 template <class T>
-TileKernel<T> kernel_of(const Blocks& b, Shape& s, int64_t count, int& width) {
-  if (b.spread == Spread::lanes) return tile_kernel<T, Spread::lanes>(b, s, count, width);
-  if (b.spread == Spread::near) return tile_kernel<T, Spread::near>(b, s, count, width);
-  if constexpr (kFolds<T>) {
-    if (b.spread == Spread::pairs) return tile_kernel<T, Spread::pairs>(b, s, count, width);
-    if (b.spread == Spread::quads) return tile_kernel<T, Spread::quads>(b, s, count, width);
+TileKernel<T> kernel_of(const BlockPlan& b, Shape& s, int64_t count, int& width) {
+  if (b.mode == InputMode::depthwise)
+    return tile_kernel<T, InputMode::depthwise>(b, s, count, width);
+  if (b.mode == InputMode::gather) return tile_kernel<T, InputMode::gather>(b, s, count, width);
+  if constexpr (kHasKSplit<T>) {
+    if (b.mode == InputMode::broadcast2)
+      return tile_kernel<T, InputMode::broadcast2>(b, s, count, width);
+    if (b.mode == InputMode::broadcast4)
+      return tile_kernel<T, InputMode::broadcast4>(b, s, count, width);
   }
-  return tile_kernel<T, Spread::broadcast>(b, s, count, width);
+  return tile_kernel<T, InputMode::broadcast>(b, s, count, width);
 }
 
 // Whether `kernel_of` has one for both phases of an input dilated by 2.
 template <class T>
-bool takes_up(const Blocks& b, int64_t taps) {
-  if (!kSpecial<T> || b.vectors > (kFolds<T> ? 3 : 2)) return false;
-  return taps == 3 || (taps == 5 && b.spread == Spread::lanes);
+bool takes_up(const BlockPlan& b, int64_t taps) {
+  if (!kSpecial<T> || b.vectors > (kHasKSplit<T> ? 3 : 2) || k_split(b.mode) > 1) return false;
+  return taps == 3 || (taps == 5 && b.mode == InputMode::depthwise);
 }
 
 // The kernel of two rows at once; null where there is none.
-template <class T, Spread S>
+template <class T, InputMode S>
 TileKernel<T> pair_kernel(Shape s, int64_t count, int& width) {
-  if constexpr (kManyRegisters && kSpecial<T> && S == Spread::lanes) {
+  if constexpr (kManyRegisters && kSpecial<T> && S == InputMode::depthwise) {
     if (s.taps == 3 && s.stride == 1) return Double<T, 3, 1>::of(count, width);
     if (s.taps == 3 && s.stride == 2) return Double<T, 3, 2>::of(count, width);
     if (s.taps == 5 && s.stride == 1) return Double<T, 5, 1>::of(count, width);
@@ -192,12 +206,11 @@ TileKernel<T> pair_kernel(Shape s, int64_t count, int& width) {
   return nullptr;
 }
 
-// Outputs of a tile whose pixels, so many bytes apart, stay in the first cache: wide groups read them
-// again for each channel.
+// Outputs of a tile whose pixels, so many bytes apart, stay in the first cache: wide groups read
+// them again for each channel.
 inline int uncrowded(int64_t distance, const Phase& w) {
-  constexpr int64_t kFewest = 4;  // sums that wait for each other no longer than products take
   const int64_t most = (places(distance) - w.taps) / w.stride + 1;
-  return (int)smaller(most < kFewest ? kFewest : most, kMostOutputs);
+  return (int)smaller(most < kMinAccumulators ? kMinAccumulators : most, kMostOutputs);
 }
 
 // An image to read: the whole input's, or a copy of some of its channels and rows.
@@ -210,10 +223,10 @@ struct Image {
 
 // One phase of one row, or of `two` rows: all tiles, and for each the blocks from `block` on.
 template <class T>
-void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase& d, const Phase& h, const Phase& w,
-                 int64_t row, bool two, int64_t block, int64_t block_end) {
+void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase& d, const Phase& h,
+                 const Phase& w, int64_t row, bool two, int64_t block, int64_t block_end) {
   const Problem& p = *task.problem;
-  const Blocks& b = *task.blocks;
+  const BlockPlan& b = *task.blocks;
   const Axis* const axis = p.axis;
   const int64_t channels = image.pixel, outputs = p.groups * p.o;
   const int64_t lanes = int64_t{b.lanes} * b.vectors;
@@ -224,10 +237,10 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   const Taps td = taps_inside(in_d, d.dilation, d.taps, axis[0].size);
   Taps th = taps_inside(in_h, h.dilation, h.taps, axis[1].size);
 
-  Tile<T> a;
+  TileArgs<T> a;
   const int64_t x_row = axis[2].size * channels, x_depth = axis[1].size * x_row;
   a.x = image.x;
-  a.c = p.c / fold(b.spread);
+  a.c = p.c / k_split(b.mode);
   a.taps = w.taps;
   a.w_row = w.taps * p.c * lanes;
   a.w_depth = h.taps * a.w_row;
@@ -243,12 +256,14 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.y_pixel = w.step * outputs;
   a.near = b.near;
   a.x_block = b.groups_per_block * p.c;
-  a.y_block = wide(b.spread) ? lanes : b.groups_per_block * p.o;
+  a.y_block = wide(b.mode) ? lanes : b.groups_per_block * p.o;
   a.w_block = per_block;
   Shape shape = shape_of(w);
-  int width = wide(b.spread) ? uncrowded(channels * (int64_t)sizeof(T), w) : kMostOutputs;
+  int width =
+      wide(b.mode) ? uncrowded(channels * static_cast<int64_t>(sizeof(T)), w) : kMostOutputs;
   TileKernel<T> kernel = nullptr;
-  if (two && b.spread == Spread::lanes) kernel = pair_kernel<T, Spread::lanes>(shape, w.count, width);
+  if (two && b.mode == InputMode::depthwise)
+    kernel = pair_kernel<T, InputMode::depthwise>(shape, w.count, width);
   if (two && kernel == nullptr) {
     forward_row(task, image, d, h, w, row, false, block, block_end);
     forward_row(task, image, d, h, w, row + h.step, false, block, block_end);
@@ -257,7 +272,7 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   if (kernel == nullptr) kernel = kernel_of<T>(b, shape, w.count, width);
   TileKernel<T> odd = kernel;  // for tiles whose first output has an odd distance to tap 0
   if (w.up == 2) {
-    Shape other{shape.taps, -1};
+    Shape other{shape.taps, kDilatedOdd};
     odd = kernel_of<T>(b, other, w.count, width);
   }
   const bool single = shape.taps == 1;  // its pixels are the outputs', so any stride will do
@@ -277,17 +292,17 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   }
   int64_t in_rows = 0;
   if (a.depths > 0 && a.rows > 0) {
-    in_rows = (in_d + td.from * d.dilation) * x_depth +
-              (in_h + th.from * h.dilation - image.row) * x_row;
+    in_rows =
+        (in_d + td.from * d.dilation) * x_depth + (in_h + th.from * h.dilation - image.row) * x_row;
   }
   const T* const weights = task.w +
                            taps_before(p, d, h, w) * p.c * lanes * (task.block_end - task.block) +
                            td.from * a.w_depth + th.from * a.w_row;
   T* const y = task.y + row * axis[2].out * outputs;
-  // Blocks inside tiles read short pieces of many lines, which no processor foresees: where the
+  // BlockPlan inside tiles read short pieces of many lines, which no processor foresees: where the
   // arrays are large, the lines that the next tile adds are asked for while this one is computed.
-  const int64_t image_bytes = axis[0].size * x_depth * (int64_t)sizeof(T);
-  a.ahead = !wide(b.spread) && image_bytes > kLarge && a.rows > 0 && a.depths > 0;
+  const int64_t image_bytes = axis[0].size * x_depth * static_cast<int64_t>(sizeof(T));
+  a.ahead = !wide(b.mode) && image_bytes > kPrefetchFromBytes && a.rows > 0 && a.depths > 0;
   a.ahead_rows = smaller(a.rows, h.stride * (two ? 2 : 1));
   a.ahead_pixels = width * w.stride;
   a.ahead_channels = channels;
@@ -303,15 +318,15 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
     const Taps there = taps_inside(a.first, pixel, pixels, a.size);
     a.inside = (int64_t{1} << there.to) - (int64_t{1} << there.from);
     for (int64_t i = block; i < block_end; i += a.blocks) {
-      const Block part = block_of(p, b, i);
+      const ChannelBlock part = block_of(p, b, i);
       a.origin = in_rows + a.first * channels + part.x - image.first;
       a.nx = image.first + channels - part.x;
       a.ny = part.ny;
       a.w = weights + (i - task.block) * per_block;
-      a.bias = task.bias + (i - task.block) * lanes * fold(b.spread);
+      a.bias = task.bias + (i - task.block) * lanes * k_split(b.mode);
       a.y = y + (w.first + t * w.step) * outputs + part.y;
       a.blocks = 1;
-      if (!wide(b.spread)) {
+      if (!wide(b.mode)) {
         a.blocks = block_end - i;
         a.ny = outputs - part.y;
       }
@@ -322,8 +337,8 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
 
 // Rows [row, row_end) of one image: two rows of each phase at a time, of one depth.
 template <class T>
-void forward_image(const ForwardTask<T>& task, const Image<T>& image, int64_t row,
-                   int64_t row_end, int64_t block, int64_t block_end) {
+void forward_image(const ForwardTask<T>& task, const Image<T>& image, int64_t row, int64_t row_end,
+                   int64_t block, int64_t block_end) {
   const Axis* const axis = task.problem->axis;
   const int64_t step = axis[1].phases;
   while (row < row_end) {
@@ -363,7 +378,8 @@ inline Taps input_rows(const Axis* axis, int64_t row, int64_t row_end) {
 // Kernels of one tap that move by one: where the pixels of outputs follow each other, so do theirs.
 inline bool one_row(const Problem& p) {
   for (const Axis& a : p.axis) {
-    if (a.kernel != 1 || a.stride != 1 || a.lhs_dilation != 1 || a.low != 0 || a.out != a.size) return false;
+    if (a.kernel != 1 || a.stride != 1 || a.lhs_dilation != 1 || a.low != 0 || a.out != a.size)
+      return false;
   }
   return true;
 }
@@ -372,7 +388,8 @@ template <class T>
 void forward(const ForwardTask<T>& task) {
   const Problem& p = *task.problem;
   if (p.axis[0].out * p.axis[1].out > 1 && task.copied == nullptr && one_row(p)) {
-    const int64_t width = p.axis[2].out, band = task.band * width < kBandPixels ? kBandPixels : task.band * width;
+    const int64_t width = p.axis[2].out,
+                  band = task.band * width < kMinBandPixels ? kMinBandPixels : task.band * width;
     const int64_t end = task.row_end * width;
     Problem flat = p;
     Phase phase = p.axis[2].phase[0];
@@ -395,8 +412,8 @@ void forward(const ForwardTask<T>& task) {
   const int64_t pixels = axis[0].size * axis[1].size * axis[2].size;
   const int64_t channels = p.groups * p.c, rows = axis[0].out * axis[1].out;
   // the channels of these blocks
-  const bool broadcast = wide(task.blocks->spread);
-  const Block last = block_of(p, *task.blocks, task.block_end - 1);
+  const bool broadcast = wide(task.blocks->mode);
+  const ChannelBlock last = block_of(p, *task.blocks, task.block_end - 1);
   const int64_t first = block_of(p, *task.blocks, task.block).x;
   const int64_t count = last.x - first + (broadcast ? p.c : last.nx);
   for (int64_t row = task.row, row_end; row < task.row_end; row = row_end) {
@@ -411,8 +428,9 @@ void forward(const ForwardTask<T>& task) {
       copy_channels(task.x + n * pixels * channels + in.from * width * channels + first,
                     (in.to - in.from) * width, channels, count, task.copied);
     }
-    for (int64_t block = task.block; block < task.block_end; block += task.together) {
-      forward_image(task, image, row, row_end, block, smaller(block + task.together, task.block_end));
+    for (int64_t block = task.block; block < task.block_end; block += task.blocks_in_l1) {
+      forward_image(task, image, row, row_end, block,
+                    smaller(block + task.blocks_in_l1, task.block_end));
     }
   }
 }

@@ -1,11 +1,11 @@
-// The two XLA FFI handlers. Nothing is taken on trust: see `check` in plan.h.
+// The two XLA FFI handlers. Nothing is taken on trust: see `check` in problem.h.
 #include <exception>
 #include <optional>
 #include <utility>
 
-#include "pages.h"
-#include "run.h"
-#include "sets.h"
+#include "runtime/huge_pages.h"
+#include "runtime/isa.h"
+#include "runtime/parallel_conv.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -30,15 +30,17 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
   if (type != ffi::DataType::F32 && type != ffi::DataType::F64) {
     return invalid("jaxgroups: the arrays should be float32 or float64");
   }
-  if (w.element_type() != type || y.element_type() != type) return invalid("jaxgroups: dtypes differ");
-  if (misaligned(x) || misaligned(w) || misaligned(y)) return invalid("jaxgroups: misaligned array");
+  if (w.element_type() != type || y.element_type() != type)
+    return invalid("jaxgroups: dtypes differ");
+  if (misaligned(x) || misaligned(w) || misaligned(y))
+    return invalid("jaxgroups: misaligned array");
   if (bias) {
     if (bias->element_type() != type) return invalid("jaxgroups: dtypes differ");
     if (misaligned(*bias)) return invalid("jaxgroups: misaligned array");
   }
   call.x = ints(x.dimensions());
   call.y = ints(y.dimensions());
-  call.numbers = (int64_t)w.element_count();
+  call.elements = (int64_t)w.element_count();
   try {
     Plan plan{};
     const std::string error = check(call, plan);
@@ -52,17 +54,17 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
       }
     }
     const ffi::AnyBuffer& result = Forward ? y : w;
-    ask_for_huge_pages(result.untyped_data(), result.size_bytes());
+    hint_huge_pages(result.untyped_data(), result.size_bytes());
     Pool pool;
     pool.threads = threads.num_threads();
     pool.schedule = [&](std::function<void()> f) { threads.Schedule(std::move(f)); };
-    const Sets& s = sets();
+    const Isas& s = isas();
     const auto run = [&](auto zero) {
       using T = decltype(zero);
       const T* const px = static_cast<const T*>(x.untyped_data());
       T* const pw = static_cast<T*>(w.untyped_data());
       T* const py = static_cast<T*>(y.untyped_data());
-      if (Forward) {
+      if constexpr (Forward) {
         const T* const pb = bias ? static_cast<const T*>(bias->untyped_data()) : nullptr;
         run_forward<T>(s.all + s.first, s.count - s.first, pool, plan, px, pw, pb, py);
       } else {
@@ -86,11 +88,22 @@ using Numbers = ffi::Span<const int64_t>;
 ffi::Error forward(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
                    ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> y, Numbers dilation,
                    int64_t groups, Numbers high, Numbers lhs_dilation, Numbers low, Numbers stride,
-                   int64_t weight_offset, Numbers weight_shape, Numbers weight_steps) {
-  Call call{{}, ints(weight_shape), {}, ints(stride), ints(low), ints(high), ints(dilation),
-            ints(lhs_dilation), groups, ints(weight_steps), weight_offset, 0};
-  if (call.steps.size == 0) return invalid("jaxgroups: the weights have no steps");
-  if (rest.size() > 1) return invalid("jaxgroups: there should be no more than two arrays and a bias");
+                   int64_t weight_offset, Numbers weight_shape, Numbers weight_strides) {
+  Call call{{},
+            ints(weight_shape),
+            {},
+            ints(stride),
+            ints(low),
+            ints(high),
+            ints(dilation),
+            ints(lhs_dilation),
+            groups,
+            ints(weight_strides),
+            weight_offset,
+            0};
+  if (call.weight_strides.size == 0) return invalid("jaxgroups: the weights have no strides");
+  if (rest.size() > 1)
+    return invalid("jaxgroups: there should be no more than two arrays and a bias");
   std::optional<ffi::AnyBuffer> bias;
   if (rest.size() == 1) {
     const ffi::ErrorOr<ffi::AnyBuffer> given = rest.get<ffi::AnyBuffer>(0);
@@ -103,8 +116,18 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
 ffi::Error weight_gradient(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer y,
                            ffi::Result<ffi::AnyBuffer> w, Numbers dilation, int64_t groups,
                            Numbers high, Numbers lhs_dilation, Numbers low, Numbers stride) {
-  const Call call{{}, ints(w->dimensions()), {}, ints(stride), ints(low), ints(high), ints(dilation),
-                  ints(lhs_dilation), groups, {}, 0, 0};
+  const Call call{{},
+                  ints(w->dimensions()),
+                  {},
+                  ints(stride),
+                  ints(low),
+                  ints(high),
+                  ints(dilation),
+                  ints(lhs_dilation),
+                  groups,
+                  {},
+                  0,
+                  0};
   return convolve<false>(threads, call, x, *w, y);
 }
 
@@ -128,7 +151,7 @@ auto forward_binding() {
   return attributes(operands().RemainingArgs())
       .Attr<int64_t>("weight_offset")
       .Attr<Numbers>("weight_shape")
-      .Attr<Numbers>("weight_steps");
+      .Attr<Numbers>("weight_strides");
 }
 
 auto weight_binding() { return attributes(operands()); }
@@ -146,3 +169,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_weight_gradient, jaxgroups::weight_gradi
 
 // The hash of the sources this library was made of.
 JG_EXPORT const char* jaxgroups_sources() { return JG_SOURCES; }
+
+// Which memory the hints for huge pages cover, as a HintReach. Not while a convolution runs.
+JG_EXPORT void jaxgroups_hint_huge_pages(int reach) {
+  jaxgroups::hint_reach = static_cast<jaxgroups::HintReach>(reach);
+}

@@ -1,14 +1,14 @@
-#include "sets.h"
+#include "runtime/isa.h"
 
 #include <cstring>
 
 namespace jaxgroups {
 
-#define JG_SET(name)                                \
-  namespace name {                                  \
-  extern const KernelsOf<float> f32;                \
-  extern const KernelsOf<double> f64;               \
-  const Kernels kernels = {#name, &f32, &f64};      \
+#define JG_SET(name)                           \
+  namespace name {                             \
+  extern const KernelsOf<float> f32;           \
+  extern const KernelsOf<double> f64;          \
+  const Kernels kernels = {#name, &f32, &f64}; \
   }
 
 #ifdef JG_WITH_AVX512
@@ -21,13 +21,14 @@ JG_SET(baseline)
 
 namespace {
 
-Sets find() {
-  Sets s{};
+Isas find() {
+  Isas s{};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  [[maybe_unused]] const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                   __builtin_cpu_supports("bmi2");
-  [[maybe_unused]] const bool wide = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+  [[maybe_unused]] const bool fma = __builtin_cpu_supports("avx2") &&
+                                    __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  [[maybe_unused]] const bool wide =
+      fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 #ifdef JG_WITH_AVX512
   if (wide) s.all[s.count++] = &avx512::kernels;
@@ -42,8 +43,8 @@ Sets find() {
 
 }  // namespace
 
-Sets& sets() {
-  static Sets s = find();
+Isas& isas() {
+  static Isas s = find();
   return s;
 }
 
@@ -51,13 +52,14 @@ Sets& sets() {
 
 // Name of the i-th instruction set that runs here, null after the last.
 extern "C" __attribute__((visibility("default"))) const char* jaxgroups_instruction_set(int i) {
-  const jaxgroups::Sets& s = jaxgroups::sets();
+  const jaxgroups::Isas& s = jaxgroups::isas();
   return i >= 0 && i < s.count ? s.all[i]->name : nullptr;
 }
 
 // Uses no set wider than this one; 0 if it does not run here. Not while a convolution runs.
-extern "C" __attribute__((visibility("default"))) int jaxgroups_use_instruction_set(const char* name) {
-  jaxgroups::Sets& s = jaxgroups::sets();
+extern "C" __attribute__((visibility("default"))) int jaxgroups_use_instruction_set(
+    const char* name) {
+  jaxgroups::Isas& s = jaxgroups::isas();
   for (int i = 0; i < s.count; ++i) {
     if (std::strcmp(s.all[i]->name, name) == 0) {
       s.first = i;

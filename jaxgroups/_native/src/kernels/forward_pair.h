@@ -4,7 +4,7 @@
 // `shift` rows from one row of outputs to the next, tap i - shift of the second.
 #pragma once
 
-#include "forward.h"
+#include "kernels/forward.h"
 
 namespace jaxgroups {
 namespace JG_ISA {
@@ -13,26 +13,29 @@ template <class T, int Outputs, int Taps, int Stride>
 struct Pair {
   static constexpr int L = Vec<T>::lanes;
   static constexpr int Pixels = (Outputs - 1) * Stride + Taps;
-  typedef V<T> Row[Outputs][1];
+  using Row = V<T>[Outputs][1];
 
   static constexpr int Edge = edge_of(Taps);
 
   template <bool Fast, bool First, bool Second>
-  static JG_INLINE void row(const Tile<T>& a, Some<T> some, int64_t at, const T* w, Row& first,
+  static JG_INLINE void row(const TileArgs<T>& a, Mask<T> some, int64_t at, const T* w, Row& first,
                             Row& second) {
-    Walk<T> walk(a.x, at, a.x_tap);
+    StridedPointer<T> walk(a.x, at, a.x_tap);
     const T* const w1 = w - a.shift * a.w_row;
     V<T> weight[2][Taps];
-    JG_UNROLL for (int k = 0; k < Taps; ++k) {
+    JG_UNROLL
+    for (int k = 0; k < Taps; ++k) {
       if constexpr (First) weight[0][k] = load(w + k * L);
       if constexpr (Second) weight[1][k] = load(w1 + k * L);
     }
     int64_t inside = a.inside;
     opaque(inside);
-    JG_UNROLL for (int q = 0; q < Pixels; ++q) {
+    JG_UNROLL
+    for (int q = 0; q < Pixels; ++q) {
       if ((Fast && q >= Edge && q < Pixels - Edge) || (inside >> q & 1)) {
-        const V<T> x = load_some(walk.at(q), some);
-        JG_UNROLL for (int k = 0; k < Taps; ++k) {
+        const V<T> x = load_masked(walk.at(q), some);
+        JG_UNROLL
+        for (int k = 0; k < Taps; ++k) {
           const int offset = q - k;
           if (offset >= 0 && offset % Stride == 0 && offset / Stride < Outputs) {
             if constexpr (First) first[offset / Stride][0] += x * weight[0][k];
@@ -44,15 +47,18 @@ struct Pair {
     }
   }
 
-  static void run(const Tile<T>& a) {
-    each_part<Spread::lanes, Outputs, Pair, true>(a, inner(a.inside, Pixels, Edge));
+  static void run(const TileArgs<T>& a) {
+    each_block<InputMode::depthwise, Outputs, Pair, true>(a, inner(a.inside, Pixels, Edge));
   }
 
   template <bool Fast>
-  static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
-    const Some<T> some = part.some;
+  static JG_INLINE void tile(const TileArgs<T>& a, const BlockArgs<T>& part) {
+    const Mask<T> some = part.some;
     Row first, second;
-    JG_UNROLL for (int t = 0; t < Outputs; ++t) { first[t][0] = second[t][0] = load(part.bias); }
+    JG_UNROLL
+    for (int t = 0; t < Outputs; ++t) {
+      first[t][0] = second[t][0] = load(part.bias);
+    }
     const int64_t from = smaller(a.from[0], a.from[1] + a.shift);
     const int64_t to = a.to[1] + a.shift > a.to[0] ? a.to[1] + a.shift : a.to[0];
     for (int64_t d = 0; d < a.depths; ++d) {
@@ -70,8 +76,8 @@ struct Pair {
         }
       }
     }
-    store_tile<Spread::lanes, false>(part.y, a.y_pixel, part.ny, first);
-    store_tile<Spread::lanes, false>(part.y + a.y_row, a.y_pixel, part.ny, second);
+    store_tile<InputMode::depthwise, false>(part.y, a.y_pixel, part.ny, first);
+    store_tile<InputMode::depthwise, false>(part.y + a.y_row, a.y_pixel, part.ny, second);
   }
 };
 

@@ -1,4 +1,5 @@
-// A matrix turned over: the weights of an input gradient, which stand with the wrong axis in one piece.
+// A matrix turned over: the weights of an input gradient, which stand with the wrong axis in one
+// piece.
 #pragma once
 
 #include <cstdint>
@@ -9,20 +10,22 @@ namespace jaxgroups {
 template <class T>
 struct Quarter {
   static constexpr int lanes = 16 / sizeof(T);
-  typedef T type __attribute__((vector_size(16)));
-  typedef T unaligned __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
+  using type __attribute__((vector_size(16))) = T;
+  using unaligned __attribute__((vector_size(16), aligned(sizeof(T)), may_alias)) = T;
 };
 
 // Numbers of two vectors, counted through both. Compilers differ in the name of it.
 #if defined(__clang__)
-#define JG_PICK(Mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define JG_PICK(Integer, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define JG_PICK(Mask, a, b, ...) __builtin_shuffle(a, b, Quarter<Mask>::type{__VA_ARGS__})
+#define JG_PICK(Integer, a, b, ...) __builtin_shuffle(a, b, Quarter<Integer>::type{__VA_ARGS__})
 #endif
 
 inline void turn(Quarter<float>::type (&v)[4]) {
-  const auto a = JG_PICK(int32_t, v[0], v[1], 0, 4, 1, 5), b = JG_PICK(int32_t, v[0], v[1], 2, 6, 3, 7);
-  const auto c = JG_PICK(int32_t, v[2], v[3], 0, 4, 1, 5), d = JG_PICK(int32_t, v[2], v[3], 2, 6, 3, 7);
+  const auto a = JG_PICK(int32_t, v[0], v[1], 0, 4, 1, 5),
+             b = JG_PICK(int32_t, v[0], v[1], 2, 6, 3, 7);
+  const auto c = JG_PICK(int32_t, v[2], v[3], 0, 4, 1, 5),
+             d = JG_PICK(int32_t, v[2], v[3], 2, 6, 3, 7);
   v[0] = JG_PICK(int32_t, a, c, 0, 1, 4, 5);
   v[1] = JG_PICK(int32_t, a, c, 2, 3, 6, 7);
   v[2] = JG_PICK(int32_t, b, d, 0, 1, 4, 5);
@@ -47,9 +50,11 @@ void transpose(const T* from, int64_t columns, int64_t rows, int64_t step, T* to
       int64_t i = begin;
       for (; i + N <= end; i += N) {
         typename Quarter<T>::type v[N];
-        for (int j = 0; j < N; ++j) v[j] = *(const typename Quarter<T>::unaligned*)(from + (l + j) * step + i);
+        for (int j = 0; j < N; ++j)
+          v[j] = *(const typename Quarter<T>::unaligned*)(from + (l + j) * step + i);
         turn(v);
-        for (int j = 0; j < N; ++j) *(typename Quarter<T>::unaligned*)(to + (i + j) * row + l) = v[j];
+        for (int j = 0; j < N; ++j)
+          *(typename Quarter<T>::unaligned*)(to + (i + j) * row + l) = v[j];
       }
       for (; i < end; ++i) {
         for (int j = 0; j < N; ++j) to[i * row + l + j] = from[(l + j) * step + i];

@@ -1,4 +1,4 @@
-#include "plan.h"
+#include "runtime/problem.h"
 
 #include <numeric>
 
@@ -58,7 +58,8 @@ std::vector<Phase> phases_of(const Axis& a) {
 std::string check_axis(const Axis& a, int64_t high) {
   if (a.kernel < 1 || a.out < 1 || a.size < 1) return "jaxgroups: an axis is empty";
   for (const int64_t n : {a.stride, a.dilation}) {
-    if (n < 1 || n > kLargest) return wrong("strides and dilations should be from 1 to 268435456", n);
+    if (n < 1 || n > kLargest)
+      return wrong("strides and dilations should be from 1 to 268435456", n);
   }
   if (a.lhs_dilation < 1 || a.lhs_dilation > kMostDilated) {
     return wrong("a dilation of the input should be from 1 to 4096", a.lhs_dilation);
@@ -69,7 +70,8 @@ std::string check_axis(const Axis& a, int64_t high) {
   const int64_t dilated = (a.size - 1) * a.lhs_dilation + 1 + a.low + high;
   const int64_t window = (a.kernel - 1) * a.dilation + 1;
   const int64_t out = dilated < window ? 0 : (dilated - window) / a.stride + 1;
-  if (out != a.out) return wrong(("an axis of the result should have size " + std::to_string(out)).c_str(), a.out);
+  if (out != a.out)
+    return wrong(("an axis of the result should have size " + std::to_string(out)).c_str(), a.out);
   return "";
 }
 
@@ -88,15 +90,16 @@ Weights in_order(const Problem& p) {
 std::string check_weights(const Call& call, Plan& plan) {
   const Problem& p = plan.problem;
   const int64_t rank = call.x.size - 2;
-  if (call.steps.size != rank + 3) {
-    return wrong("the weights should have one step for each of their axes", call.steps.size);
+  if (call.weight_strides.size != rank + 3) {
+    return wrong("the weights should have one stride for each of their axes",
+                 call.weight_strides.size);
   }
   Weights& w = plan.weights;
   w = {};
   w.offset = call.offset;
-  w.c = call.steps[rank];
-  w.g = call.steps[rank + 1];
-  w.o = call.steps[rank + 2];
+  w.c = call.weight_strides[rank];
+  w.g = call.weight_strides[rank + 1];
+  w.o = call.weight_strides[rank + 2];
   int64_t least = w.offset, most = w.offset;
   bool fits = true;
   const auto reach = [&](int64_t size, int64_t step) {
@@ -107,14 +110,14 @@ std::string check_weights(const Call& call, Plan& plan) {
   };
   for (int64_t i = 0; i < rank; ++i) {
     const int64_t axis = i + 3 - rank;
-    w.tap[axis] = call.steps[i];
+    w.tap[axis] = call.weight_strides[i];
     reach(p.axis[axis].kernel, w.tap[axis]);
   }
   reach(p.c, w.c);
   reach(p.groups, w.g);
   reach(p.o, w.o);
-  if (!fits || least < 0 || most >= call.numbers) {
-    return wrong("the weights should be inside their array", call.numbers);
+  if (!fits || least < 0 || most >= call.elements) {
+    return wrong("the weights should be inside their array", call.elements);
   }
   return "";
 }
@@ -137,10 +140,12 @@ std::string check(const Call& call, Plan& plan) {
   p.c = call.w[rank];
   const int64_t outputs = call.w[rank + 1];
   if (p.groups < 1) return wrong("groups should be positive", p.groups);
-  if (call.y[0] != p.batch) return wrong("batches differ: the result should have the input's", call.y[0]);
+  if (call.y[0] != p.batch)
+    return wrong("batches differ: the result should have the input's", call.y[0]);
   if (p.c < 1 || outputs < 1) return "jaxgroups: there are no channels";
   if (call.x[rank + 1] % p.groups != 0 || call.x[rank + 1] / p.groups != p.c) {
-    return wrong("input channels should be groups times the channels of the kernel", call.x[rank + 1]);
+    return wrong("input channels should be groups times the channels of the kernel",
+                 call.x[rank + 1]);
   }
   if (outputs % p.groups != 0) return wrong("outputs should be a multiple of groups", outputs);
   if (call.y[rank + 1] != outputs) return wrong("output channels differ", call.y[rank + 1]);
@@ -150,8 +155,15 @@ std::string check(const Call& call, Plan& plan) {
     Axis& a = p.axis[i];
     a = {1, 1, 1, 1, 0, 1, 1, 0, nullptr};
     if (from >= 0) {
-      a = {call.x[from + 1], call.y[from + 1],      call.w[from],           call.stride[from], call.low[from],
-           call.dilation[from], call.lhs_dilation[from], 0, nullptr};
+      a = {call.x[from + 1],
+           call.y[from + 1],
+           call.w[from],
+           call.stride[from],
+           call.low[from],
+           call.dilation[from],
+           call.lhs_dilation[from],
+           0,
+           nullptr};
       const std::string error = check_axis(a, call.high[from]);
       if (!error.empty()) return error;
     }
@@ -159,48 +171,59 @@ std::string check(const Call& call, Plan& plan) {
     a.phases = (int64_t)plan.phases[i].size();
     a.phase = plan.phases[i].data();
   }
-  if (call.steps.size > 0) return check_weights(call, plan);
+  if (call.weight_strides.size > 0) return check_weights(call, plan);
   plan.weights = in_order(p);
   return "";
 }
 
 template <class T>
-const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, bool gradient, Plan& plan) {
+const KernelsOf<T>& choose_kernels(const Kernels* const* isas, int count, bool gradient,
+                                   Plan& plan) {
   const Problem& p = plan.problem;
   const KernelsOf<T>* chosen = nullptr;
   double least = 0;
   for (int i = 0; i < count; ++i) {
-    const KernelsOf<T>& k = sets[i]->of<T>();
+    const KernelsOf<T>& k = isas[i]->of<T>();
     // twice as wide is not always twice as fast, so fewer wasted lanes may beat wider vectors
     const int bytes = k.lanes * (int)sizeof(T);
-    const double price = bytes == 64 ? 1.7 : 1.0;
-    Blocks b{};
+    const double block_cost = bytes == 64 ? kCostWideVector : 1.0;
+    BlockPlan b{};
     double cost = 0;
-    for (const Spread s : {Spread::broadcast, Spread::pairs, Spread::quads}) {
-      if (s != Spread::broadcast && (!k.folds || p.c % fold(s) != 0 || p.c == fold(s))) break;
-      const int lanes = k.lanes / fold(s);
-      Blocks w{s, lanes, 1, 0, (p.o + lanes - 1) / lanes, 0, nullptr};
+    for (const InputMode s : {InputMode::broadcast, InputMode::broadcast2, InputMode::broadcast4}) {
+      if (s != InputMode::broadcast &&
+          (!k.has_k_split || p.c % k_split(s) != 0 || p.c == k_split(s)))
+        break;
+      const int lanes = k.lanes / k_split(s);
+      BlockPlan w{s, lanes, 1, 0, (p.o + lanes - 1) / lanes, 0, nullptr};
       w.count = p.groups * w.blocks_per_group;
-      const double much = (bytes == 64 ? 1.1 : 1.0) * (double)w.count / fold(s);
-      if (b.count > 0 && much >= cost) continue;
+      const double mode_cost =
+          (bytes == 64 ? kCostWideBroadcast : 1.0) * (double)w.count / k_split(s);
+      if (b.count > 0 && mode_cost >= cost) continue;
       b = w;
-      cost = much;
+      cost = mode_cost;
     }
     if (p.c <= k.lanes && p.o <= k.lanes) {
-      const int64_t together = k.lanes / (p.c > p.o ? p.c : p.o);
-      const int64_t blocks = (p.groups + together - 1) / together;
+      const int64_t groups_per_block = k.lanes / (p.c > p.o ? p.c : p.o);
+      const int64_t blocks = (p.groups + groups_per_block - 1) / groups_per_block;
       const bool depthwise = p.c == 1 && p.o == 1;
-      const double near = price * (double)blocks * (depthwise ? 1.0 : 1.15);
-      if (depthwise || near < cost) {
-        cost = near;
-        b = {depthwise ? Spread::lanes : Spread::near, k.lanes, 1, together, 0, blocks, nullptr};
+      const double gather_cost = block_cost * (double)blocks * (depthwise ? 1.0 : kCostGather);
+      if (depthwise || gather_cost < cost) {
+        cost = gather_cost;
+        b = {depthwise ? InputMode::depthwise : InputMode::gather,
+             k.lanes,
+             1,
+             groups_per_block,
+             0,
+             blocks,
+             nullptr};
       }
     }
-    if (wide(b.spread)) {
+    if (wide(b.mode)) {
       // several vectors share the broadcast of an input; with one tap they are needed for speed
       const bool single = p.axis[2].kernel == 1;
       for (const int v : {3, 2, 5}) {
-        const bool made = v == 5 ? single && k.wide_registers : single || (v == 2 && k.wide_registers) || k.folds;
+        const bool made = v == 5 ? single && k.wide_registers
+                                 : single || (v == 2 && k.wide_registers) || k.has_k_split;
         if (!made || b.blocks_per_group % v != 0) continue;
         b.vectors = v;
         b.blocks_per_group /= v;
@@ -208,7 +231,7 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, bool g
         break;
       }
       // and few registers leave a gradient of one tap no room for several pixels
-      if (single && gradient && !k.wide_registers) cost *= 1.5;
+      if (single && gradient && !k.wide_registers) cost *= kCostFewRegisters;
     }
     if (chosen == nullptr || cost < least) {
       chosen = &k;
@@ -223,7 +246,7 @@ const KernelsOf<T>& choose_kernels(const Kernels* const* sets, int count, bool g
     last.phases = 1;
     last.phase = plan.phases[2].data();
   }
-  if (plan.blocks.spread == Spread::near) {
+  if (plan.blocks.mode == InputMode::gather) {
     const int lanes = plan.blocks.lanes;
     plan.near.assign((size_t)(p.c * lanes), 0);
     for (int64_t i = 0; i < p.c; ++i) {

@@ -12,7 +12,7 @@ namespace jaxgroups {
 
 // The blocks kept: few, of bounded size, so memory stays flat. A lock that is taken (by a thread
 // that a fork left behind, say) is not waited for: then memory is allocated as usual.
-class Kept {
+class ScratchPool {
  public:
   struct Memory {
     void* data;
@@ -20,7 +20,7 @@ class Kept {
   };
 
   static Memory take(size_t bytes) {
-    if (Kept& k = kept(); k.mutex_.try_lock()) {
+    if (ScratchPool& k = instance(); k.mutex_.try_lock()) {
       const std::lock_guard<std::mutex> lock(k.mutex_, std::adopt_lock);
       for (Memory& m : k.memory_) {
         if (m.data == nullptr || m.bytes < bytes || m.bytes / 4 > bytes) continue;
@@ -36,7 +36,7 @@ class Kept {
   }
 
   static void give(Memory memory) {
-    if (Kept& k = kept(); memory.bytes <= kLargest && k.mutex_.try_lock()) {
+    if (ScratchPool& k = instance(); memory.bytes <= kLargest && k.mutex_.try_lock()) {
       const std::lock_guard<std::mutex> lock(k.mutex_, std::adopt_lock);
       Memory& place = k.memory_[k.next_++ % kCount];
       std::swap(place, memory);
@@ -50,30 +50,31 @@ class Kept {
 
   // Made at compile time and never destroyed: no thread ever waits for its making, not even in the
   // child of a process that was just at it, and it outlives threads still at work at exit.
-  static Kept& kept();
+  static ScratchPool& instance();
 
   std::mutex mutex_;
   Memory memory_[kCount] = {};
   unsigned next_ = 0;
 };
 
-inline Kept the_kept;
-inline Kept& Kept::kept() { return the_kept; }
+inline ScratchPool the_pool;
+inline ScratchPool& ScratchPool::instance() { return the_pool; }
 
 template <class T>
 class Scratch {
  public:
   explicit Scratch(int64_t count)
-      : memory_(count > 0 ? Kept::take((size_t)count * sizeof(T) + 64) : Kept::Memory{nullptr, 0}),
+      : memory_(count > 0 ? ScratchPool::take(static_cast<size_t>(count) * sizeof(T) + 64)
+                          : ScratchPool::Memory{nullptr, 0}),
         data(static_cast<T*>(memory_.data)) {}
   ~Scratch() {
-    if (memory_.data != nullptr) Kept::give(memory_);
+    if (memory_.data != nullptr) ScratchPool::give(memory_);
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
  private:
-  Kept::Memory memory_;
+  ScratchPool::Memory memory_;
 
  public:
   T* const data;

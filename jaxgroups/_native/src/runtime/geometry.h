@@ -20,10 +20,10 @@
 namespace jaxgroups {
 
 struct Phase {
-  int64_t first, step, count;     // outputs first + step q, q < count
-  int64_t base, stride, dilation; // input of output q and tap j: base + q stride + j dilation
-  int64_t tap, tap_step, taps;    // taps tap + tap_step j, j < taps
-  int64_t before;                 // number of taps of the phases before this one
+  int64_t first, step, count;      // outputs first + step q, q < count
+  int64_t base, stride, dilation;  // input of output q and tap j: base + q stride + j dilation
+  int64_t tap, tap_step, taps;     // taps tap + tap_step j, j < taps
+  int64_t before;                  // number of taps of the phases before this one
   int64_t up;
 };
 
@@ -35,49 +35,52 @@ struct Axis {
 };
 
 // What a vector of outputs reads of the input.
-enum class Spread {
-  lanes,      // depthwise: lane i of the input
-  near,       // small groups: one of the `lanes` next input channels, by a table for each channel
-  broadcast,  // wide groups: one channel for all lanes
-  pairs,      // wide groups: two channels in turn, two lanes for each output, added at the end
-  quads,      // wide groups: four channels in turn
+enum class InputMode {
+  depthwise,   // depthwise: lane i of the input
+  gather,      // small groups: one of the `lanes` next input channels, by a table for each channel
+  broadcast,   // wide groups: one channel for all lanes
+  broadcast2,  // wide groups: two channels in turn, two lanes for each output, added at the end
+  broadcast4,  // wide groups: four channels in turn
 };
 
-constexpr bool wide(Spread s) { return s >= Spread::broadcast; }
+constexpr bool wide(InputMode s) { return s >= InputMode::broadcast; }
 
 // How many lanes, each with an input channel of its own, are the sum of one output.
-constexpr int fold(Spread s) { return s == Spread::pairs ? 2 : s == Spread::quads ? 4 : 1; }
+constexpr int k_split(InputMode s) {
+  return s == InputMode::broadcast2 ? 2 : s == InputMode::broadcast4 ? 4 : 1;
+}
 
 struct Problem {
   int64_t batch, groups, c, o;  // c and o are channels of one group
   Axis axis[3];
 };
 
-// How the outputs are cut into vectors: block b covers `vectors` vectors of `lanes` outputs (a vector
-// has `fold` times as many lanes).
-struct Blocks {
-  Spread spread;
+// How the outputs are cut into vectors: block b covers `vectors` vectors of `lanes` outputs (a
+// vector has `k_split` times as many lanes).
+struct BlockPlan {
+  InputMode mode;
   int lanes, vectors;
-  int64_t groups_per_block;  // lanes and near; the last block may have fewer
+  int64_t groups_per_block;  // depthwise and gather; the last block may have fewer
   int64_t blocks_per_group;  // wide groups
   int64_t count;
   const int32_t* near;  // [c][lanes]: input channel of each lane, within a block
 };
 
-struct Block {
+struct ChannelBlock {
   int64_t x, y;  // first input and output channel
   int nx, ny;    // channels that may be read as one vector; outputs that exist
 };
 
-namespace {
-
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+// Functions of this header are static: each object has its own copy, compiled with its own
+// instruction set. The linker would keep one copy of an inline function, perhaps one that this
+// processor cannot run.
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 constexpr int64_t kLine = 64;  // bytes of a line of the cache
 
-// How many pixels, so many bytes apart, have room in the first cache, as most processors' is: a line
-// goes to the set that its address says, and a power of two says few of them.
-inline int64_t places(int64_t distance) {
+// How many pixels, `distance` bytes apart, fit in the first-level cache without conflict misses. It
+// assumes 64 sets of 8 ways (32 KiB): addresses a power of two apart share few of the sets.
+static inline int64_t places(int64_t distance) {
   constexpr int64_t kSets = 64, kWays = 8;
   int64_t sets = kSets;
   if (distance % kLine == 0) {
@@ -86,9 +89,9 @@ inline int64_t places(int64_t distance) {
   return sets * kWays;
 }
 
-inline Block block_of(const Problem& p, const Blocks& blocks, int64_t index) {
-  Block b;
-  if (wide(blocks.spread)) {
+static inline ChannelBlock block_of(const Problem& p, const BlockPlan& blocks, int64_t index) {
+  ChannelBlock b;
+  if (wide(blocks.mode)) {
     const int64_t width = int64_t{blocks.lanes} * blocks.vectors;
     const int64_t group = index / blocks.blocks_per_group;
     const int64_t within = index % blocks.blocks_per_group * width;
@@ -112,7 +115,7 @@ struct Taps {
   int64_t from, to;
 };
 
-inline Taps taps_inside(int64_t start, int64_t dilation, int64_t taps, int64_t size) {
+static inline Taps taps_inside(int64_t start, int64_t dilation, int64_t taps, int64_t size) {
   Taps t;
   t.from = start < 0 ? smaller((-start + dilation - 1) / dilation, taps) : 0;
   t.to = start < size ? smaller((size - start + dilation - 1) / dilation, taps) : 0;
@@ -122,11 +125,10 @@ inline Taps taps_inside(int64_t start, int64_t dilation, int64_t taps, int64_t s
 
 // Where the packed weights of three phases begin, counted in taps: the phases of an axis share out
 // its taps, so the phases of all axes tile the kernel.
-inline int64_t taps_before(const Problem& p, const Phase& d, const Phase& h, const Phase& w) {
+static inline int64_t taps_before(const Problem& p, const Phase& d, const Phase& h,
+                                  const Phase& w) {
   return d.before * p.axis[1].kernel * p.axis[2].kernel +
          d.taps * (h.before * p.axis[2].kernel + h.taps * w.before);
 }
-
-}  // namespace
 
 }  // namespace jaxgroups

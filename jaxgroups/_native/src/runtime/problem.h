@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "geometry.h"
-#include "kernels.h"
+#include "runtime/geometry.h"
+#include "runtime/kernel_table.h"
 
 namespace jaxgroups {
 
@@ -18,15 +18,15 @@ struct Ints {
 
 // What a call says: shapes channels last, the kernel (*kernel, c, g o), one number per axis.
 //
-// `steps`, which may be empty, say where the weights stand in an array of `numbers` numbers: from
-// number `offset` on, so many numbers apart along each of (*kernel, c, g, o). Without them the array
-// is the kernel itself.
+// `weight_strides`, which may be empty, say where the weights stand in an array of `numbers`
+// numbers: from number `offset` on, so many numbers apart along each of (*kernel, c, g, o). Without
+// them the array is the kernel itself.
 struct Call {
   Ints x, w, y;
   Ints stride, low, high, dilation, lhs_dilation;
   int64_t groups;
-  Ints steps;
-  int64_t offset, numbers;
+  Ints weight_strides;
+  int64_t offset, elements;
 };
 
 // How far apart the weights are along each axis of (d, h, w, c, g, o), from number `offset` on.
@@ -37,7 +37,7 @@ struct Weights {
 struct Plan {
   Problem problem;
   Weights weights;
-  Blocks blocks;
+  BlockPlan blocks;
   std::vector<Phase> phases[3];
   std::vector<int32_t> near;
 
@@ -54,9 +54,9 @@ struct Plan {
 // offset the kernels form is inside its array and fits in 64 bits.
 std::string check(const Call& call, Plan& plan);
 
-// The kernels for this problem, of `best` or one of the narrower sets after it, and the blocks.
+// The kernels for this problem, of `best` or one of the narrower isas after it, and the blocks.
 // `gradient`: the weight gradient is wanted.
 template <class T>
-const KernelsOf<T>& choose_kernels(const Kernels* const* best, int sets, bool gradient, Plan& plan);
+const KernelsOf<T>& choose_kernels(const Kernels* const* best, int isas, bool gradient, Plan& plan);
 
 }  // namespace jaxgroups

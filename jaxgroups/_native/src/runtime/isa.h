@@ -1,16 +1,16 @@
-// The instruction sets of this build that this processor runs, the widest first.
+// The instruction isas of this build that this processor runs, the widest first.
 #pragma once
 
-#include "kernels.h"
+#include "runtime/kernel_table.h"
 
 namespace jaxgroups {
 
-struct Sets {
+struct Isas {
   const Kernels* all[4];
   int count;
   int first;  // index of the widest that may be used
 };
 
-Sets& sets();
+Isas& isas();
 
 }  // namespace jaxgroups

@@ -8,54 +8,56 @@
 // border costs less than the interior and nothing is padded or copied.
 #pragma once
 
-#include "geometry.h"
-#include "vec.h"
+#include "runtime/geometry.h"
+#include "runtime/tuning.h"
+#include "simd/simd.h"
 
 namespace jaxgroups {
 namespace JG_ISA {
 
 template <class T>
-struct Tile {
-  const T* x;           // the image; positions in it are counted from here
-  int64_t origin;       // input of output 0, first tap row, tap 0, first channel
-  int64_t x_depth, x_row;   // from a tap row to the next, in depth and height
-  int64_t x_pixel, x_tap;   // from an output to the next, from a tap to the next
-  const T* w;           // packed: [depth][row][c][tap][vector][lane]
+struct TileArgs {
+  const T* x;              // the image; positions in it are counted from here
+  int64_t origin;          // input of output 0, first tap row, tap 0, first channel
+  int64_t x_depth, x_row;  // from a tap row to the next, in depth and height
+  int64_t x_pixel, x_tap;  // from an output to the next, from a tap to the next
+  const T* w;              // packed: [depth][row][c][tap][vector][lane]
   int64_t w_depth, w_row;
-  const T* bias;        // what sums begin with, packed: [vector][lane]
+  const T* bias;  // what sums begin with, packed: [vector][lane]
   int64_t depths, rows, taps, c;
   int64_t first, size;  // input column of output 0 and tap 0; columns of the image
   int64_t stride, dilation;
-  int64_t inside;       // bit q: input pixel q of the tile is in the image (fixed taps)
+  int64_t inside;  // bit q: input pixel q of the tile is in the image (fixed taps)
   T* y;
   int64_t y_pixel;
-  int64_t y_row, shift;  // pair.h: to the second row of outputs; its tap 0 is tap `shift` of the first
+  int64_t y_row,
+      shift;  // pair.h: to the second row of outputs; its tap 0 is tap `shift` of the first
   int64_t from[2], to[2];  // pair.h: tap rows inside, of either row of outputs
   const int32_t* near;
   int64_t blocks, x_block, y_block, w_block;  // from a block to the next; 0 where there is but one
-  int64_t nx, ny;       // channels of all blocks, input and output
-  bool ahead;           // the lines that the tile to the right adds are asked for
+  int64_t nx, ny;                             // channels of all blocks, input and output
+  bool ahead;  // the lines that the tile to the right adds are asked for
   int64_t ahead_x, ahead_pixels, ahead_channels;  // where its first is; how many, how far apart
-  int64_t ahead_rows;   // rows that the tiles before these have not read
+  int64_t ahead_rows;                             // rows that the tiles before these have not read
 };
 
 // One block of a tile.
 template <class T>
-struct Part {
+struct BlockArgs {
   int64_t origin;
   const T* w;
   const T* bias;
   T* y;
-  Some<T> some;  // input channels that are read as one vector
+  Mask<T> some;  // input channels that are read as one vector
   int ny;        // outputs that there are
 };
 
 // Calls Kernel::tile<fast> for each block. `fast` is true where `may_be_fast` is and no lanes are
 // missing, or their masks cost nothing. `Fast` says whether the kernel has such a body at all.
-template <Spread S, int Outputs, class Kernel, bool Fast, class T, class... Extra>
-JG_INLINE void each_part(const Tile<T>& a, bool may_be_fast, const Extra&... extra) {
+template <InputMode S, int Outputs, class Kernel, bool Fast, class T, class... Extra>
+JG_INLINE void each_block(const TileArgs<T>& a, bool may_be_fast, const Extra&... extra) {
   constexpr int L = Vec<T>::lanes;
-  constexpr bool kFree = JG_VECTOR_BYTES == 64 || S != Spread::lanes;
+  constexpr bool kFree = JG_VECTOR_BYTES == 64 || S != InputMode::depthwise;
   int64_t origin = a.origin, nx = a.nx, ny = a.ny;
   const T* w = a.w;
   const T* bias = a.bias;
@@ -64,12 +66,13 @@ JG_INLINE void each_part(const Tile<T>& a, bool may_be_fast, const Extra&... ext
     if (!wide(S) && a.ahead) {
       for (int64_t r = 0; r < a.ahead_rows; ++r) {
         const int64_t row = origin + a.ahead_x - r * a.x_row;
-        for (int64_t q = 0; q < a.ahead_pixels; ++q) prefetch<false>(a.x, row + q * a.ahead_channels);
+        for (int64_t q = 0; q < a.ahead_pixels; ++q)
+          prefetch<false>(a.x, row + q * a.ahead_channels);
       }
       for (int q = 0; q < Outputs; ++q) prefetch<true>(y, (Outputs + q) * a.y_pixel);
     }
     const int lanes = (int)smaller(nx, a.x_block);
-    const Part<T> part{origin, w, bias, y, Some<T>(lanes), (int)smaller(ny, a.y_block)};
+    const BlockArgs<T> part{origin, w, bias, y, Mask<T>(lanes), (int)smaller(ny, a.y_block)};
     if (Fast && may_be_fast && (kFree || lanes == L)) {
       Kernel::template tile<Fast>(a, part, extra...);
     } else {
@@ -85,31 +88,41 @@ JG_INLINE void each_part(const Tile<T>& a, bool may_be_fast, const Extra&... ext
 }
 
 // Sums of a tile. A long sum is made of short ones, so that its error stays small: after each
-// `Terms` products of one output, what is in the registers is added to sums in memory.
+// `kMaxTerms` products of one output, what is in the registers is added to sums in memory.
 template <class T, int Outputs, int Vectors>
 struct Sums {
-  static constexpr int64_t Terms = 96;
   V<T> now[Outputs][Vectors];
   V<T> before[Outputs][Vectors];
   int64_t after, left;  // input channels until the registers are full, from the start and now
   bool more = false;
 
-  JG_INLINE Sums(int64_t taps, const T* bias) : after(taps > 0 && taps < Terms ? Terms / taps : 1), left(after) {
-    JG_UNROLL for (int v = 0; v < Vectors; ++v) {
+  JG_INLINE Sums(int64_t taps, const T* bias)
+      : after(taps > 0 && taps < kMaxTerms ? kMaxTerms / taps : 1), left(after) {
+    JG_UNROLL
+    for (int v = 0; v < Vectors; ++v) {
       const V<T> first = load(bias + v * Vec<T>::lanes);
-      JG_UNROLL for (int t = 0; t < Outputs; ++t) { now[t][v] = first; }
+      JG_UNROLL
+      for (int t = 0; t < Outputs; ++t) {
+        now[t][v] = first;
+      }
     }
   }
   JG_INLINE void clear() {
-    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
-      JG_UNROLL for (int v = 0; v < Vectors; ++v) { now[t][v] = V<T>{}; }
+    JG_UNROLL
+    for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL
+      for (int v = 0; v < Vectors; ++v) {
+        now[t][v] = V<T>{};
+      }
     }
   }
   // To be called after each input channel.
   JG_INLINE void step() {
     if (__builtin_expect(--left != 0, 1)) return;
-    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
-      JG_UNROLL for (int v = 0; v < Vectors; ++v) {
+    JG_UNROLL
+    for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL
+      for (int v = 0; v < Vectors; ++v) {
         before[t][v] = more ? before[t][v] + now[t][v] : now[t][v];
       }
     }
@@ -119,25 +132,31 @@ struct Sums {
   }
   JG_INLINE void finish() {
     if (!more) return;
-    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
-      JG_UNROLL for (int v = 0; v < Vectors; ++v) { now[t][v] += before[t][v]; }
+    JG_UNROLL
+    for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL
+      for (int v = 0; v < Vectors; ++v) {
+        now[t][v] += before[t][v];
+      }
     }
   }
 };
 
-template <Spread S, bool Full, class T, int Outputs, int Vectors>
+template <InputMode S, bool Full, class T, int Outputs, int Vectors>
 JG_INLINE void store_tile(T* y, int64_t y_pixel, int ny, const V<T> (&sum)[Outputs][Vectors]) {
-  constexpr int kLanes = Vec<T>::lanes / fold(S);
-  JG_UNROLL for (int v = 0; v < Vectors; ++v) {
+  constexpr int kLanes = Vec<T>::lanes / k_split(S);
+  JG_UNROLL
+  for (int v = 0; v < Vectors; ++v) {
     const int left = ny - v * kLanes;
-    const Some<T> there(left < kLanes ? left : kLanes);
-    Walk<T> walk(y, v * kLanes, y_pixel);
-    JG_UNROLL for (int t = 0; t < Outputs; ++t) {
+    const Mask<T> there(left < kLanes ? left : kLanes);
+    StridedPointer<T> walk(y, v * kLanes, y_pixel);
+    JG_UNROLL
+    for (int t = 0; t < Outputs; ++t) {
       T* const to = const_cast<T*>(walk.at(t));
       if (Full) {
         store(to, sum[t][v]);
       } else {
-        store_some(to, folded<fold(S), T>(sum[t][v]), there);
+        store_masked(to, sum_split<k_split(S), T>(sum[t][v]), there);
       }
       walk.pass(t);
     }
@@ -167,22 +186,22 @@ inline bool inner(int64_t inside, int pixels, int edge) {
 }
 
 // Taps and strides known at compile time, dilation 1.
-template <class T, Spread S, int Outputs, int Vectors, int Taps, int Stride>
+template <class T, InputMode S, int Outputs, int Vectors, int Taps, int Stride>
 struct Fixed {
   static constexpr int L = Vec<T>::lanes;
   static constexpr int Pixels = pixels_of(Outputs, Taps, Stride);
   static constexpr int Edge = edge_of(Taps);
 
-  static void run(const Tile<T>& a) {
-    constexpr bool kFast = Taps == 1 || S == Spread::lanes;
-    each_part<S, Outputs, Fixed, kFast>(a, kFast && inner(a.inside, Pixels, Edge));
+  static void run(const TileArgs<T>& a) {
+    constexpr bool kFast = Taps == 1 || S == InputMode::depthwise;
+    each_block<S, Outputs, Fixed, kFast>(a, kFast && inner(a.inside, Pixels, Edge));
   }
 
   // `Fast`: pixels are tested at the edges only, and where masks are not for free, lanes are not.
   template <bool Fast>
-  static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part) {
-    constexpr bool Full = Fast && JG_VECTOR_BYTES < 64 && S == Spread::lanes;
-    const int64_t channels = S == Spread::lanes ? 1 : a.c;
+  static JG_INLINE void tile(const TileArgs<T>& a, const BlockArgs<T>& part) {
+    constexpr bool Full = Fast && JG_VECTOR_BYTES < 64 && S == InputMode::depthwise;
+    const int64_t channels = S == InputMode::depthwise ? 1 : a.c;
     Sums<T, Outputs, Vectors> sum(Taps, part.bias);
     for (int64_t d = 0; d < a.depths; ++d) {
       for (int64_t r = 0; r < a.rows; ++r) {
@@ -191,19 +210,26 @@ struct Fixed {
         for (int64_t i = 0; i < channels; ++i, w += Taps * Vectors * L) {
           const Reader<S, T, Full> read(part.some, a.near, i);
           V<T> weight[Taps][Vectors];
-          JG_UNROLL for (int k = 0; k < Taps; ++k) {
-            JG_UNROLL for (int v = 0; v < Vectors; ++v) { weight[k][v] = load(w + (k * Vectors + v) * L); }
+          JG_UNROLL
+          for (int k = 0; k < Taps; ++k) {
+            JG_UNROLL
+            for (int v = 0; v < Vectors; ++v) {
+              weight[k][v] = load(w + (k * Vectors + v) * L);
+            }
           }
-          Walk<T> walk(a.x, row + read.start(i), a.x_tap);
+          StridedPointer<T> walk(a.x, row + read.start(i), a.x_tap);
           int64_t inside = a.inside;
           if (!Fast || Edge > 0) opaque(inside);
-          JG_UNROLL for (int q = 0; q < Pixels; ++q) {
+          JG_UNROLL
+          for (int q = 0; q < Pixels; ++q) {
             if ((Fast && q >= Edge && q < Pixels - Edge) || (inside >> q & 1)) {
               const V<T> x = read(walk.at(q));
-              JG_UNROLL for (int k = 0; k < Taps; ++k) {
+              JG_UNROLL
+              for (int k = 0; k < Taps; ++k) {
                 const int t = output_of(q, k, Stride);
                 if (t >= 0 && t < Outputs) {
-                  JG_UNROLL for (int v = 0; v < Vectors; ++v) {
+                  JG_UNROLL
+                  for (int v = 0; v < Vectors; ++v) {
                     sum.now[t][v] += x * weight[k][v];
                   }
                 }
@@ -211,19 +237,19 @@ struct Fixed {
             }
             walk.pass(q);
           }
-          if (S != Spread::lanes) sum.step();
+          if (S != InputMode::depthwise) sum.step();
         }
       }
     }
-    if (S != Spread::lanes) sum.finish();
+    if (S != InputMode::depthwise) sum.finish();
     store_tile<S, Full>(part.y, a.y_pixel, part.ny, sum.now);
   }
 };
 
 // Any taps, stride and dilation. Only taps that meet a pixel of the image are walked.
-template <class T, Spread S, int Outputs, int Vectors>
+template <class T, InputMode S, int Outputs, int Vectors>
 struct Fixed<T, S, Outputs, Vectors, 0, 0> {
-  static void run(const Tile<T>& a) {
+  static void run(const TileArgs<T>& a) {
     const int64_t width = (Outputs - 1) * a.stride;
     const bool whole = a.first >= 0 && a.first + width + (a.taps - 1) * a.dilation < a.size;
     Taps taps{0, a.taps};
@@ -231,17 +257,18 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
       taps.from = taps_inside(a.first + width, a.dilation, a.taps, a.size).from;
       taps.to = taps_inside(a.first, a.dilation, a.taps, a.size).to;
     }
-    each_part<S, Outputs, Fixed, false>(a, false, whole, taps);
+    each_block<S, Outputs, Fixed, false>(a, false, whole, taps);
   }
 
   template <bool>
-  static JG_INLINE void tile(const Tile<T>& a, const Part<T>& part, bool whole, Taps taps) {
+  static JG_INLINE void tile(const TileArgs<T>& a, const BlockArgs<T>& part, bool whole,
+                             Taps taps) {
     if (whole) return sum_taps<true>(a, part, taps);
     sum_taps<false>(a, part, taps);
   }
 
   template <bool Whole>
-  static JG_INLINE void sum_taps(const Tile<T>& a, const Part<T>& part, const Taps taps) {
+  static JG_INLINE void sum_taps(const TileArgs<T>& a, const BlockArgs<T>& part, const Taps taps) {
     constexpr int L = Vec<T>::lanes;
     Sums<T, Outputs, Vectors> sum(taps.to - taps.from, part.bias);
     for (int64_t d = 0; d < a.depths; ++d) {
@@ -253,13 +280,20 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
           const T* w = weights + (i * a.taps + taps.from) * Vectors * L;
           for (int64_t k = taps.from; k < taps.to; ++k, w += Vectors * L) {
             V<T> weight[Vectors];
-            JG_UNROLL for (int v = 0; v < Vectors; ++v) { weight[v] = load(w + v * L); }
+            JG_UNROLL
+            for (int v = 0; v < Vectors; ++v) {
+              weight[v] = load(w + v * L);
+            }
             int64_t column = a.first + k * a.dilation;
-            Walk<T> walk(a.x, row + k * a.x_tap + read.start(i), a.x_pixel);
-            JG_UNROLL for (int t = 0; t < Outputs; ++t) {
+            StridedPointer<T> walk(a.x, row + k * a.x_tap + read.start(i), a.x_pixel);
+            JG_UNROLL
+            for (int t = 0; t < Outputs; ++t) {
               if (Whole || (column >= 0 && column < a.size)) {
                 const V<T> x = read(walk.at(t));
-                JG_UNROLL for (int v = 0; v < Vectors; ++v) { sum.now[t][v] += x * weight[v]; }
+                JG_UNROLL
+                for (int v = 0; v < Vectors; ++v) {
+                  sum.now[t][v] += x * weight[v];
+                }
               }
               column += a.stride;
               walk.pass(t);

@@ -1,4 +1,4 @@
-"""``jaxgroups doctor``: what this installation has, and what would make it faster."""
+"""``jaxgroups doctor``: the state of this installation, and settings that make it faster."""
 
 import argparse
 import json
@@ -17,16 +17,15 @@ from jaxgroups._native import huge_pages as memory
 
 
 def add_to(commands: Any) -> None:
-    """Register the subcommand."""
+    """Add the subcommand to an argparse subparsers object."""
     doctor = commands.add_parser(
-        "doctor", help="versions, threads, memory, and whether the compiled kernels are there"
+        "doctor", help="versions, threads, compiled kernels and huge pages"
     )
-    doctor.add_argument("--json", action="store_true", help="print data instead of text")
     doctor.set_defaults(run=_doctor)
 
 
 def examine() -> dict[str, Any]:
-    """What ``jaxgroups doctor`` prints."""
+    """The data that ``jaxgroups doctor`` prints."""
     found = native.status()
     compiler = _build.find_compiler()
     affinity = getattr(os, "sched_getaffinity", None)
@@ -62,14 +61,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     kernels = found["native"]
     if kernels["ready"]:
         first, *rest = kernels["instruction_sets"]
-        print(f"compiled kernels: ready, with {first} instructions (also {', '.join(rest) or '-'})")
+        print(f"compiled kernels: ready, {first} (also built: {', '.join(rest) or 'none'})")
         print(f"  {kernels['library']}")
     else:
-        print(f"compiled kernels: none: {kernels['missing']}")
+        print(f"compiled kernels: missing: {kernels['missing']}")
         print(f"  C++ compiler: {kernels['compiler'] or 'not found'}")
-        print(
-            "  without them, grouped convolutions on a CPU use XLA's operations, which are slower"
-        )
+        print("  without them, grouped convolutions on CPU use XLA's operations, which are slower")
     pages = found["memory"]
     print(f"pages of large memory blocks: {pages['pages']}: {pages['because']}")
     if pages["remedy"]:

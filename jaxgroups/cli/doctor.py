@@ -61,12 +61,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
     kernels = found["native"]
     if kernels["ready"]:
         first, *rest = kernels["instruction_sets"]
-        print(f"compiled kernels: ready, {first} (also built: {', '.join(rest) or 'none'})")
+        print(f"compiled kernels: ready, with {first} instructions (also {', '.join(rest) or '-'})")
         print(f"  {kernels['library']}")
     else:
-        print(f"compiled kernels: missing: {kernels['missing']}")
+        print(f"compiled kernels: none: {kernels['missing']}")
         print(f"  C++ compiler: {kernels['compiler'] or 'not found'}")
-        print("  without them, grouped convolutions on CPU use XLA's operations, which are slower")
+        print(
+            "  without them, grouped convolutions on a CPU use XLA's operations, which are slower"
+        )
     pages = found["memory"]
     print(f"pages of large memory blocks: {pages['pages']}: {pages['because']}")
     if pages["remedy"]:

@@ -85,7 +85,7 @@ def test_spec_is_an_attribute_of_both_kinds_of_layers():
 
 # --- type checkers --------------------------------------------------------------------------------
 
-USER = '''
+USER = """
 import jaxgroups as jg
 from flax import nnx
 from jax import numpy as jnp
@@ -100,7 +100,7 @@ macs: int | None = jg.explain(spec).macs
 y = jg.conv2d(jnp.ones((1, 4, 5, 5)), jnp.ones((8, 2, 1, 1)), groups=2)
 shape: tuple[int, ...] = y.shape
 kinds = jg.convert.KINDS
-'''
+"""
 WRONG = {
     "strides": "jg.nnx.Conv2d(4, 8, 3, strides=2, rngs=nnx.Rngs(0))",
     "rngs": "jg.nnx.Conv2d(4, 8, 3)",

@@ -39,7 +39,7 @@ class Picture:
 
     @property
     def _ordinary_values(self) -> np.ndarray | None:
-        """1, 2, 3, ... for the ordinary convolution too, where they fit; other weights have no match."""
+        """1, 2, 3, ... for the ordinary convolution, where they fit; None for other weights."""
         beside = ungrouped(self.spec)
         return values_of.counting(beside) if self.counted and values_of.fits(beside) else None
 

@@ -1,4 +1,4 @@
-"""``python -m jaxgroups``."""
+"""``python -m jaxgroups``: the command line."""
 
 from jaxgroups.cli import main
 

@@ -1,15 +1,16 @@
-"""`explain`: what a convolution, a model or a checkpoint holds and costs, and what computes it.
+"""`explain`: parameters, cost and implementations of a convolution, a model or a checkpoint.
 
-    _costs    counts of one convolution, torch's and XLA's way
-    _one      one convolution
-    _layers   the spec of a Flax layer's call
-    _record   a model's calls, traced on shapes -> _program what the rest of the program computes
-    _model    a whole model; _file a checkpoint; _table both as text
+    costs        counts of one convolution, as torch and as XLA count
+    convolution  one convolution
+    layer_kinds  the spec of a Flax layer's call
+    record       the calls of a model, traced on shapes; program counts the rest of its program
+    model        a whole model; checkpoint a file; rows and table their tables
 
-Models and checkpoints load Flax, and only when they are asked for.
+Flax is imported only when a model is explained.
 """
 
 from collections.abc import Mapping
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -21,11 +22,28 @@ if TYPE_CHECKING:
     from jaxgroups._explain.checkpoint import CheckpointExplanation
     from jaxgroups._explain.model import ModelExplanation
 
+_SUFFIXES = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".ckpt")
+
+
+def is_checkpoint(text: str) -> bool:
+    """Whether a text is the path of a checkpoint rather than the descriptor of a convolution."""
+    if text.startswith("conv") and "=" in text:
+        return False
+    return text.endswith(_SUFFIXES) or isfile(text)
+
 
 @overload
 def explain(
-    what: ConvSpec | str, *, platform: str | None = None, implementation: str | None = None
+    what: ConvSpec, *, platform: str | None = None, implementation: str | None = None
 ) -> Explanation: ...
+@overload
+def explain(  # a descriptor, or the path of a checkpoint
+    what: str,
+    *,
+    platform: str | None = None,
+    implementation: str | None = None,
+    key: str | None = None,
+) -> Any: ...
 @overload
 def explain(what: Path, *, key: str | None = None) -> "CheckpointExplanation": ...
 @overload
@@ -46,30 +64,43 @@ def explain(
     call: Mapping[str, Any] | None = None,
     key: str | None = None,
 ) -> Any:
-    """Parameters, FLOPs, bytes and lowerings, with the reason for every refusal.
+    """Parameters, FLOPs, bytes and implementations, with the reason for every refusal.
 
         explain("conv2d in=128 out=128 kernel=3 padding=1 groups=32 batch=1 size=56")
         explain(model, (1, 224, 224, 3)).sorted("parameters")
-        explain(Path("model.safetensors"))
+        explain("model.safetensors")
 
     Nothing is computed: a model is traced on shapes. A layer under ``vmap`` counts once.
 
     Args:
-      what: a `ConvSpec`, its spelling, a ``flax.nnx`` or ``flax.linen`` model, or the ``Path`` of a
+      what: a `ConvSpec`, its descriptor, a ``flax.nnx`` or ``flax.linen`` model, or the path of a
         checkpoint, of which only the tensors are known.
-      example: of a model, its input or a tuple of its inputs: arrays, or shapes for float32.
-      platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``; by default the one that jax runs on.
-      implementation: ask for one lowering, as in `conv2d`.
+      example: the input of a model or a tuple of its inputs: arrays, or shapes for float32.
+      platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``; by default JAX's default backend.
+      implementation: name of one implementation, as in `conv2d`.
       call: keyword arguments of the model's call, such as ``{"train": False}``.
-      key: where a nested checkpoint has its tensors.
+      key: key of the tensors in a nested checkpoint.
+
+    Returns:
+      An `Explanation`, for a model or a checkpoint a table of its layers or tensors. All have
+      ``str()`` for people, ``as_dict()`` for programs and an HTML form for notebooks.
 
     Raises:
-      ValueError: a text that spells no convolution, an implementation that does not take it, or a
-        model without an example.
-      TypeError: none of these.
+      ValueError: a text that describes no convolution, an implementation that does not support it,
+        or a model without an example.
+      FileNotFoundError, CheckpointError: the checkpoint is missing, damaged or refused.
+      TypeError: `what` is none of these.
     """
     if isinstance(what, str):
-        what = ConvSpec.parse(what)
+        if is_checkpoint(what):
+            what = Path(what)
+        elif Path(what).suffix and "=" not in what:
+            raise ValueError(
+                f"{what!r} is neither a descriptor such as 'conv2d in=4 out=8 kernel=3' nor a "
+                f"checkpoint ({', '.join(_SUFFIXES)}) nor an existing file"
+            )
+        else:
+            what = ConvSpec.parse(what)
     if isinstance(what, ConvSpec):
         return one(what, platform, implementation)
     if isinstance(what, Path):
@@ -78,8 +109,8 @@ def explain(
         return checkpoint(what, key)
     if example is None:
         raise ValueError(
-            "a model is explained with an example of its input, an array or its shape: "
-            f"explain(model, (1, 224, 224, 3)); got {type(what).__name__} without"
+            "a model needs an example of its input, an array or its shape: "
+            f"explain(model, (1, 224, 224, 3)); got {type(what).__name__} without one"
         )
     from jaxgroups._explain.model import model
 

@@ -51,8 +51,9 @@ class CheckpointExplanation(table.Shown):
         return table.checkpoint(self.format, self.sorted(by), self.elements, self.bytes, self.note)
 
     def __repr__(self) -> str:
+        count = len(self.tensors)
         return (
-            f"<CheckpointExplanation {self.path}: {len(self.tensors)} tensors, "
+            f"<CheckpointExplanation {self.path}: {count} tensor{'' if count == 1 else 's'}, "
             f"{self.elements:,} elements, {table.short(self.bytes)}B>"
         )
 

@@ -1,7 +1,7 @@
-"""The spec of one call of a Flax layer, jaxgroups' own or Flax's, from its settings and its input.
+"""The spec of one call of a layer, of jaxgroups or of Flax, from its settings and its input.
 
-Layers are known by the names of their classes, so that this module needs no Flax. Linear layers
-have no spec: they are matrix products, here for whole models to add up.
+Layers are recognized by the names of their classes, so that this module does not import Flax.
+Linear layers have no spec: they are matrix products, which count in the sums of a model.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Linear:
 
 
 def kind(layer: Any) -> str | None:
-    """Which kind of layer this is, subclasses included; None for all others."""
+    """The kind of a layer or of its base class; None for any other object."""
     for cls in type(layer).__mro__:
         package, *_, module = f"{cls.__module__}.{cls.__name__}".split(".")
         inside = cls.__module__.split(".")
@@ -59,7 +59,7 @@ def kind(layer: Any) -> str | None:
 
 
 def layer_name(layer: Any) -> str:
-    """``Conv2d`` of ours, ``flax.nnx.Conv`` of Flax's; a subclass by its own name."""
+    """``Conv2d`` for a layer of jaxgroups, ``flax.nnx.Conv`` for one of Flax."""
     cls = type(layer)
     parts = cls.__module__.split(".")
     return f"flax.{parts[1]}.{cls.__name__}" if parts[0] == "flax" else cls.__name__
@@ -68,7 +68,7 @@ def layer_name(layer: Any) -> str:
 def spec_of_call(
     layer: Any, shape: tuple[int, ...], dtype: str, output_size: Any = None
 ) -> ConvSpec | Linear | None:
-    """What a layer computes from an input; None where torch has no such convolution."""
+    """The spec of a layer with this input; None where torch has no such convolution."""
     which = kind(layer)
     if which == "ours":
         # a linen layer may learn its channels from the input
@@ -82,7 +82,7 @@ def spec_of_call(
         return Linear(shape[-1], out, prod(shape[:-1]), bias, dtype)
     try:
         return _flax_conv(layer, shape, dtype, transposed=which == "conv_transpose")
-    except ValueError:  # dilated inputs, negative padding: XLA knows them, torch does not
+    except ValueError:  # dilated inputs or negative padding, which torch does not have
         return None
 
 
@@ -131,7 +131,7 @@ def _pairs(padding: Any, rank: int) -> Pairs:
 
 
 def _padding(padding: Any, size: Any, kernel: Any, stride: Any, dilation: Any) -> tuple[Pairs, str]:
-    """Flax's padding as pairs, and torch's name of what is padded."""
+    """Flax's padding as pairs, and torch's padding_mode."""
     reach = [arithmetic.dilated(k, d) for k, d in zip(kernel, dilation, strict=True)]
     if padding in ("CIRCULAR", "REFLECT"):
         return tuple(((k - 1) // 2, k // 2) for k in reach), padding.lower()
@@ -145,7 +145,7 @@ def _padding(padding: Any, size: Any, kernel: Any, stride: Any, dilation: Any) -
 def _transposed_padding(
     padding: Any, kernel: Any, stride: Any, dilation: Any
 ) -> tuple[Pairs, tuple[int, ...]]:
-    """Flax pads the spread input; torch names the crop of the output: ``d (k - 1) - pad``."""
+    """Flax pads the dilated input; torch crops the output by ``d (k - 1) - pad``."""
     reach = [arithmetic.dilated(k, d) for k, d in zip(kernel, dilation, strict=True)]
     if padding == "SAME":
         pads = []

@@ -1,7 +1,7 @@
-"""What a traced program computes outside the noted layers, and how often it runs each of them.
+"""What a traced program computes outside the recorded layers, and how often it runs each layer.
 
-Only matrix products and convolutions are counted, as everywhere here. A scan counts as often as
-it runs, a conditional as its dearest branch, a loop of unknown length once.
+Only matrix products and convolutions are counted. The body of a scan counts once an iteration, a
+conditional as its most expensive branch, a loop of unknown length once.
 """
 
 from collections import Counter

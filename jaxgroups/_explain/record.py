@@ -53,7 +53,7 @@ def record(model: Any, example: Any, call: Mapping[str, Any]) -> Recording:
     if isinstance(model, nn.Module):
         return _linen(model, inputs, call)
     raise TypeError(
-        "explain takes a ConvSpec, its spelling, a Path of a checkpoint, or a flax.nnx or "
+        "explain takes a ConvSpec, its descriptor, the path of a checkpoint, or a flax.nnx or "
         f"flax.linen module with an example of its input; got {type(model).__name__}"
     )
 

@@ -49,7 +49,6 @@ def add_to(commands: Any) -> None:
 
     for command in (inspect, plan, conversion, verify):
         command.add_argument("--key", help='where a nested checkpoint has its tensors, "model"')
-        command.add_argument("--json", action="store_true", help="print data instead of text")
         command.add_argument(
             "--reader", choices=("own", "torch"), help="of torch's files; own needs no torch"
         )

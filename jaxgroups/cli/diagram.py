@@ -10,14 +10,14 @@ from jaxgroups._spec.spec import ConvSpec
 _AXES = ("stride", "padding", "output_padding", "dilation")
 
 
-def add_to(commands: Any) -> argparse.ArgumentParser:
+def add_to(commands: Any) -> None:
     """Add the subcommand to an argparse subparsers object."""
     command = commands.add_parser("diagram", help="draw which filter reads which channels")
     command.add_argument(
         "layer",
         nargs="+",
         metavar="IN OUT",
-        help='channels, such as 4 8, or one spelling, "conv2d in=4 out=8 kernel=1 groups=2"',
+        help='channels, such as 4 8, or one descriptor, "conv2d in=4 out=8 kernel=1 groups=2"',
     )
     command.add_argument("--kernel", default="1", metavar="K", help="3, or 3x5; 1 by default")
     command.add_argument("--groups", default="1", metavar="G")
@@ -28,13 +28,15 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--dims", type=int, choices=(1, 2, 3), default=2, help="spatial axes")
     command.add_argument("--weights", action="store_true", help="write 1, 2, 3, ... in the kernels")
     command.add_argument(
-        "--alone", action="store_true", help="without the ordinary convolution beside"
+        "--alone", action="store_true", help="leave out the ordinary convolution beside it"
     )
     command.add_argument(
-        "-o", "--output", metavar="FILE", help=".svg, .png or .pdf (matplotlib); else text"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help=".svg, .png or .pdf, drawn with matplotlib; by default text",
     )
     command.set_defaults(run=_run)
-    return command
 
 
 def _run(arguments: argparse.Namespace) -> int:

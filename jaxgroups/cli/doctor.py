@@ -1,4 +1,4 @@
-"""``jaxgroups doctor``: what this installation has, and what would make it faster."""
+"""``jaxgroups doctor``: the state of this installation, and settings that make it faster."""
 
 import argparse
 import json
@@ -17,16 +17,15 @@ from jaxgroups._native import huge_pages as memory
 
 
 def add_to(commands: Any) -> None:
-    """Register the subcommand."""
+    """Add the subcommand to an argparse subparsers object."""
     doctor = commands.add_parser(
-        "doctor", help="versions, threads, memory, and whether the compiled kernels are there"
+        "doctor", help="versions, threads, compiled kernels and huge pages"
     )
-    doctor.add_argument("--json", action="store_true", help="print data instead of text")
     doctor.set_defaults(run=_doctor)
 
 
 def examine() -> dict[str, Any]:
-    """What ``jaxgroups doctor`` prints."""
+    """The data that ``jaxgroups doctor`` prints."""
     found = native.status()
     compiler = _build.find_compiler()
     affinity = getattr(os, "sched_getaffinity", None)

@@ -1,6 +1,6 @@
 """``jaxgroups explain``: one convolution, a model or a checkpoint, as a table or as data.
 
-Exit status: 0 all well, 1 the checkpoint does not fit the model, 2 the command line was wrong.
+Exit status: 0 success, 1 the checkpoint does not fit the model, 2 wrong command line.
 """
 
 import argparse
@@ -13,34 +13,32 @@ from typing import Any
 import jax
 
 from jaxgroups import convert
-from jaxgroups._explain import Explanation, explain
+from jaxgroups._explain import Explanation, explain, is_checkpoint
 from jaxgroups._lowerings import dispatch
 from jaxgroups.cli.factory import model_of
 from jaxgroups.convert._files import CheckpointError
 
-_SUFFIXES = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".ckpt")
 _MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _ORDERS = ("cost", "parameters", "bytes", "order")
 
 
-def add_to(commands: Any) -> argparse.ArgumentParser:
+def add_to(commands: Any) -> None:
     """Add the subcommand to an argparse subparsers object."""
-    command = commands.add_parser("explain", help="what it holds and costs, and who computes it")
+    command = commands.add_parser("explain", help="parameters, cost and chosen implementation")
     command.add_argument(
         "spec",
         help='"conv2d in=128 out=128 kernel=3 padding=1 groups=32 batch=1 size=56", a model as '
         "PKG.MOD:FACTORY, or a checkpoint file",
     )
-    command.add_argument("--example", help="a model's input, as a shape: 1,224,224,3")
+    command.add_argument("--example", help="shape of the model's input: 1,224,224,3")
     command.add_argument("--kwargs", default="{}", help="the factory's keyword arguments, as JSON")
-    command.add_argument("--call", default="{}", help="the model's, when it is called, as JSON")
+    command.add_argument("--call", default="{}", help="those of the model's call, as JSON")
     command.add_argument("--model", metavar="PKG.MOD:FACTORY", help="the model of a checkpoint")
-    command.add_argument("--key", help='where a nested checkpoint has its tensors, "model"')
-    command.add_argument("--sort", choices=_ORDERS, default="cost", help="dearest first")
+    command.add_argument("--key", help='key of the tensors in a nested checkpoint, such as "model"')
+    command.add_argument("--sort", choices=_ORDERS, default="cost", help="most expensive first")
     command.add_argument("--platform", choices=("cpu", "gpu", "tpu"))
     command.add_argument("--implementation", choices=dispatch.names())
     command.set_defaults(run=_run)
-    return command
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -67,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _answer(arguments: argparse.Namespace) -> Any:
     target = arguments.spec
     how = {"platform": arguments.platform, "implementation": arguments.implementation}
-    if target.endswith(_SUFFIXES) or Path(target).is_file():
+    if is_checkpoint(target):
         if not arguments.model:
             return explain(Path(target), key=arguments.key)
         return _model(arguments, arguments.model, target, **how)
@@ -77,7 +75,7 @@ def _answer(arguments: argparse.Namespace) -> Any:
 
 
 def _model(arguments: argparse.Namespace, spelled: str, file: str | None, **how: Any) -> Any:
-    """The model explained; where it comes with a checkpoint, that must fit it."""
+    """The explanation of a model; a checkpoint given with it must fit it."""
     if not arguments.example:
         raise ValueError("a model needs --example, the shape of its input: 1,224,224,3")
     if not re.fullmatch(r"\d+(,\d+)*", arguments.example):

@@ -1,4 +1,4 @@
-"""A model by the name of what makes it, without its parameters being computed."""
+"""A model from the name of its factory, without computing its parameters."""
 
 import importlib
 import inspect
@@ -10,23 +10,23 @@ from flax import nnx
 
 
 def model_of(spelled: str, kwargs: dict[str, Any]) -> Any:
-    """What ``pkg.mod:factory`` makes of `kwargs`: an abstract nnx model or a linen module.
+    """The model that ``pkg.mod:factory`` returns: an abstract nnx model or a linen module.
 
     A factory with an argument `rngs` gets one, if `kwargs` has none.
 
     Raises:
-      ValueError: there is no such factory, or it makes no model; the message says why.
+      ValueError: there is no such factory, or it returns no model; the message says why.
     """
     module, colon, name = spelled.partition(":")
     if not colon or not module or not name:
         raise ValueError(f"a model is package.module:factory, but got {spelled!r}")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # the directory that the command was called in
+        sys.path.insert(0, "")  # the working directory
     try:
         factory: Any = importlib.import_module(module)
         for part in name.split("."):
             factory = getattr(factory, part)
-    except Exception as error:  # whatever somebody's module raises
+    except Exception as error:  # of the user's module: of any type
         raise ValueError(f"{spelled} cannot be imported: {_said(error)}") from error
     if isinstance(factory, (nnx.Module, nn.Module)) and not kwargs:
         return factory

@@ -1,8 +1,8 @@
-"""Pictures of what `groups` does: which filter reads which channels, and what that costs.
+"""Pictures of what `groups` does: which filter reads which channels, and how many weights it has.
 
-`draw` takes a spec or a layer; the picture becomes .svg, .png, .pdf, or text for a terminal.
-Data flows one way: structure (what there is) -> view (what is shown) -> layout (a scene of
-shapes at their places) -> matplotlib; the text form goes from the view straight to rich.
+`draw` takes a spec or a layer; the picture is saved as .svg, .png or .pdf, or printed as text.
+The stages: structure (all channels and filters) -> view (those shown) -> layout (a scene of placed
+shapes) -> matplotlib. The text form is made by rich from the view.
 """
 
 from jaxgroups.diagrams._picture import Picture as Picture

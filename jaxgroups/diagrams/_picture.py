@@ -1,4 +1,4 @@
-"""`draw`: a picture of a convolution, that becomes a file, a figure, text or a notebook's cell."""
+"""`draw`: a picture of a convolution, as a file, a figure, text, or the output of a notebook."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,15 @@ from jaxgroups.diagrams._structure import Structure, structure
 from jaxgroups.diagrams._text import TextPicture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Picture:
-    """A drawn convolution. A notebook shows it, ``print`` prints its text form.
+    """A drawn convolution. A notebook shows it as SVG, ``print`` prints its text form.
 
-    Attributes: spec; values, the weights as torch keeps them or None; compare, whether the
-    ordinary convolution stands beside a grouped one.
+    Attributes:
+      spec: the convolution.
+      values: the weights in torch's layout, or None.
+      compare: whether the ordinary convolution is drawn beside a grouped one.
+      counted: whether `values` are 1, 2, 3, ... and not a layer's weights.
     """
 
     spec: ConvSpec
@@ -31,12 +34,12 @@ class Picture:
 
     @property
     def structure(self) -> Structure:
-        """What is drawn, as data, with nothing left out."""
+        """What is drawn, as data."""
         return structure(self.spec)
 
     @property
     def _ordinary_values(self) -> np.ndarray | None:
-        """1, 2, 3, ... also beside, where they fit; given weights have no ordinary counterpart."""
+        """1, 2, 3, ... for the ordinary convolution, where they fit; None for other weights."""
         beside = ungrouped(self.spec)
         return values_of.counting(beside) if self.counted and values_of.fits(beside) else None
 
@@ -56,7 +59,7 @@ class Picture:
         """Write the picture: .svg, .png or .pdf.
 
         Raises:
-          ValueError: another ending.
+          ValueError: the path has another suffix.
           ImportError: matplotlib is not installed.
         """
         path = Path(path)
@@ -64,7 +67,7 @@ class Picture:
         path.write_bytes(content)
 
     def text(self, width: int = 100) -> str:
-        """The picture in letters, without matplotlib; `width` is that of the terminal."""
+        """The picture as text, without matplotlib; `width` is that of the terminal."""
         return self._text().plain(width)
 
     def _text(self) -> TextPicture:
@@ -72,6 +75,9 @@ class Picture:
 
     def __str__(self) -> str:
         return self.text()
+
+    def __repr__(self) -> str:
+        return f"<Picture {self.spec}{'' if self.values is None else ', with weights'}>"
 
     def __rich__(self) -> TextPicture:
         return self._text()
@@ -82,12 +88,12 @@ class Picture:
 
 
 def draw(what: Any, *, weights: Any = None, compare: bool = True) -> Picture:
-    """A picture of which channels the filters of a convolution read and write.
+    """A picture of the channels that each filter of a convolution reads and writes.
 
         draw(ConvSpec.of("conv2d", 4, 8, 1, groups=2)).save("groups.svg")
 
     Args:
-      what: a `ConvSpec`, its spelling, or a layer of `jaxgroups.nnx` or `jaxgroups.linen`.
+      what: a `ConvSpec`, its descriptor, or a layer of `jaxgroups.nnx` or `jaxgroups.linen`.
       weights: write values into the kernels. True: those that an nnx layer holds, for a spec 1,
         2, 3, ... in torch's order; or an array as the layer keeps it (``spec.weight_shape``).
       compare: draw the ordinary convolution beside a grouped one.
@@ -116,7 +122,7 @@ def _held(kernel: Any) -> np.ndarray:
 
 
 def spec_of(what: Any) -> ConvSpec:
-    """The spec of whatever `draw` takes; layers are known by what they have, not by their type."""
+    """The spec of what `draw` takes; a layer is anything with a `spec`, so Flax is not imported."""
     if isinstance(what, str):
         return ConvSpec.parse(what)
     if isinstance(what, ConvSpec):
@@ -125,7 +131,7 @@ def spec_of(what: Any) -> ConvSpec:
     if isinstance(spec, ConvSpec):
         return spec
     raise TypeError(
-        "draw takes a ConvSpec, its spelling or a layer of jaxgroups, but got "
+        "draw takes a ConvSpec, its descriptor or a layer of jaxgroups, but got "
         f"{type(what).__name__}"
     )
 

@@ -119,7 +119,10 @@ CHECKED = (
     "_spec/from_call.py",
     "_lowerings/dispatch.py",
     "_op/functional.py",
+    "_keywords.py",
     "_layers.py",
+    "linen.py",
+    "nnx/_conv.py",
     "convert/_kernel.py",
 )
 

@@ -258,7 +258,7 @@ def test_layers_are_drawn():
     assert draw(jln.Conv2d(8, 1, groups=2, in_channels=4)).spec.in_channels == 4
     with pytest.raises(ValueError, match=r"use layer\.spec_for\(in_channels\)"):
         draw(jln.Conv2d(8, 1, groups=2))
-    with pytest.raises(TypeError, match="draw takes a ConvSpec, its spelling or a layer"):
+    with pytest.raises(TypeError, match="draw takes a ConvSpec, its descriptor or a layer"):
         draw(nnx.Linear(2, 3, rngs=rngs))
 
 

@@ -17,7 +17,7 @@ from jaxgroups.diagrams._scene import Box, Text
 
 pytest.importorskip("matplotlib", reason="pictures are NOT tested: no matplotlib (extra plot)")
 
-# name: spelling, weights
+# name: descriptor, weights
 PICTURES = {
     "experiment": ("conv2d in=4 out=8 kernel=1 groups=2 bias=False", True),
     "ordinary": ("conv2d in=3 out=4 kernel=3 batch=32 size=224", False),

@@ -113,7 +113,7 @@ def test_without_an_input_only_the_weight_is_known():
 
 
 def test_what_explain_takes():
-    with pytest.raises(ValueError, match="explained with an example of its input"):
+    with pytest.raises(ValueError, match="a model needs an example of its input"):
         jg.explain(object())
-    with pytest.raises(TypeError, match="explain takes a ConvSpec, its spelling, a Path"):
+    with pytest.raises(TypeError, match="explain takes a ConvSpec, its descriptor, the path"):
         jg.explain(object(), (1, 2))

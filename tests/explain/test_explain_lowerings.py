@@ -55,14 +55,14 @@ def test_lowerings_and_reasons():
     }
     assert rows["few"].refused == {"picky": "few groups"}
     assert rows["many"].refused == rows["asked"].refused == {}
-    assert rows["own"].note == "Flax's own layer; as a layer of jaxgroups: picky"
+    assert rows["own"].note == "a layer of Flax; as a layer of jaxgroups: picky"
     assert rows["ours"].note == ""
     gpu = by_path(jg.explain(model, (1, 5, 5, 8), platform="gpu"))
     assert gpu["many"].implementation == "xla"
     assert gpu["many"].refused == {"picky": "not for gpu"}
     text = jg.explain(model, (1, 5, 5, 8)).text()
     assert "not picky, 1 layer: few groups" in text
-    assert "1 layer: Flax's own layer; as a layer of jaxgroups: picky" in text
+    assert "1 layer: a layer of Flax; as a layer of jaxgroups: picky" in text
     with pytest.raises(ValueError, match="implementation='picky' does not take this convolution"):
         jg.explain(model, (1, 5, 5, 8), implementation="picky")
     with pytest.raises(ValueError, match="implementation must be None or one of picky, xla"):
@@ -78,6 +78,6 @@ def test_flaxs_own_layers_while_lax_is_accelerated():
     [after] = jg.explain(model, (1, 9, 9, 32), platform="cpu").layers
     assert before == after
     assert (before.implementation, elsewhere.implementation) == ("xla", "xla")
-    assert before.note == f"Flax's own layer; as a layer of jaxgroups: {during.implementation}"
+    assert before.note == f"a layer of Flax; as a layer of jaxgroups: {during.implementation}"
     assert during.implementation != "xla"
     assert during.note == ""

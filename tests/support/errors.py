@@ -809,6 +809,115 @@ ROWS += [
     ),
 ]
 
+# --- keywords of constructors ---------------------------------------------------------------------
+
+NO_KEYWORD = "torch has no such keyword, and does not know the names of jax"
+NO_RNGS = "torch draws from its global generator"
+UNEXPECTED = "() got an unexpected keyword argument "
+FOREIGN = {
+    "strides": "stride",
+    "window_strides": "stride",
+    "use_bias": "bias",
+    "with_bias": "bias",
+    "feature_group_count": "groups",
+    "kernel_dilation": "dilation",
+    "rhs_dilation": "dilation",
+    "dilation_rate": "dilation",
+    "features": "out_channels",
+    "out_features": "out_channels",
+    "output_channels": "out_channels",
+    "filters": "out_channels",
+    "in_features": "in_channels",
+    "kernel_shape": "kernel_size",
+}
+HINTED = {
+    "input_dilation": "the stride of a transposed convolution dilates its input",
+    "lhs_dilation": "the stride of a transposed convolution dilates its input",
+    "output_padding": "only transposed convolutions have one",
+    "device": "jax.device_put and jax.default_device place arrays",
+    "stide": "did you mean 'stride'?",
+    "mask": "the arguments are ...",
+}
+SAYS = {name: f"torch's name is '{known}'" for name, known in FOREIGN.items()} | HINTED
+for _name, _says in SAYS.items():
+    ROWS += _layer(
+        f"keyword {_name}",
+        f"Conv2d{UNEXPECTED}'{_name}': {_says}",
+        "Conv2d",
+        4,
+        8,
+        3,
+        error=TypeError,
+        why=NO_KEYWORD,
+        theirs=False,
+        **{_name: 2},
+    )
+ROWS += [
+    *_layer(
+        "keyword strides",
+        f"ConvTranspose1d{UNEXPECTED}'strides': torch's name is 'stride'",
+        "ConvTranspose1d",
+        4,
+        8,
+        3,
+        error=TypeError,
+        why=NO_KEYWORD,
+        theirs=False,
+        strides=2,
+    ),
+    *(
+        Row(
+            f"linen Conv2d: keyword {name}",
+            lambda name=name: linen.Conv2d(8, 3, **{name: None}),
+            f"Conv2d{UNEXPECTED}'{name}': {says}",
+            TypeError,
+            own=True,
+            why=NO_KEYWORD,
+            builds=True,
+        )
+        for name, says in {
+            "rngs": "a linen layer gets its random keys from init(key, x)",
+            "kernel_metadata": "on linen, kernel_init sets it: nn.with_partitioning(init, names)",
+            "bias_metadata": "on linen, bias_init sets it: nn.with_partitioning(init, names)",
+        }.items()
+    ),
+    *(
+        Row(
+            f"nnx Conv2d: rngs {id}",
+            lambda kw=kw: nnx.Conv2d(4, 8, 3, **kw),
+            sentence,
+            TypeError,
+            own=True,
+            why=NO_RNGS,
+            builds=True,
+        )
+        for id, kw, sentence in (
+            (
+                "missing",
+                {},
+                "Conv2d() needs the keyword argument 'rngs': add rngs=nnx.Rngs(0)",
+            ),
+            (
+                "None",
+                {"rngs": None},
+                "Conv2d() needs the keyword argument 'rngs': add rngs=nnx.Rngs(0)",
+            ),
+            (
+                "int",
+                {"rngs": 0},
+                "Conv2d(): rngs must be flax.nnx.Rngs, such as nnx.Rngs(0), not int",
+            ),
+        )
+    ),
+    _own(
+        "linen Conv2d: spec without in_channels",
+        lambda: linen.Conv2d(8, 3).spec,
+        "Conv2d learns in_channels from its first input: give in_channels to the constructor, or "
+        "use layer.spec_for(in_channels)",
+        why="torch has no spec",
+    ),
+]
+
 # --- calls of functions --------------------------------------------------------------------------
 
 INFERRED = "torch takes the number of spatial axes from the weight and complains of the stride"

@@ -1,9 +1,12 @@
-"""The experiment that explains ``groups``: PyTorch's picture in numbers, run in JAX.
+"""``jaxgroups experiment``: what ``groups`` means, in numbers that JAX computes.
 
-`run` computes every number from real layers and arrays and pairs it with what the explanation
-says it must be; `jaxgroups.cli` prints the pairs. A number that differs is a failure.
+`sections` computes every number from layers and arrays and compares it with the number that the
+explanation expects. A difference is printed and makes the exit status 1.
 """
 
+import argparse
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -18,7 +21,7 @@ from flax import nnx as flax_nnx
 from jaxgroups import convert, linen, nnx
 from jaxgroups._op import functional
 
-# in_channels, out_channels, kernel_size, groups, and what the picture is called
+# in_channels, out_channels, kernel_size, groups, title
 PICTURES = (
     (3, 4, 3, 1, "ordinary convolution: every filter reads every channel"),
     (4, 4, 3, 2, "two groups: every filter reads half of the channels"),
@@ -39,6 +42,8 @@ class Line:
 
 @dataclass
 class Section:
+    """Lines under one title, and remarks on what was left out."""
+
     title: str
     lines: list[Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -50,8 +55,44 @@ class Section:
         return asdict(self)
 
 
-def run() -> list[Section]:
-    """All sections, in the order of the explanation; one that breaks off says so and fails."""
+def add_to(commands: Any) -> None:
+    """Add the subcommand to an argparse subparsers object."""
+    command = commands.add_parser(
+        "experiment", help="what groups do, in numbers: every line is computed and checked"
+    )
+    command.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    computed = sections()
+    wrong = [line for section in computed for line in section.lines if not line.ok]
+    if arguments.json:
+        data = {"ok": not wrong, "sections": [section.as_dict() for section in computed]}
+        print(json.dumps(data, indent=2, default=lambda value: value.hex()))
+    else:
+        for section in computed:
+            print(f"\n{section.title}")
+            for line in section.lines:
+                print(f"  {'ok   ' if line.ok else 'WRONG'} {line.text}{_shown(line)}")
+            for note in section.notes:
+                print(f"  note  {note}")
+    for line in wrong:
+        print(f"MISMATCH: {line.text}: got {line.value}, expected {line.expected}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _shown(line: Line) -> str:
+    if isinstance(line.value, bytes):
+        return f": {len(line.value)} bytes, {'equal' if line.ok else 'DIFFERENT'}"
+    if isinstance(line.value, str):
+        return ""  # the text of the line ends with it
+    if isinstance(line.value, list) and all(isinstance(v, float) for v in line.value):
+        return ": " + ", ".join(f"{v:g}" for v in line.value)
+    return f": {line.value}"
+
+
+def sections() -> list[Section]:
+    """All sections, in the order of the explanation; an exception is a failed line."""
     fills = {
         f"{i}. Conv2d({ci}, {co}, {k}, groups={g}), {title}": partial(_picture, ci, co, k, g)
         for i, (ci, co, k, g, title) in enumerate(PICTURES, 1)
@@ -61,26 +102,26 @@ def run() -> list[Section]:
         "5. The formula: parameters = in_channels / groups x out_channels x k^2": _formula,
         "6. The experiment: Conv2d(4, 8, 1, 1, groups=2, bias=False) holding 1..16": _experiment,
     }
-    sections = []
+    done = []
     for title, fill in fills.items():
         section = Section(title)
         try:
             fill(section)
-        except Exception as error:  # of any kind: the sections after it are still worth seeing
+        except Exception as error:  # whatever it is, the other sections are computed
             text = f"{type(error).__name__}: {error}"
             section.check(f"broken off by {text}", text, "no error")
-        sections.append(section)
-    return sections
+        done.append(section)
+    return done
 
 
 def _layer(ci: int, co: int, k: int, groups: int) -> nnx.Conv2d:
-    """A layer of ones: what is asked of it hangs on no value, and random ones take a second."""
+    """A layer of ones: no check depends on the values, and random ones take a second."""
     ones = flax_nnx.initializers.ones
     return nnx.Conv2d(ci, co, k, groups=groups, bias=False, kernel_init=ones, rngs=flax_nnx.Rngs(0))
 
 
 def _count(layer: nnx.Conv2d) -> int:
-    """Parameters that the layer really holds."""
+    """Number of parameters that the layer holds."""
     return sum(leaf.size for leaf in jax.tree.leaves(flax_nnx.state(layer, flax_nnx.Param)))
 
 
@@ -101,11 +142,11 @@ def _picture(ci: int, co: int, k: int, groups: int, section: Section) -> None:
 
 
 def _reads(layer: nnx.Conv2d) -> list[list[int]]:
-    """Which input channels move each output channel: the layer's Jacobian, not its settings."""
+    """The input channels that change each output channel, from the Jacobian of the layer."""
     x = jnp.zeros((*layer.kernel_size, layer.in_channels), layer.kernel.dtype)
     jacobian = jax.jacobian(lambda x: layer(x).reshape(-1))(x)
-    moved = np.abs(np.asarray(jacobian)).sum(axis=(1, 2)) > 0
-    return [np.flatnonzero(row).tolist() for row in moved]
+    changed = np.abs(np.asarray(jacobian)).sum(axis=(1, 2)) > 0
+    return [np.flatnonzero(row).tolist() for row in changed]
 
 
 def _blocks(ci: int, co: int, groups: int) -> list[list[int]]:

@@ -177,7 +177,7 @@ def test_rules_from_a_file(run, tmp_path):
 def test_a_model_in_place_of_a_plan_and_orbax(run, source):
     status, out, err = run("convert", source, "--to", "flax", "-o", "flax", "--model", "twin:make")
     assert (status, err) == (0, "")
-    assert "note: torch's counters (1) are not in flax" in out
+    assert "does not hold torch's 1 counters" in out
     assert os.path.isdir("flax")
     status, out, _ = run(
         "convert", source, "--to", "flax", "-o", "f.safetensors", "--model", "twin:make"
@@ -230,10 +230,16 @@ USAGE = [
     (["plan", "model.safetensors", "--model", "twin:linen"], "with example= an input"),
     (
         ["plan", "model.safetensors", "--model", "twin:linen", "--example", "2x24"],
-        "--example is a shape such as 1,224,224,3, but got '2x24'",
+        "--example must be a shape such as 1,224,224,3, got '2x24'",
     ),
-    (["plan", "model.safetensors", "--model", "twin:Net", "--kwargs", "{"], "--kwargs is JSON"),
-    (["plan", "model.safetensors", "--model", "twin:Net", "--kwargs", "3"], "is a JSON object"),
+    (
+        ["plan", "model.safetensors", "--model", "twin:Net", "--kwargs", "{"],
+        "--kwargs must be",
+    ),
+    (
+        ["plan", "model.safetensors", "--model", "twin:Net", "--kwargs", "3"],
+        "be a JSON object",
+    ),
     (["plan", "model.safetensors", "--model", "twin:Net", "--kwargs", '{"x": 3}'], "TypeError"),
     (["plan", "model.safetensors", "--model", "twin:Net", "--rules", "none.toml"], "No such file"),
     (["plan", "model.safetensors", "--model", "twin:Net", "--rules", "twin.py"], "at line"),
@@ -279,7 +285,7 @@ def test_rules_with_unknown_entries(run, source, tmp_path):
     for text, said in (
         ("flaten = {}", "unknown entries: flaten"),
         ("[flatten]\nfc = [1, 2]", "fc is [1, 2], but it should be [C, H, W]"),
-        ("[flatten]\nfc = [0, 2, 12]", "not an integer >= 1"),
+        ("[flatten]\nfc = [0, 2, 12]", "must be an integer >= 1"),
         ("[flatten]\nfcc = [6, 2, 2]", "rules has 'fcc', which is no layer here"),
     ):
         (tmp_path / "rules.toml").write_text(text)

@@ -123,7 +123,7 @@ def test_parts_must_make_up_the_whole():
     assert jc.plan(two, tensors, rules=rules(jc.Part(1, 2), jc.Part(0, 2))).complete
     tensors["both"] = np.arange(18, dtype="f4").reshape(6, 3)
     lost = problems(two, tensors, rules=rules(jc.Part(0, 3), jc.Part(2, 3)))
-    assert "both is claimed in parts by a, b, which do not make up the whole of it" in str(lost)
+    assert "both is claimed in parts by a, b, which are not all of its parts" in str(lost)
     tensors["both"] = np.arange(12, dtype="f4").reshape(4, 3)
     twice = problems(two, tensors, rules=rules(jc.Part(0, 2), jc.Part(0, 2)))
     assert "both is claimed by a, b" in str(twice)

@@ -27,6 +27,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # its folder, where `test_no_two_modules_import_each_other` forbids circles.
 ORDER = [
     "_types",
+    "_wrap_calls",
     "_spec",
     "diagrams",
     "_problem",
@@ -47,7 +48,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-WITHOUT_JAX = {"_types", "_spec", "diagrams", "convert/_files"}
+WITHOUT_JAX = {"_types", "_wrap_calls", "_spec", "diagrams", "convert/_files"}
 WITH_FLAX = {
     "_explain",
     "nnx",

@@ -39,7 +39,7 @@ def _new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
     check_free(path, overwrite)
     descriptor = _unnamed(path.parent)
     if descriptor is None:
-        hidden = _hidden(path)
+        hidden = hidden_name(path)
         try:
             with open(hidden, "xb") as file:
                 yield file, hidden
@@ -91,7 +91,7 @@ def _way_to(descriptor: int) -> Path:
 def _name(descriptor: int, path: Path, overwrite: bool) -> None:
     """Gives an unnamed file its name: in one step, or over an older file by a hidden name."""
     check_free(path, overwrite)
-    hidden = _hidden(path)
+    hidden = hidden_name(path)
     try:
         _link(descriptor, hidden if overwrite else path)
         if overwrite:
@@ -122,7 +122,8 @@ def _link(descriptor: int, target: Path) -> None:
         os.close(directory)
 
 
-def _hidden(path: Path) -> Path:
+def hidden_name(path: Path) -> Path:
+    """A new name beside `path` for what is still being written."""
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
 
 

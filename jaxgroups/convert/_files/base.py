@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Literal, Self
@@ -13,7 +14,9 @@ from typing import Literal, Self
 import numpy as np
 
 from jaxgroups.convert._files import dtypes
+from jaxgroups.convert._files.show import counted, html_table, text_table
 
+_HEADER = ("name", "dtype", "shape", "")
 Format = Literal["safetensors", "safetensors-index", "torch-zip", "torch-legacy", "memory"]
 
 
@@ -28,7 +31,7 @@ class TensorInfo:
     shape: tuple[int, ...]
     dtype: str
 
-    @property
+    @cached_property
     def numpy_dtype(self) -> np.dtype:
         return dtypes.numpy_dtype(self.dtype)
 
@@ -112,7 +115,21 @@ class Checkpoint(ABC):
 
     def __repr__(self) -> str:
         where = "" if self.path is None else f" {str(self.path)!r}"
-        return f"<{self.format} checkpoint{where}: {len(self.infos)} tensors>"
+        return f"<{self.format} checkpoint{where}: {counted(len(self.infos), 'tensor')}>"
+
+    def __str__(self) -> str:
+        return "\n".join([repr(self), *text_table([_HEADER, *self._rows()])])
+
+    def _repr_html_(self) -> str:
+        """The tensors as an HTML table, for notebooks."""
+        return html_table(repr(self), _HEADER, self._rows())
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [
+            (name, info.dtype, str(info.shape), f"same as {kept}" if kept else "")
+            for name, info in self.infos.items()
+            for kept in [self.aliases.get(name)]
+        ]
 
     def _hint(self, name: str) -> str:
         near = get_close_matches(name, self.infos, n=3)

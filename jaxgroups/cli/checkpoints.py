@@ -1,6 +1,6 @@
 """``jaxgroups inspect | plan | convert | verify``: checkpoints on the command line.
 
-Exit status: 0 all well, 1 incomplete or different, 2 the command line, file or model was wrong.
+Exit status: 0 success, 1 incomplete or different, 2 wrong command line, file or model.
 """
 
 import argparse
@@ -18,13 +18,19 @@ from jaxgroups.convert._rules import ops
 
 def add_to(commands: Any) -> None:
     """Add the four subcommands to an argparse subparsers object."""
-    inspect = commands.add_parser("inspect", help="what a checkpoint holds; no model needed")
+    inspect = commands.add_parser(
+        "inspect", help="list the tensors of a checkpoint; needs no model"
+    )
     inspect.add_argument("checkpoint")
     inspect.set_defaults(run=guarded(_inspect))
 
-    plan = commands.add_parser("plan", help="dry run: which tensor goes where, and what is wrong")
+    plan = commands.add_parser(
+        "plan", help="dry run: show which tensor goes where, and the problems"
+    )
     plan.add_argument("checkpoint")
-    plan.add_argument("-o", "--output", metavar="PLAN.json", help="write it, if it is complete")
+    plan.add_argument(
+        "-o", "--output", metavar="PLAN.json", help="file to write the plan to, if it is complete"
+    )
     plan.set_defaults(run=guarded(_plan))
 
     conversion = commands.add_parser("convert", help="write a checkpoint in the other layout")
@@ -36,19 +42,23 @@ def add_to(commands: Any) -> None:
     conversion.add_argument("--overwrite", action="store_true")
     conversion.set_defaults(run=guarded(_convert))
 
-    verify = commands.add_parser("verify", help="is the conversion an exact inverse, bit for bit?")
+    verify = commands.add_parser(
+        "verify", help="check that a converted file converts back bit for bit"
+    )
     verify.add_argument("checkpoint")
     verify.add_argument("converted")
     verify.set_defaults(run=guarded(_verify))
 
     for command in (inspect, plan, conversion, verify):
-        command.add_argument("--key", help='where a nested checkpoint has its tensors, "model"')
+        command.add_argument(
+            "--key", help='key of the tensors in a nested checkpoint, such as "model"'
+        )
         add_json_option(command)
         command.add_argument(
-            "--reader", choices=("own", "torch"), help="of torch's files; own needs no torch"
+            "--reader", choices=("own", "torch"), help="reader of torch files; own needs no torch"
         )
     for command in (conversion, verify):
-        command.add_argument("--plan", metavar="PLAN.json", help="a plan made before")
+        command.add_argument("--plan", metavar="PLAN.json", help="plan from `jaxgroups plan -o`")
     for command in (plan, conversion):
         command.add_argument(
             "--model", metavar="PKG.MOD:FACTORY", help="callable that makes the Flax model"
@@ -89,7 +99,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     whole = [t["bytes"] for name, t in data["tensors"].items() if name not in data["aliases"]]
     print(f"{len(data['tensors'])} tensors, {sum(whole)} bytes, {data['format']}")
     if data["others"]:
-        print(f"beside them, no tensors: {', '.join(data['others'])}")
+        print(f"other entries, not tensors: {', '.join(data['others'])}")
     for name, value in data["metadata"].items():
         print(f"metadata {name}: {value}")
     return 0
@@ -109,7 +119,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     made = _make_plan(arguments)
     if not arguments.output:
-        raise UsageError("-o says where to write")
+        raise UsageError("missing -o: where to write")
     with _Progress("writing") as progress:
         notes = convert.convert_file(
             arguments.checkpoint,
@@ -122,7 +132,7 @@ def _convert(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     ignored = [e.torch[0] for e in made.entries if e.status == "ignored"]
-    notes += [f"left out, as the plan says: {', '.join(ignored)}"] if ignored else []
+    notes += [f"ignored by the plan: {', '.join(ignored)}"] if ignored else []
     if not arguments.plan and arguments.output.endswith(".safetensors"):
         notes.append("the way back needs the plan: write it with `jaxgroups plan ... -o plan.json`")
     answer = {"output": arguments.output, "tensors": len(made.leaves()), "notes": notes}
@@ -161,7 +171,7 @@ def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
     if getattr(arguments, "plan", None):
         return convert.Plan.from_json(Path(arguments.plan))
     if getattr(arguments, "to", None) == "torch" or arguments.command == "verify":
-        raise UsageError("give --plan: the plan that the file was converted by")
+        raise UsageError("missing --plan: the plan that the file was converted by")
     if not arguments.model:
         raise _refusal(arguments)
     rules = tomllib.loads(_text(arguments.rules)) if arguments.rules else {}
@@ -191,23 +201,23 @@ def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no text: {error}") from error
+        raise UsageError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def _flatten(path: str, chw: Any) -> convert.FlattenLinear:
     if not isinstance(chw, list) or len(chw) != 3:
-        raise UsageError(f"flatten: {path} is {chw!r}, but it should be [C, H, W]")
+        raise UsageError(f"flatten: {path} must be [C, H, W], got {chw!r}")
     return convert.FlattenLinear(*chw)
 
 
 def _refusal(arguments: argparse.Namespace) -> UsageError:
-    """Without a structure nothing is guessed: which tensors could be what, and what to do."""
+    """The error of a conversion without a model: what each tensor could be, and what to do."""
     with convert.open_checkpoint(
         arguments.checkpoint, key=arguments.key, reader=arguments.reader
     ) as opened:
         found = {name: _ambiguity(info.shape) for name, info in opened.infos.items()}
     reasons = {name: reason for name, reason in found.items() if reason}
-    lines = ["no --model and no --plan, and the shapes alone do not tell the layout:"]
+    lines = ["no --model and no --plan, and shapes alone do not determine the layout:"]
     lines += [f"  {name}: {reason}" for name, reason in reasons.items()]
     key = f" --key {arguments.key}" if arguments.key else ""
     lines.append(
@@ -234,7 +244,7 @@ def _ambiguity(shape: tuple[int, ...]) -> str | None:
 
 
 class _Progress:
-    """A bar on long work; silent where stderr is no terminal."""
+    """A progress bar; silent if stderr is not a terminal."""
 
     def __init__(self, what: str) -> None:
         self.what = what

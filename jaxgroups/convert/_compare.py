@@ -1,4 +1,4 @@
-"""Run a torch module and its nnx counterpart side by side; name the first layer that differs."""
+"""Run a torch module and its nnx counterpart on one input; name the first layer that differs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +82,11 @@ def compare(
     rtol: float = 1e-4,
     channels_last: bool = True,
 ) -> Comparison:
-    """Outputs of all layers of both models on one input; neither model is changed.
+    """Compare the outputs of all layers of both models on one input; neither model is changed.
 
     Args:
+      torch_module: the torch module, in evaluation mode.
+      model: the nnx model, in evaluation mode.
       x: a numpy array in torch's layout, or a tuple of them for several arguments.
       names: as in `plan`.
       rtol: the largest difference allowed, relative to the largest value of torch's output.
@@ -92,12 +94,15 @@ def compare(
         model gets as ``(N, *spatial, C)``; False gives it what torch gets. Outputs are compared in
         the order of axes that fits.
 
+    Returns:
+      The difference of each layer that has the same torch name in both models.
+
     Raises:
       ValueError: torch's module is in training mode, or no layer has a counterpart.
     """
     if torch_module.training:
         raise ValueError(
-            "call .eval() on both models first: training would change their statistics"
+            "call .eval() on both models first: training mode would change their statistics"
         )
     arrays = [np.asarray(a) for a in (x if isinstance(x, tuple) else (x,))]
     theirs = _run_torch(torch_module, arrays)
@@ -120,12 +125,12 @@ def compare(
 
 def _run_torch(module: Any, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
     """First output of every module, by name, in order of execution."""
-    import torch  # the caller has a torch module, so it is there
+    import torch  # installed, since the caller has a torch module
 
     outputs: dict[str, np.ndarray] = {}
 
     def note(name: str, output: Any) -> None:
-        if isinstance(output, tuple) and output:  # attention gives its weights too
+        if isinstance(output, tuple) and output:  # attention also returns its weights
             output = output[0]
         if isinstance(output, torch.Tensor) and name not in outputs:
             outputs[name] = copied(output)
@@ -168,10 +173,10 @@ def _last(x: np.ndarray) -> np.ndarray:
 
 
 def _difference(name: str, path: str, theirs: np.ndarray, ours: np.ndarray) -> Difference:
-    """In the order of axes that fits; where both fit, in the one that is nearer."""
+    """Compare in the order of axes that fits; if both fit, in the one with the smaller error."""
     fitting = [order for order in (_last(theirs), theirs) if order.shape == ours.shape]
     errors = [_relative(order, ours) for order in fitting]
-    # NaN, where both have one order only, stays NaN, and no limit allows it
+    # a NaN stays NaN, which no limit allows
     error = min(errors, key=lambda e: (np.isnan(e), e), default=float("inf"))
     return Difference(name, path, error, theirs.shape, ours.shape)
 

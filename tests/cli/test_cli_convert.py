@@ -168,7 +168,7 @@ def test_rules_from_a_file(run, tmp_path):
     convert = ["convert", "a.safetensors", "--to", "flax", "-o", "f.safetensors"]
     status, out, _ = run(*convert, "--plan", "plan.json")
     assert status == 0
-    assert "note: left out, as the plan says: loss.weight" in out
+    assert "note: ignored by the plan: loss.weight" in out
     kernel = tensors("f.safetensors")["fc.kernel"].reshape(2, 2, 6, 5)
     weight = state()["fc.weight"].reshape(5, 6, 2, 2)
     np.testing.assert_array_equal(kernel, np.transpose(weight, (2, 3, 1, 0)))
@@ -224,8 +224,11 @@ USAGE = [
     (["plan", "model.safetensors", "--model", "twin"], "package.module:factory"),
     (["plan", "model.safetensors", "--model", "nowhere_at_all:x"], "ModuleNotFoundError"),
     (["plan", "model.safetensors", "--model", "twin:Nett"], "has no attribute 'Nett'"),
-    (["plan", "model.safetensors", "--model", "twin:number"], "is a int, which makes no model"),
-    (["plan", "model.safetensors", "--model", "twin:nothing"], "makes a int, no flax.nnx.Module"),
+    (["plan", "model.safetensors", "--model", "twin:number"], "is a int, not a callable"),
+    (
+        ["plan", "model.safetensors", "--model", "twin:nothing"],
+        "makes a int, not a flax.nnx.Module",
+    ),
     (["plan", "model.safetensors", "--model", "twin:broken"], "RuntimeError: of no use"),
     (["plan", "model.safetensors", "--model", "twin:linen"], "with example= an input"),
     (
@@ -247,10 +250,10 @@ USAGE = [
     (["plan", "none.safetensors", "--model", "twin:Net"], "No such file or directory: none.safe"),
     (["plan", "model.safetensors", "--model", "twin:Net", "-o", "no/p.json"], "No such file"),
     (["convert", "model.safetensors", "--to", "flax", "--model", "twin:Net"], "-o says where"),
-    (["convert", "model.safetensors", "--to", "torch", "-o", "b.safetensors"], "give --plan"),
+    (["convert", "model.safetensors", "--to", "torch", "-o", "b.safetensors"], "missing --plan"),
     (
         ["convert", "model.safetensors", "--to", "torch", "--model", "twin:Net", "-o", "b"],
-        "give --plan",
+        "missing --plan",
     ),
     (
         ["convert", "model.safetensors", "--to", "flax", "--model", "twin:Net", "-o", "b.pth"],
@@ -264,7 +267,7 @@ USAGE = [
         ["convert", "model.safetensors", "--to", "flax", "--plan", "twin.py", "-o", "b"],
         "twin.py: not a plan",
     ),
-    (["verify", "model.safetensors", "model.safetensors"], "give --plan"),
+    (["verify", "model.safetensors", "model.safetensors"], "missing --plan"),
     (["convert", "model.safetensors", "--to", "keras", "-o", "b"], "invalid choice"),
     (["convert"], "the following arguments are required"),
 ]
@@ -284,7 +287,7 @@ def test_a_wrong_command_line_is_told_in_a_line(run, source, arguments, said):
 def test_rules_with_unknown_entries(run, source, tmp_path):
     for text, said in (
         ("flaten = {}", "unknown entries: flaten"),
-        ("[flatten]\nfc = [1, 2]", "fc is [1, 2], but it should be [C, H, W]"),
+        ("[flatten]\nfc = [1, 2]", "fc must be [C, H, W], got [1, 2]"),
         ("[flatten]\nfc = [0, 2, 12]", "must be an integer >= 1"),
         ("[flatten]\nfcc = [6, 2, 2]", "rules has 'fcc', which is no layer here"),
     ):

@@ -64,13 +64,9 @@ def test_converting_twice_is_refused(files):
     ):
         with pytest.raises(ValueError, match="is already converted"):
             attempt()
-    with pytest.raises(
-        ValueError, match="is not in Flax layout: its metadata lack jaxgroups.format"
-    ):
+    with pytest.raises(ValueError, match="is not in Flax layout: its metadata lack"):
         jc.convert_file(path, twice, plan, to="torch")
-    with pytest.raises(
-        ValueError, match="is not in Flax layout: its metadata lack jaxgroups.format"
-    ):
+    with pytest.raises(ValueError, match="is not in Flax layout: its metadata lack"):
         jc.verify_file(path, path, plan)
     assert os.listdir(out) == ["flax.safetensors"]
 
@@ -264,10 +260,10 @@ def test_orbax_directories_are_replaced_whole_or_not_at_all(files, monkeypatch):
     target = out / "flax"
     target.mkdir()
     (target / "precious").write_bytes(b"!")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         jc.convert_file(path, target, plan)
     (out / "file").write_bytes(b"!")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         jc.convert_file(path, out / "file", plan, overwrite=True)
 
     def fail(*_, **__):
@@ -310,11 +306,11 @@ def test_a_plan_as_json_is_the_same_plan(files, tmp_path):
         (lambda d: entry(d, status="fine"), "unknown status 'fine'"),
         (lambda d: entry(d, op=["Exec", {}]), "unknown operation"),
         (lambda d: entry(d, torch=[3]), "3 must be a string, got int"),
-        (lambda d: entry(d, torch=[]), "an entry of status 'ok'"),
-        (lambda d: entry(d, flax=None), "an entry of status 'ok'"),
+        (lambda d: entry(d, torch=[]), "status 'ok' does not go with"),
+        (lambda d: entry(d, flax=None), "status 'ok' does not go with"),
         (lambda d: entry(d, flax_shape=[2, 2]), "does not give"),
         (lambda d: entry(d, torch_shape=[-1]), "must be a shape"),
-        (lambda d: entry(d, torch_shape=None), "lacks its shape or dtype"),
+        (lambda d: entry(d, torch_shape=None), "has no shape or no dtype"),
         (lambda d: entry(d, op=["Permute", {"axes": [0, 0]}]), "must be a permutation"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What every checkpoint offers, whichever file it comes from."""
+"""The interface of a checkpoint, for every file format."""
 
 import reprlib
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a header says of a tensor: its shape, and its dtype by numpy's or ml_dtypes' name."""
+    """The shape of a tensor, and its dtype by numpy's or ml_dtypes' name."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -101,10 +101,10 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def _read(self, name: str) -> np.ndarray:
-        """The tensor of that name, which exists and is no alias: C order, memory of its own."""
+        """The tensor of that name, which exists and is not an alias: C order, its own memory."""
 
     def close(self) -> None:
-        """Lets go of the file; what was read stays. Closing twice is no error."""
+        """Close the file; arrays that were read stay valid. Closing twice is allowed."""
         self.closed = True
 
     def __enter__(self) -> Self:
@@ -139,7 +139,7 @@ class Checkpoint(ABC):
 
 
 def repeated(keys: Mapping[str, Hashable]) -> dict[str, str]:
-    """Name -> first name of the same key, for every name but the first; None is like no other."""
+    """The first name of the same key, for every other name; a key of None equals no other."""
     first: dict[Hashable, str] = {}
     return {
         name: kept
@@ -158,7 +158,7 @@ def short(value: object) -> str:
 
 @contextmanager
 def about(subject: object) -> Iterator[None]:
-    """Puts `subject` in front of the message of a CheckpointError; None puts nothing."""
+    """Put `subject`, unless None, in front of the message of a CheckpointError."""
     try:
         yield
     except CheckpointError as error:

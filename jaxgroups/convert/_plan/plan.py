@@ -208,9 +208,7 @@ class Plan:
             try:
                 text = Path(source).read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{where}not a plan: the file is not UTF-8 text: {error}"
-                ) from error
+                raise ValueError(f"{where}not a plan: not UTF-8 text: {error}") from error
         try:
             data = json.loads(text)
             if not isinstance(data, dict) or data.get("format") != FORMAT:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxgroups._explain import table
 from jaxgroups._explain.rows import TensorCost, check_order
 from jaxgroups.convert._files import open_checkpoint
+from jaxgroups.convert._files.flax_layout import FORMAT_KEY
 
 NOTE = (
     "a weight does not show its groups, its stride or its input: explain the model "
@@ -65,7 +66,7 @@ def checkpoint(path: str | Path, key: str | None = None) -> CheckpointExplanatio
       FileNotFoundError, CheckpointError: there is no such file, or it is damaged or refused.
     """
     with open_checkpoint(path, key=key) as opened:
-        layout = "flax" if "jaxgroups.format" in opened.metadata else "torch"
+        layout = "flax" if FORMAT_KEY in opened.metadata else "torch"
         names = [name for name in opened.infos if name not in opened.aliases]
         rows = tuple(
             _row(name, tuple(opened.infos[name].shape), opened.infos[name].dtype, layout)

@@ -4,9 +4,7 @@ The layers' ``__call__`` is wrapped while the model is traced, under a scope tha
 number of the call; in the traced program everything under such a scope is that layer's.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +15,9 @@ from flax import nnx
 
 from jaxgroups._explain import layer_kinds as layers
 from jaxgroups._spec.spec import ConvSpec
+from jaxgroups._wrap_calls import wrapped_calls
 
 SCOPE = "jaxgroups.call."
-_TRACING = threading.RLock()  # wrapping a class is for one tracing at a time
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,16 @@ def shapes(example: Any) -> tuple[Any, ...]:
 
 
 class _Notes:
-    """The wrapper of layers' calls. Wrapped classes are wrapped for every thread: the calls of
-    other threads than the one that traces are not the model's."""
+    """Runs each layer's call in a scope of its own and notes it; nested calls are not noted."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.inside = False
-        self.thread = threading.get_ident()
 
     def around(
         self, run: Callable[..., Any], layer: Any, path: str, args: tuple, kwargs: dict
     ) -> Any:
-        elsewhere = threading.get_ident() != self.thread
-        if elsewhere or self.inside or not args or layers.kind(layer) is None:
+        if self.inside or not args or layers.kind(layer) is None:
             return run(*args, **kwargs)
         x = args[0]
         size = kwargs.get("output_size", args[1] if len(args) > 1 else None)
@@ -112,7 +107,12 @@ def _nnx(model: nnx.Module, inputs: tuple[Any, ...], call: Mapping[str, Any]) ->
         mine = nnx.merge(graph, state)
         names = {id(m): ".".join(map(str, path)) for path, m in nnx.iter_modules(mine)}
         kinds = {type(m) for _, m in nnx.iter_modules(mine) if layers.kind(m)}
-        with _TRACING, _wrapped(kinds, names, notes):
+
+        def note(run: Any, layer: Any, args: tuple, kwargs: dict) -> Any:
+            path = names.get(id(layer), type(layer).__name__)
+            return notes.around(run, layer, path, args, kwargs)
+
+        with wrapped_calls(kinds, note):
             mine(*inputs, **call)
         return ()
 
@@ -120,30 +120,6 @@ def _nnx(model: nnx.Module, inputs: tuple[Any, ...], call: Mapping[str, Any]) ->
     params = nnx.state(model, nnx.Param)
     sizes = sum(leaf.size for leaf in jax.tree.leaves(params))
     return Recording(type(model).__name__, program, notes.calls, sizes)
-
-
-@contextmanager
-def _wrapped(kinds: set[type], names: dict[int, str], notes: _Notes) -> Iterator[None]:
-    """The classes' ``__call__`` replaced by one that notes the calls of the named modules."""
-    before = {cls: (cls.__call__, "__call__" in vars(cls)) for cls in kinds}
-
-    def wrapper(run: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
-            path = names.get(id(self), type(self).__name__)
-            return notes.around(run.__get__(self), self, path, args, kwargs)
-
-        return noted
-
-    for cls, (run, _) in before.items():
-        cls.__call__ = wrapper(run)
-    try:
-        yield
-    finally:
-        for cls, (run, own) in before.items():
-            if own:
-                cls.__call__ = run
-            else:
-                del cls.__call__
 
 
 def _linen(module: nn.Module, inputs: tuple[Any, ...], call: Mapping[str, Any]) -> Recording:

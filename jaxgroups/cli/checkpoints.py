@@ -1,37 +1,37 @@
 """``jaxgroups inspect | plan | convert | verify``: checkpoints on the command line.
 
-Exit status: 0 all well, 1 incomplete or different, 2 the command line, file or model was wrong.
+Exit status: 0 success, 1 incomplete or different, 2 wrong command line, file or model.
 """
 
 import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jaxgroups import convert
-from jaxgroups.cli.factory import model_of as _model
+from jaxgroups.cli.common import UsageError, guarded, json_object, shape
+from jaxgroups.cli.factory import model_of
 from jaxgroups.convert._rules import ops
-
-
-class _Usage(ValueError):
-    """Something the caller must mend; `data` is for --json."""
-
-    data: Any = None
 
 
 def add_to(commands: Any) -> None:
     """Add the four subcommands to an argparse subparsers object."""
-    inspect = commands.add_parser("inspect", help="what a checkpoint holds; no model needed")
+    inspect = commands.add_parser(
+        "inspect", help="list the tensors of a checkpoint; needs no model"
+    )
     inspect.add_argument("checkpoint")
-    inspect.set_defaults(run=_guarded(_inspect))
+    inspect.set_defaults(run=guarded(_inspect))
 
-    plan = commands.add_parser("plan", help="dry run: which tensor goes where, and what is wrong")
+    plan = commands.add_parser(
+        "plan", help="dry run: show which tensor goes where, and the problems"
+    )
     plan.add_argument("checkpoint")
-    plan.add_argument("-o", "--output", metavar="PLAN.json", help="write it, if it is complete")
-    plan.set_defaults(run=_guarded(_plan))
+    plan.add_argument(
+        "-o", "--output", metavar="PLAN.json", help="file to write the plan to, if it is complete"
+    )
+    plan.set_defaults(run=guarded(_plan))
 
     conversion = commands.add_parser("convert", help="write a checkpoint in the other layout")
     conversion.add_argument("checkpoint")
@@ -40,20 +40,24 @@ def add_to(commands: Any) -> None:
         "-o", "--output", help=".safetensors file, or for --to flax an orbax directory"
     )
     conversion.add_argument("--overwrite", action="store_true")
-    conversion.set_defaults(run=_guarded(_convert))
+    conversion.set_defaults(run=guarded(_convert))
 
-    verify = commands.add_parser("verify", help="is the conversion an exact inverse, bit for bit?")
+    verify = commands.add_parser(
+        "verify", help="check that a converted file converts back bit for bit"
+    )
     verify.add_argument("checkpoint")
     verify.add_argument("converted")
-    verify.set_defaults(run=_guarded(_verify))
+    verify.set_defaults(run=guarded(_verify))
 
     for command in (inspect, plan, conversion, verify):
-        command.add_argument("--key", help='where a nested checkpoint has its tensors, "model"')
         command.add_argument(
-            "--reader", choices=("own", "torch"), help="of torch's files; own needs no torch"
+            "--key", help='key of the tensors in a nested checkpoint, such as "model"'
+        )
+        command.add_argument(
+            "--reader", choices=("own", "torch"), help="reader of torch files; own needs no torch"
         )
     for command in (conversion, verify):
-        command.add_argument("--plan", metavar="PLAN.json", help="a plan made before")
+        command.add_argument("--plan", metavar="PLAN.json", help="plan from `jaxgroups plan -o`")
     for command in (plan, conversion):
         command.add_argument(
             "--model", metavar="PKG.MOD:FACTORY", help="callable that makes the Flax model"
@@ -65,38 +69,6 @@ def add_to(commands: Any) -> None:
             metavar="RULES.toml",
             help="tables [names], [flatten] (path = [C, H, W]), and ignore = [...], prefix = ...",
         )
-
-
-def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """One line on stderr for what went wrong, with --json as data on stdout too."""
-
-    def guarded(arguments: argparse.Namespace) -> int:
-        try:
-            return run(arguments)
-        except convert.ConversionError as error:
-            return _failed(arguments, str(error), 1, error.as_dict())
-        except BrokenPipeError:
-            raise  # nobody reads any more: the caller of all commands answers it
-        except (ValueError, TypeError, OSError, MemoryError) as error:
-            text = f"jaxgroups {arguments.command}: {_told(error)}"
-            return _failed(arguments, text, 2, getattr(error, "data", None) or {})
-        except KeyboardInterrupt:
-            return _failed(arguments, f"jaxgroups {arguments.command}: interrupted", 130, {})
-
-    return guarded
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
-    return str(error) or type(error).__name__
-
-
-def _failed(arguments: argparse.Namespace, text: str, status: int, data: dict[str, Any]) -> int:
-    print(text, file=sys.stderr)
-    if arguments.json:
-        print(json.dumps({"error": text} | data, indent=2))
-    return status
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
@@ -126,7 +98,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     whole = [t["bytes"] for name, t in data["tensors"].items() if name not in data["aliases"]]
     print(f"{len(data['tensors'])} tensors, {sum(whole)} bytes, {data['format']}")
     if data["others"]:
-        print(f"beside them, no tensors: {', '.join(data['others'])}")
+        print(f"other entries, not tensors: {', '.join(data['others'])}")
     for name, value in data["metadata"].items():
         print(f"metadata {name}: {value}")
     return 0
@@ -146,7 +118,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     made = _make_plan(arguments)
     if not arguments.output:
-        raise _Usage("-o says where to write")
+        raise UsageError("missing -o: where to write")
     with _Progress("writing") as progress:
         notes = convert.convert_file(
             arguments.checkpoint,
@@ -159,7 +131,7 @@ def _convert(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     ignored = [e.torch[0] for e in made.entries if e.status == "ignored"]
-    notes += [f"left out, as the plan says: {', '.join(ignored)}"] if ignored else []
+    notes += [f"ignored by the plan: {', '.join(ignored)}"] if ignored else []
     if not arguments.plan and arguments.output.endswith(".safetensors"):
         notes.append("the way back needs the plan: write it with `jaxgroups plan ... -o plan.json`")
     answer = {"output": arguments.output, "tensors": len(made.leaves()), "notes": notes}
@@ -198,23 +170,23 @@ def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
     if getattr(arguments, "plan", None):
         return convert.Plan.from_json(Path(arguments.plan))
     if getattr(arguments, "to", None) == "torch" or arguments.command == "verify":
-        raise _Usage("give --plan: the plan that the file was converted by")
+        raise UsageError("missing --plan: the plan that the file was converted by")
     if not arguments.model:
         raise _refusal(arguments)
     rules = tomllib.loads(_text(arguments.rules)) if arguments.rules else {}
     unknown = set(rules) - {"names", "flatten", "ignore", "prefix"}
     if unknown:
-        raise _Usage(f"{arguments.rules} has unknown entries: {', '.join(sorted(unknown))}")
+        raise UsageError(f"{arguments.rules} has unknown entries: {', '.join(sorted(unknown))}")
     example = None
     if arguments.example:
         import jax
 
-        example = jax.ShapeDtypeStruct(_shape(arguments.example), "float32")
+        example = jax.ShapeDtypeStruct(shape("--example", arguments.example), "float32")
     with convert.open_checkpoint(
         arguments.checkpoint, key=arguments.key, reader=arguments.reader
     ) as opened:
         return convert.plan(
-            _model(arguments.model, _kwargs(arguments.kwargs)),
+            model_of(arguments.model, json_object("--kwargs", arguments.kwargs)),
             opened,
             names=rules.get("names"),
             rules={path: _flatten(path, chw) for path, chw in rules.get("flatten", {}).items()},
@@ -228,48 +200,29 @@ def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise _Usage(f"{path} is no text: {error}") from error
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(n) for n in text.split(","))
-    except ValueError as error:
-        raise _Usage(f"--example is a shape such as 1,224,224,3, but got {text!r}") from error
-
-
-def _kwargs(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise _Usage(f'--kwargs is JSON such as {{"classes": 10}}: {error}') from error
-    if not isinstance(value, dict):
-        raise _Usage(f"--kwargs is a JSON object, but got {text}")
-    return value
+        raise UsageError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def _flatten(path: str, chw: Any) -> convert.FlattenLinear:
     if not isinstance(chw, list) or len(chw) != 3:
-        raise _Usage(f"flatten: {path} is {chw!r}, but it should be [C, H, W]")
+        raise UsageError(f"flatten: {path} must be [C, H, W], got {chw!r}")
     return convert.FlattenLinear(*chw)
 
 
-def _refusal(arguments: argparse.Namespace) -> _Usage:
-    """Without a structure nothing is guessed: which tensors could be what, and what to do."""
+def _refusal(arguments: argparse.Namespace) -> UsageError:
+    """The error of a conversion without a model: what each tensor could be, and what to do."""
     with convert.open_checkpoint(
         arguments.checkpoint, key=arguments.key, reader=arguments.reader
     ) as opened:
         found = {name: _ambiguity(info.shape) for name, info in opened.infos.items()}
     reasons = {name: reason for name, reason in found.items() if reason}
-    lines = ["no --model and no --plan, and the shapes alone do not tell the layout:"]
+    lines = ["no --model and no --plan, and shapes alone do not determine the layout:"]
     lines += [f"  {name}: {reason}" for name, reason in reasons.items()]
     key = f" --key {arguments.key}" if arguments.key else ""
     lines.append(
         f"next: jaxgroups plan {arguments.checkpoint}{key} --model PKG.MOD:FACTORY -o plan.json"
     )
-    refused = _Usage("\n".join(lines))
-    refused.data = {"ambiguous": reasons}
-    return refused
+    return UsageError("\n".join(lines), {"ambiguous": reasons})
 
 
 def _ambiguity(shape: tuple[int, ...]) -> str | None:
@@ -290,7 +243,7 @@ def _ambiguity(shape: tuple[int, ...]) -> str | None:
 
 
 class _Progress:
-    """A bar on long work; silent where stderr is no terminal."""
+    """A progress bar; silent if stderr is not a terminal."""
 
     def __init__(self, what: str) -> None:
         self.what = what

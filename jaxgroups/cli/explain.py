@@ -6,7 +6,6 @@ Exit status: 0 success, 1 the checkpoint does not fit the model, 2 wrong command
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import jax
 from jaxgroups import convert
 from jaxgroups._explain import Explanation, explain, is_checkpoint
 from jaxgroups._lowerings import dispatch
+from jaxgroups.cli.common import guarded, json_object, shape
 from jaxgroups.cli.factory import model_of
-from jaxgroups.convert._files import CheckpointError
 
 _MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _ORDERS = ("cost", "parameters", "bytes", "order")
@@ -38,18 +37,11 @@ def add_to(commands: Any) -> None:
     command.add_argument("--sort", choices=_ORDERS, default="cost", help="most expensive first")
     command.add_argument("--platform", choices=("cpu", "gpu", "tpu"))
     command.add_argument("--implementation", choices=dispatch.names())
-    command.set_defaults(run=_run)
+    command.set_defaults(run=guarded(_run, json_errors=False))
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    try:
-        answer = _answer(arguments)
-    except convert.ConversionError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (ValueError, TypeError, OSError, CheckpointError) as error:
-        print(f"jaxgroups explain: {error}", file=sys.stderr)
-        return 2
+    answer = _answer(arguments)
     single = isinstance(answer, Explanation)
     if arguments.json:
         print(json.dumps(answer.as_dict() if single else answer.as_dict(arguments.sort), indent=2))
@@ -78,21 +70,9 @@ def _model(arguments: argparse.Namespace, spelled: str, file: str | None, **how:
     """The explanation of a model; a checkpoint given with it must fit it."""
     if not arguments.example:
         raise ValueError("a model needs --example, the shape of its input: 1,224,224,3")
-    if not re.fullmatch(r"\d+(,\d+)*", arguments.example):
-        raise ValueError(f"--example is a shape such as 1,224,224,3, but got {arguments.example}")
-    shape = tuple(map(int, arguments.example.split(",")))
-    model = model_of(spelled, _json(arguments, "kwargs"))
+    size = shape("--example", arguments.example)
+    model = model_of(spelled, json_object("--kwargs", arguments.kwargs))
     if file is not None:
-        example = jax.ShapeDtypeStruct(shape, "float32")
+        example = jax.ShapeDtypeStruct(size, "float32")
         convert.plan(model, file, key=arguments.key, example=example).raise_if_incomplete()
-    return explain(model, shape, call=_json(arguments, "call"), **how)
-
-
-def _json(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(getattr(arguments, name))
-    except json.JSONDecodeError as error:
-        raise ValueError(f'--{name} is JSON such as {{"train": false}}: {error}') from error
-    if not isinstance(value, dict):
-        raise ValueError(f"--{name} is a JSON object, but got {value!r}")
-    return value
+    return explain(model, size, call=json_object("--call", arguments.call), **how)

@@ -1,4 +1,4 @@
-"""A model from the name of its factory, without computing its parameters."""
+"""Make a model from the name of its factory, without computing its parameters."""
 
 import importlib
 import inspect
@@ -10,28 +10,30 @@ from flax import nnx
 
 
 def model_of(spelled: str, kwargs: dict[str, Any]) -> Any:
-    """The model that ``pkg.mod:factory`` returns: an abstract nnx model or a linen module.
+    """The model that ``pkg.mod:factory`` makes with `kwargs`: abstract nnx, or a linen module.
 
-    A factory with an argument `rngs` gets one, if `kwargs` has none.
+    A factory with an argument `rngs` gets ``nnx.Rngs(0)`` unless `kwargs` has one.
 
     Raises:
-      ValueError: there is no such factory, or it returns no model; the message says why.
+      ValueError: the factory cannot be imported, fails, or does not return a model.
     """
     module, colon, name = spelled.partition(":")
     if not colon or not module or not name:
-        raise ValueError(f"a model is package.module:factory, but got {spelled!r}")
+        raise ValueError(f"a model must be given as package.module:factory, got {spelled!r}")
     if "" not in sys.path:
         sys.path.insert(0, "")  # the working directory
     try:
         factory: Any = importlib.import_module(module)
         for part in name.split("."):
             factory = getattr(factory, part)
-    except Exception as error:  # of the user's module: of any type
+    except Exception as error:  # a user's module may raise anything
         raise ValueError(f"{spelled} cannot be imported: {_said(error)}") from error
     if isinstance(factory, (nnx.Module, nn.Module)) and not kwargs:
         return factory
     if not callable(factory):
-        raise ValueError(f"{spelled} is a {type(factory).__name__}, which makes no model")
+        raise ValueError(
+            f"{spelled} is a {type(factory).__name__}, not a callable that makes a model"
+        )
     made: list[Any] = []
 
     def make() -> Any:
@@ -46,12 +48,12 @@ def model_of(spelled: str, kwargs: dict[str, Any]) -> Any:
     model = made[0] if abstract is None else abstract
     if not isinstance(model, (nnx.Module, nn.Module)):
         kind = type(model).__name__
-        raise ValueError(f"{spelled} makes a {kind}, no flax.nnx.Module or flax.linen.Module")
+        raise ValueError(f"{spelled} makes a {kind}, not a flax.nnx.Module or flax.linen.Module")
     return model
 
 
 def _takes_rngs(factory: Any) -> bool:
-    # of a class not its own signature: Flax's metaclass hides it
+    # not the signature of the class: Flax's metaclass hides it
     call = factory.__init__ if isinstance(factory, type) else factory
     try:
         return "rngs" in inspect.signature(call).parameters

@@ -1,7 +1,5 @@
-"""Run a torch module and its nnx counterpart side by side; name the first layer that differs."""
+"""Run a torch module and its nnx counterpart on one input; name the first layer that differs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +7,23 @@ import numpy as np
 from flax import nnx
 from jax.core import Tracer
 
+from jaxgroups._wrap_calls import wrapped_calls
 from jaxgroups.convert._files import copied
+from jaxgroups.convert._files.show import counted, html_table
 from jaxgroups.convert._model.names import Names, TorchNames
-from jaxgroups.convert._model.structure import dotted, of_nnx
+from jaxgroups.convert._model.structure import Path, Structure, dotted, of_nnx
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Outputs of one layer: largest difference, relative to the largest torch value."""
+    """The outputs of one layer in both models.
+
+    Attributes:
+      torch, flax: the layer's name in each model.
+      relative: the largest difference, relative to the largest value of torch's output; infinite
+        where the shapes differ.
+      torch_shape, flax_shape: the shapes of the outputs.
+    """
 
     torch: str
     flax: str
@@ -25,9 +32,14 @@ class Difference:
     flax_shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
-    """All layers that both sides ran, in torch's order of execution."""
+    """All layers that both models ran, in torch's order of execution.
+
+    Attributes:
+      layers: the difference of each layer's outputs.
+      rtol: the largest relative difference allowed.
+    """
 
     layers: list[Difference]
     rtol: float
@@ -36,6 +48,20 @@ class Comparison:
     def first(self) -> Difference | None:
         """The first layer beyond `rtol`, or None."""
         return next((d for d in self.layers if not d.relative <= self.rtol), None)
+
+    def __repr__(self) -> str:
+        bad = sum(not d.relative <= self.rtol for d in self.layers)
+        verdict = f"{bad} beyond" if bad else "all within"
+        return f"Comparison({counted(len(self.layers), 'layer')}, {verdict} {self.rtol:g})"
+
+    def _repr_html_(self) -> str:
+        """The differences as an HTML table, for notebooks."""
+        rows = [
+            (d.torch, d.flax, f"{d.relative:.3g}", str(d.torch_shape), str(d.flax_shape))
+            for d in self.layers
+        ]
+        header = ("torch", "flax", "relative difference", "torch shape", "flax shape")
+        return html_table(repr(self), header, rows, [str(self)])
 
     def __str__(self) -> str:
         bad = self.first
@@ -56,9 +82,11 @@ def compare(
     rtol: float = 1e-4,
     channels_last: bool = True,
 ) -> Comparison:
-    """Outputs of all layers of both models on one input; neither model is changed.
+    """Compare the outputs of all layers of both models on one input; neither model is changed.
 
     Args:
+      torch_module: the torch module, in evaluation mode.
+      model: the nnx model, in evaluation mode.
       x: a numpy array in torch's layout, or a tuple of them for several arguments.
       names: as in `plan`.
       rtol: the largest difference allowed, relative to the largest value of torch's output.
@@ -66,19 +94,21 @@ def compare(
         model gets as ``(N, *spatial, C)``; False gives it what torch gets. Outputs are compared in
         the order of axes that fits.
 
+    Returns:
+      The difference of each layer that has the same torch name in both models.
+
     Raises:
       ValueError: torch's module is in training mode, or no layer has a counterpart.
     """
     if torch_module.training:
         raise ValueError(
-            "call .eval() on both models first: training would change their statistics"
+            "call .eval() on both models first: training mode would change their statistics"
         )
     arrays = [np.asarray(a) for a in (x if isinstance(x, tuple) else (x,))]
     theirs = _run_torch(torch_module, arrays)
     model = nnx.clone(model)
     structure = of_nnx(model)
-    with _recorded(structure.layers) as ours:
-        model(*[_last(a) if channels_last else a for a in arrays])
+    ours = _run_nnx(model, structure, [_last(a) if channels_last else a for a in arrays])
     torch_names = TorchNames(structure, names, prefix="")
     by_name = {}
     for path in ours:
@@ -95,12 +125,12 @@ def compare(
 
 def _run_torch(module: Any, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
     """First output of every module, by name, in order of execution."""
-    import torch  # the caller has a torch module, so it is there
+    import torch  # installed, since the caller has a torch module
 
     outputs: dict[str, np.ndarray] = {}
 
     def note(name: str, output: Any) -> None:
-        if isinstance(output, tuple) and output:  # attention gives its weights too
+        if isinstance(output, tuple) and output:  # attention also returns its weights
             output = output[0]
         if isinstance(output, torch.Tensor) and name not in outputs:
             outputs[name] = copied(output)
@@ -118,15 +148,35 @@ def _run_torch(module: Any, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
     return outputs
 
 
+def _run_nnx(
+    model: nnx.Module, structure: Structure, arrays: list[np.ndarray]
+) -> dict[Path, np.ndarray]:
+    """First output of every module, by path, in order of execution."""
+    outputs: dict[Path, np.ndarray] = {}
+    paths = {id(layer): path for path, layer in structure.layers.items()}
+
+    def note(call: Any, layer: Any, args: tuple, kwargs: dict) -> Any:
+        out = call(*args, **kwargs)
+        path = paths.get(id(layer))
+        if path is not None and hasattr(out, "shape") and not isinstance(out, Tracer):
+            outputs.setdefault(path, np.asarray(out))
+        return out
+
+    kinds = {type(layer) for layer in structure.layers.values() if callable(layer)}
+    with wrapped_calls(kinds, note):
+        model(*arrays)  # pyright: ignore[reportCallIssue]
+    return outputs
+
+
 def _last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 1, -1) if x.ndim >= 3 else x
 
 
 def _difference(name: str, path: str, theirs: np.ndarray, ours: np.ndarray) -> Difference:
-    """In the order of axes that fits; where both fit, in the one that is nearer."""
+    """Compare in the order of axes that fits; if both fit, in the one with the smaller error."""
     fitting = [order for order in (_last(theirs), theirs) if order.shape == ours.shape]
     errors = [_relative(order, ours) for order in fitting]
-    # NaN, where both have one order only, stays NaN, and no limit allows it
+    # a NaN stays NaN, which no limit allows
     error = min(errors, key=lambda e: (np.isnan(e), e), default=float("inf"))
     return Difference(name, path, error, theirs.shape, ours.shape)
 
@@ -137,31 +187,3 @@ def _relative(expected: np.ndarray, actual: np.ndarray) -> float:
     scale = max(float(np.abs(expected).max(initial=0)), float(np.finfo(np.float32).tiny))
     with np.errstate(invalid="ignore"):
         return float(np.abs(expected - actual).max(initial=0) / scale)
-
-
-@contextmanager
-def _recorded(layers: dict[Any, Any]) -> Iterator[dict[Any, np.ndarray]]:
-    """First output of every module, by path; the classes' ``__call__`` is wrapped meanwhile."""
-    outputs: dict[Any, np.ndarray] = {}
-    paths = {id(layer): path for path, layer in layers.items()}
-    wrapped = {}
-    for kind in {type(layer) for layer in layers.values() if callable(layer)}:
-        call = kind.__call__
-
-        def note(self: Any, *args: Any, call: Any = call, **kwargs: Any) -> Any:
-            out = call(self, *args, **kwargs)
-            path = paths.get(id(self))
-            if path is not None and hasattr(out, "shape") and not isinstance(out, Tracer):
-                outputs.setdefault(path, np.asarray(out))
-            return out
-
-        wrapped[kind] = vars(kind).get("__call__")
-        kind.__call__ = note
-    try:
-        yield outputs
-    finally:
-        for kind, call in wrapped.items():
-            if call is None:
-                del kind.__call__
-            else:
-                kind.__call__ = call

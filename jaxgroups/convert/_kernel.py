@@ -34,7 +34,7 @@ def kernel_from_torch(weight: Any, layer: Any) -> np.ndarray:
     weight = _spatial(copied(weight), "weight")
     kernel = kernel_op(kind, weight.ndim).to_flax(weight)
     _check_shape(kernel.shape, layer)
-    return np.ascontiguousarray(kernel)
+    return np.array(kernel, order="C", copy=True)
 
 
 def kernel_to_torch(kernel: Any, layer: Any) -> np.ndarray:
@@ -55,7 +55,8 @@ def kernel_to_torch(kernel: Any, layer: Any) -> np.ndarray:
     kind = _kind(layer)
     kernel = _spatial(copied(kernel), "kernel")
     _check_shape(kernel.shape, layer)
-    return np.ascontiguousarray(kernel_op(kind, kernel.ndim).to_torch(kernel))
+    weight = kernel_op(kind, kernel.ndim).to_torch(kernel)
+    return np.array(weight, order="C", copy=True)
 
 
 def bias_from_torch(bias: Any) -> np.ndarray:
@@ -90,7 +91,7 @@ def bias_to_torch(bias: Any) -> np.ndarray:
 
 def _vector(bias: np.ndarray) -> np.ndarray:
     if bias.ndim != 1:
-        raise ValueError(f"a bias must be 1-dimensional, but got shape {bias.shape}")
+        raise ValueError(f"a bias is 1-dimensional, but got one of shape {bias.shape}")
     return bias
 
 
@@ -111,8 +112,8 @@ def _kind(layer: Any) -> str:
     kind = kind_of(layer)
     if kind is None:
         raise TypeError(
-            f"layer must be one of {', '.join(KINDS)} or a Conv or ConvTranspose layer, but got "
-            f"{layer!r}"
+            f"layer must say which kind of convolution it is, but got {layer!r}: "
+            f"give one of {', '.join(KINDS)} or a Conv or ConvTranspose instance"
         )
     return kind
 

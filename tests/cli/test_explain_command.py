@@ -161,7 +161,7 @@ BAD = {
     "no example": (["explain", MODEL], "a model needs --example, the shape of its input"),
     "example": (
         ["explain", MODEL, "--example", "2x33"],
-        "--example is a shape such as 1,224,224,3",
+        "--example must be a shape such as 1,224,224,3",
     ),
     "no module": (["explain", "nowhere:Net", "--example", "1"], "No module named 'nowhere'"),
     "no factory": (
@@ -180,11 +180,11 @@ BAD = {
         ["explain", "support.explained_models:Small", "--example", "2,9,9,3"],
         "missing 1 required positional argument: 'train'",
     ),
-    "call": ([*MODELS, "--call", "{"], '--call is JSON such as {"train": false}'),
-    "call is a list": ([*MODELS, "--call", "[1]"], "--call is a JSON object, but got [1]"),
-    "kwargs": ([*MODELS, "--kwargs", "{'a': 1}"], "--kwargs is JSON"),
+    "call": ([*MODELS, "--call", "{"], '--call must be JSON such as {"train": false}'),
+    "call is a list": ([*MODELS, "--call", "[1]"], "--call must be a JSON object, got [1]"),
+    "kwargs": ([*MODELS, "--kwargs", "{'a': 1}"], "--kwargs must be JSON"),
     "unknown kwargs": ([*MODELS, "--kwargs", '{"a": 1}'], "unexpected keyword argument 'a'"),
-    "no file": (["explain", "no.safetensors"], "No such file or directory: 'no.safetensors'"),
+    "no file": (["explain", "no.safetensors"], "No such file or directory: no.safetensors"),
 }
 
 

@@ -105,7 +105,7 @@ def test_neither_model_is_changed():
     after = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model)))
     jax.tree.map(np.testing.assert_array_equal, after, state)
     assert not theirs.conv._forward_hooks
-    assert "note" not in jnn.Conv2d.__call__.__qualname__
+    assert "wrap" not in jnn.Conv2d.__call__.__qualname__
     theirs.train()
     with pytest.raises(ValueError, match=r"call \.eval\(\) on both models first"):
         jc.compare(theirs, model, X)

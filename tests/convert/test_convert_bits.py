@@ -127,7 +127,7 @@ def test_counters_without_extras_are_zero_and_strangers_are_refused(tmp_path, rn
 
 
 def test_a_model_without_values_is_not_saved(tmp_path):
-    with pytest.raises(ValueError, match=r"these leaves have no value: bn\.bias"):
+    with pytest.raises(ValueError, match=r"these parameters have no value: bn\.bias"):
         jc.save_torch(net(), tmp_path / "a.safetensors")
     from flax import linen as nn
 
@@ -135,6 +135,6 @@ def test_a_model_without_values_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="a linen module holds no values"):
         jc.save_torch(dense, tmp_path / "a.safetensors", example=example)
     half = {"params": {"kernel": np.ones((4, 3), "f4")}}
-    with pytest.raises(ValueError, match=r"these leaves have no value: params\.bias"):
+    with pytest.raises(ValueError, match=r"these parameters have no value: params\.bias"):
         jc.save_torch(dense, tmp_path / "a.safetensors", example=example, variables=half)
     assert os.listdir(tmp_path) == []

@@ -128,7 +128,7 @@ def test_a_magnitude_that_is_none_is_refused(shape):
         assert [e.status for e in plan.entries] == ["folded"]
         return
     assert [e.status for e in plan.entries] == ["mismatched"]
-    assert "is no magnitude of the (5, 4, 3)" in plan.entries[0].note
+    assert "is not the shape of a magnitude for weight_v of shape (5, 4, 3)" in plan.entries[0].note
 
 
 # --- Linear after flatten -------------------------------------------------------------------------

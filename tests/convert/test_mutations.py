@@ -184,17 +184,17 @@ MUTATIONS = {
         {"load": "normed"},
         lambda m: m.setattr(
             _move,
-            "fold_weight_norm",
+            "merge_weight_norm",
             lambda g, v: g * v / np.sqrt((v**2).sum(axis=0, keepdims=True)),
         ),
     ),
     "weight norm: over all of the direction": (
         {"load": "normed"},
-        lambda m: m.setattr(_move, "fold_weight_norm", lambda g, v: g * v / np.sqrt((v**2).sum())),
+        lambda m: m.setattr(_move, "merge_weight_norm", lambda g, v: g * v / np.sqrt((v**2).sum())),
     ),
     "weight norm: the direction taken for the weight": (
         {"load": "normed"},
-        lambda m: m.setattr(_move, "fold_weight_norm", lambda g, v: v),
+        lambda m: m.setattr(_move, "merge_weight_norm", lambda g, v: v),
     ),
     "weight norm: magnitude and direction swapped": (
         {"load": "size mismatch for normed.weight_g"},

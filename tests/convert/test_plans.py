@@ -123,7 +123,7 @@ def test_parts_must_make_up_the_whole():
     assert jc.plan(two, tensors, rules=rules(jc.Part(1, 2), jc.Part(0, 2))).complete
     tensors["both"] = np.arange(18, dtype="f4").reshape(6, 3)
     lost = problems(two, tensors, rules=rules(jc.Part(0, 3), jc.Part(2, 3)))
-    assert "both is claimed in parts by a, b, which do not make up the whole of it" in str(lost)
+    assert "both is claimed in parts by a, b, which are not all of its parts" in str(lost)
     tensors["both"] = np.arange(12, dtype="f4").reshape(4, 3)
     twice = problems(two, tensors, rules=rules(jc.Part(0, 2), jc.Part(0, 2)))
     assert "both is claimed by a, b" in str(twice)
@@ -210,7 +210,7 @@ def test_key_of_a_nested_dict():
     np.testing.assert_array_equal(model.fc.kernel.get_value(), state()["fc.weight"].T)
     with pytest.raises(ValueError, match="key='modle' leads to no dict: there are epoch, model"):
         jc.load_torch(net(), nested, key="modle")
-    with pytest.raises(ValueError, match="this one is open"):
+    with pytest.raises(ValueError, match="checkpoint is open already"):
         jc.load_torch(net(), jc._files.from_dict(state()), key="model")
 
 
@@ -275,7 +275,7 @@ def test_arguments_that_are_none(how, kind, said):
 def test_a_checkpoint_that_is_none():
     with pytest.raises(TypeError, match=r"such as torch_module\.state_dict\(\), .* got Net"):
         jc.load_torch(net(), Net(nnx.Rngs(0)))
-    with pytest.raises(ValueError, match="'model' is no tensor but a dict"):
+    with pytest.raises(ValueError, match="'model' is a dict, not a tensor"):
         jc.load_torch(net(), {"model": state()})
 
 

@@ -28,6 +28,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "_types",
     "_console",
+    "_wrap_calls",
     "_spec",
     "diagrams",
     "_problem",
@@ -49,7 +50,15 @@ ORDER = [
     "cli",
     "__main__",
 ]
-WITHOUT_JAX = {"_types", "_console", "_keywords", "_spec", "diagrams", "convert/_files"}
+WITHOUT_JAX = {
+    "_types",
+    "_console",
+    "_keywords",
+    "_wrap_calls",
+    "_spec",
+    "diagrams",
+    "convert/_files",
+}
 WITH_FLAX = {
     "_explain",
     "nnx",

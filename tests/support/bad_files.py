@@ -129,12 +129,12 @@ def text(content):
 
 
 BAD = {
-    "empty": (raw(lambda b: b""), "0 bytes are no safetensors file"),
+    "empty": (raw(lambda b: b""), "0 bytes are not a safetensors file"),
     "empty, of torch": (text(b""), "as neither a safetensors file nor one of torch.save does"),
     "html": (text(b"<!DOCTYPE html>"), "as neither a safetensors file nor one of torch.save"),
     "a directory": (directory, "a directory"),
     "not there": (lambda place: place / "bad.safetensors", "No such file"),
-    "truncated in the length": (raw(lambda b: b[:5]), "5 bytes are no safetensors file"),
+    "truncated in the length": (raw(lambda b: b[:5]), "5 bytes are not a safetensors file"),
     "truncated in the header": (raw(lambda b: b[:50]), "truncated: the header needs"),
     "truncated in the data": (raw(lambda b: b[:-1]), "truncated: the tensors take"),
     "too long": (raw(lambda b: b + b"\0"), "too long: the tensors take"),
@@ -157,8 +157,8 @@ BAD = {
         "leaves a hole before it",
     ),
     "offsets of another size": (field("fc.weight", "shape", [3, 5]), "takes 60 bytes, but its"),
-    "a shape of minus one": (field("fc.weight", "shape", [-3, -4]), "no list of at most 64 sizes"),
-    "a shape that is a text": (field("fc.weight", "shape", "3"), "no list of at most 64 sizes"),
+    "a shape of minus one": (field("fc.weight", "shape", [-3, -4]), "a list of at most 64 sizes"),
+    "a shape that is a text": (field("fc.weight", "shape", "3"), "a list of at most 64 sizes"),
     "an unknown dtype": (field("fc.weight", "dtype", "F99"), "has dtype 'F99', but only"),
     "the dtype of others": (field("fc.weight", "dtype", "I32"), "dtype mismatch for fc.weight"),
     "integers for floats": (wrong_dtype, "dtype mismatch for fc.weight: int8 in the checkpoint"),

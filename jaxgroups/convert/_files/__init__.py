@@ -6,7 +6,7 @@
 
     write_safetensors("out.safetensors", [(name, info, lambda: array), ...])
 
-Formats, told by the first bytes (an index by its name):
+Formats, recognised by the first bytes (an index by its name):
 
 * ``safetensors``: 8 bytes of header length, a JSON header, the data. Read by the official library;
   by the header alone where it cannot (float8, complex). ``safetensors.torch.save_model`` stores one

@@ -1,7 +1,7 @@
-"""New files that are there whole or not at all, whatever ends the process meanwhile.
+"""Write files that appear complete or not at all, even if the process is killed.
 
 Where the system can (Linux, most file systems), a file has no name while it is written: a process
-that is killed leaves nothing behind. Elsewhere it has a hidden name in the same directory.
+that is killed leaves nothing behind. Elsewhere it has a temporary name in the same directory.
 """
 
 import errno
@@ -16,7 +16,12 @@ from typing import BinaryIO
 from jaxgroups.convert._files.base import CheckpointError, about
 
 _UNNAMED = getattr(os, "O_TMPFILE", None)
-_CANNOT = (errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # have no unnamed files
+_CANNOT = (
+    errno.EISDIR,
+    errno.EOPNOTSUPP,
+    errno.EINVAL,
+    errno.ENOSYS,
+)  # errors of file systems without unnamed files
 
 
 @contextmanager
@@ -28,7 +33,7 @@ def new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
     try:
         with _new_file(path, overwrite) as opened:
             yield opened
-    except OSError as error:  # a full disk says no name
+    except OSError as error:  # the error of a full disk names no file
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -39,7 +44,7 @@ def _new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
     check_free(path, overwrite)
     descriptor = _unnamed(path.parent)
     if descriptor is None:
-        hidden = _hidden(path)
+        hidden = hidden_name(path)
         try:
             with open(hidden, "xb") as file:
                 yield file, hidden
@@ -58,7 +63,7 @@ def _new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all, in the place of an older one."""
+    """Write a text file, complete or not at all, in place of an older one."""
     with about(path), new_file(path, overwrite=True) as (file, _):
         file.write(text.encode())
 
@@ -91,7 +96,7 @@ def _way_to(descriptor: int) -> Path:
 def _name(descriptor: int, path: Path, overwrite: bool) -> None:
     """Gives an unnamed file its name: in one step, or over an older file by a hidden name."""
     check_free(path, overwrite)
-    hidden = _hidden(path)
+    hidden = hidden_name(path)
     try:
         _link(descriptor, hidden if overwrite else path)
         if overwrite:
@@ -122,7 +127,8 @@ def _link(descriptor: int, target: Path) -> None:
         os.close(directory)
 
 
-def _hidden(path: Path) -> Path:
+def hidden_name(path: Path) -> Path:
+    """A new name beside `path` for what is still being written."""
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
 
 

@@ -1,4 +1,4 @@
-"""What every checkpoint offers, whichever file it comes from."""
+"""The interface of a checkpoint, for every file format."""
 
 import reprlib
 from abc import ABC, abstractmethod
@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Literal, Self
@@ -13,7 +14,9 @@ from typing import Literal, Self
 import numpy as np
 
 from jaxgroups.convert._files import dtypes
+from jaxgroups.convert._files.show import counted, html_table, text_table
 
+_HEADER = ("name", "dtype", "shape", "")
 Format = Literal["safetensors", "safetensors-index", "torch-zip", "torch-legacy", "memory"]
 
 
@@ -23,12 +26,12 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a header says of a tensor: its shape, and its dtype by numpy's or ml_dtypes' name."""
+    """The shape of a tensor, and its dtype by numpy's or ml_dtypes' name."""
 
     shape: tuple[int, ...]
     dtype: str
 
-    @property
+    @cached_property
     def numpy_dtype(self) -> np.dtype:
         return dtypes.numpy_dtype(self.dtype)
 
@@ -98,10 +101,10 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def _read(self, name: str) -> np.ndarray:
-        """The tensor of that name, which exists and is no alias: C order, memory of its own."""
+        """The tensor of that name, which exists and is not an alias: C order, its own memory."""
 
     def close(self) -> None:
-        """Lets go of the file; what was read stays. Closing twice is no error."""
+        """Close the file; arrays that were read stay valid. Closing twice is allowed."""
         self.closed = True
 
     def __enter__(self) -> Self:
@@ -112,7 +115,21 @@ class Checkpoint(ABC):
 
     def __repr__(self) -> str:
         where = "" if self.path is None else f" {str(self.path)!r}"
-        return f"<{self.format} checkpoint{where}: {len(self.infos)} tensors>"
+        return f"<{self.format} checkpoint{where}: {counted(len(self.infos), 'tensor')}>"
+
+    def __str__(self) -> str:
+        return "\n".join([repr(self), *text_table([_HEADER, *self._rows()])])
+
+    def _repr_html_(self) -> str:
+        """The tensors as an HTML table, for notebooks."""
+        return html_table(repr(self), _HEADER, self._rows())
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [
+            (name, info.dtype, str(info.shape), f"same as {kept}" if kept else "")
+            for name, info in self.infos.items()
+            for kept in [self.aliases.get(name)]
+        ]
 
     def _hint(self, name: str) -> str:
         near = get_close_matches(name, self.infos, n=3)
@@ -122,7 +139,7 @@ class Checkpoint(ABC):
 
 
 def repeated(keys: Mapping[str, Hashable]) -> dict[str, str]:
-    """Name -> first name of the same key, for every name but the first; None is like no other."""
+    """The first name of the same key, for every other name; a key of None equals no other."""
     first: dict[Hashable, str] = {}
     return {
         name: kept
@@ -141,7 +158,7 @@ def short(value: object) -> str:
 
 @contextmanager
 def about(subject: object) -> Iterator[None]:
-    """Puts `subject` in front of the message of a CheckpointError; None puts nothing."""
+    """Put `subject`, unless None, in front of the message of a CheckpointError."""
     try:
         yield
     except CheckpointError as error:

@@ -33,7 +33,9 @@ def read_header(path: Path) -> Header:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8:
-            raise CheckpointError(f"{size} bytes are no safetensors file: it starts with 8 bytes")
+            raise CheckpointError(
+                f"{size} bytes are not a safetensors file, which starts with 8 bytes"
+            )
         if length > LIMIT:
             raise CheckpointError(
                 f"the first 8 bytes announce a header of {length} bytes, over the limit of "
@@ -96,7 +98,7 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(table) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in table if keys.count(key) > 1)
-        raise CheckpointError(f"{twice!r} is there {keys.count(twice)} times: which one is meant?")
+        raise CheckpointError(f"{twice!r} is a duplicate key ({keys.count(twice)} times)")
     return table
 
 
@@ -119,7 +121,7 @@ def _place(name: str, entry: Any) -> tuple[TensorInfo, int, int]:
         )
     if not _counts(shape):
         raise CheckpointError(
-            f"{name!r} has shape {short(shape)}, which is no list of at most 64 sizes >= 0"
+            f"{name!r} has shape {short(shape)}, which must be a list of at most 64 sizes >= 0"
         )
     if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise CheckpointError(f"{name!r} has data_offsets {short(offsets)}: not a start and a stop")

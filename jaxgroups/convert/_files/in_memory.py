@@ -1,4 +1,4 @@
-"""Tensors that are in memory already: numpy's, jax's and torch's, without importing the latter."""
+"""Tensors in memory: numpy's, jax's and torch's, without importing torch."""
 
 import sys
 from collections.abc import Hashable, Mapping
@@ -48,7 +48,7 @@ def is_torch(value: Any) -> bool:
 
 
 def info_of(name: str, value: Any) -> TensorInfo:
-    """Shape and dtype of a tensor in memory; CheckpointError for what is none."""
+    """Shape and dtype of a tensor in memory; CheckpointError for anything else."""
     if is_torch(value):
         dtype = str(value.dtype).removeprefix("torch.")
         layout = str(value.layout).removeprefix("torch.")
@@ -62,7 +62,7 @@ def info_of(name: str, value: Any) -> TensorInfo:
         dtype = str(getattr(value.dtype, "name", value.dtype))
     else:
         raise CheckpointError(
-            f"{name!r} is no tensor but a {type(value).__name__}: give a flat dict of numpy, jax "
+            f"{name!r} is a {type(value).__name__}, not a tensor: give a flat dict of numpy, jax "
             "or torch tensors"
         )
     if dtype not in dtypes.NAMES:

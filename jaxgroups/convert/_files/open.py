@@ -1,4 +1,4 @@
-"""From a path to a checkpoint: the format is told by the first bytes."""
+"""Open a checkpoint by its path: the first bytes give the format."""
 
 import os
 from importlib.util import find_spec

@@ -185,7 +185,7 @@ class _Machine:
     def _stack_global(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
         if type(name) is not str or type(module) is not str:
-            raise CheckpointError("damaged pickle: the name of a global is no string")
+            raise CheckpointError("damaged pickle: the name of a global is not a string")
         self._find(f"{module}.{name}")
 
     def _find(self, name: str) -> None:
@@ -199,7 +199,7 @@ class _Machine:
             what = function.name if isinstance(function, Global) else type(function).__name__
             raise CheckpointError(f"refused: the pickle calls {what}; nothing was run")
         if type(arguments) is not tuple:
-            raise CheckpointError(f"damaged pickle: {function.name} gets no tuple of arguments")
+            raise CheckpointError(f"damaged pickle: {function.name} must get a tuple of arguments")
         try:
             self._stack.append(function.make(*arguments))
         except (TypeError, ValueError) as error:

@@ -106,7 +106,9 @@ def _index(path: Path) -> dict[str, Any]:
     if not isinstance(weight_map, dict) or not all(isinstance(f, str) for f in weight_map.values()):
         raise CheckpointError("the index has no weight_map of file names by tensor: no such index")
     if not isinstance(index.get("metadata", {}), dict):
-        raise CheckpointError(f"the index's metadata is no object: {index['metadata']!r:.200}")
+        raise CheckpointError(
+            f"the index's metadata must be an object, got {index['metadata']!r:.200}"
+        )
     return index
 
 

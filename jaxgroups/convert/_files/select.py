@@ -1,4 +1,4 @@
-"""Which of the dicts in a torch file is meant: said by a key, never guessed."""
+"""Select one of the dicts in a torch file by a key; it is never guessed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any

@@ -48,7 +48,7 @@ def read(path: Path, size: int) -> tuple[Any, dict[str, tuple[int, int]]]:
         root = unpickle(file, size, named, what="its data")
         keys = unpickle(file, size, what="the list of storages")
         if type(keys) is not list or not all(type(key) in (str, int) for key in keys):
-            raise CheckpointError(f"damaged: {short(keys)} is no list of storages")
+            raise CheckpointError(f"damaged: {short(keys)} is not a list of storages")
         if not {str(key) for key in keys} <= storages.keys():
             raise CheckpointError(f"damaged: {short(keys)} does not list the storages in use")
         start = file.tell()

@@ -1,4 +1,4 @@
-"""What the names in torch's pickles stand for here: records, checked as they are made."""
+"""Records for the names in torch's pickles, checked when they are made."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def storage(identity: Any) -> Storage:
         case [(_, int(start), int(length))] if start >= 0 and length >= 0:
             pass
         case _:
-            raise CheckpointError(f"damaged pickle: {short(rest[0])} is no window of a storage")
+            raise CheckpointError(f"damaged pickle: {short(rest[0])} is not a window of a storage")
     if start + length > count:
         raise CheckpointError(
             f"damaged: elements {start} to {start + length} of storage {key}, which has {count}"

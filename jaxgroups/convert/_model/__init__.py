@@ -1,1 +1,1 @@
-"""A Flax model as data: its layers and leaves by path, and torch's name of each."""
+"""A Flax model as data: its layers and parameters by path, and the torch name of each."""

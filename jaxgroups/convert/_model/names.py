@@ -58,7 +58,7 @@ class TorchNames:
     def _default_parts(self, path: Path) -> tuple[str, ...]:
         """The path; of an item in a Sequential the number alone, as in torch.
 
-        nnx.Sequential puts ``layers`` between itself and its items, linen's names them ``layers_0``.
+        nnx.Sequential puts ``layers`` between itself and its items; linen names them ``layers_0``.
         """
         if path not in self._default:
             above, part = self._default_parts(path[:-1]), str(path[-1])

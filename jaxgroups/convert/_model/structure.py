@@ -1,7 +1,7 @@
-"""The structure of a Flax model: its layers by path, its leaves by path. No checkpoint in here.
+"""The structure of a Flax model: its layers and its parameters by path.
 
 nnx models are walked as objects, abstract ones (``nnx.eval_shape``) as well as real ones; linen
-modules are traced once with an example input, which gives every submodule with its settings.
+modules are traced once with an example input, which shows every submodule with its settings.
 """
 
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ Path = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class ParamInfo:
-    """One array of a Flax model."""
+    """One array that a checkpoint of a Flax model holds: a parameter or a running statistic."""
 
-    path: Path  # in the model; of linen without the collection
+    path: Path  # without the collection of linen
     shape: Shape
     dtype: str
     collection: str = ""  # of linen: params, batch_stats, ...
@@ -35,17 +35,19 @@ class ParamInfo:
 
 @dataclass
 class Structure:
-    """Layers and leaves of one model."""
+    """Layers and parameters of one model."""
 
     kind: str  # "nnx" or "linen"
     name: str
     layers: dict[Path, Any] = field(default_factory=dict)
     params: list[ParamInfo] = field(default_factory=list)
-    aliases: dict[Path, list[Path]] = field(default_factory=dict)  # leaf -> its other paths
-    again: dict[Path, Any] = field(default_factory=dict)  # layers that are shared, other paths
+    aliases: dict[Path, list[Path]] = field(
+        default_factory=dict
+    )  # of a shared parameter, its other paths
+    again: dict[Path, Any] = field(default_factory=dict)  # shared layers by their other paths
 
     def at(self, path: Path) -> Any:
-        """The layer at a path, also at another one than its first; None if there is none."""
+        """The layer at a path, which may be any path of a shared layer; None if there is none."""
         return self.layers.get(path, self.again.get(path))
 
 
@@ -53,12 +55,12 @@ def dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 
-# what layers keep while they run: no checkpoint holds it
+# state of a running layer, which no checkpoint holds
 _STATE = (nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.Perturbation)
 
 
 def of_nnx(model: nnx.Module) -> Structure:
-    """Structure of an nnx model; random streams and caches are no part of a checkpoint."""
+    """Structure of an nnx model, without its random streams and caches."""
     found = Structure("nnx", type(model).__name__)
     found.layers = {tuple(path): module for path, module in nnx.iter_modules(model)}
     for path, variable in nnx.to_flat_state(nnx.state(model)):
@@ -66,7 +68,7 @@ def of_nnx(model: nnx.Module) -> Structure:
             continue
         value = held(variable)
         found.params.append(ParamInfo(tuple(path), tuple(value.shape), _dtype(value)))
-    # a shared object is reported once, under its first path: the others are its aliases
+    # nnx reports a shared object once, under its first path
     for group in nnx.find_duplicates(model):
         first, *others = sorted(map(tuple, group), key=lambda path: [str(p) for p in path])
         for param in found.params:
@@ -84,7 +86,8 @@ def of_nnx(model: nnx.Module) -> Structure:
 def of_linen(module: nn.Module, example: Any, **kwargs: Any) -> Structure:
     """Structure of a linen module, traced without computing on `example`.
 
-    A tuple is several arguments; arrays and shapes are traced, all else (``train=False``) is not.
+    A tuple stands for several arguments. Arrays and shapes are traced; other arguments, such as
+    ``train=False``, are passed as they are.
     """
     found = Structure("linen", type(module).__name__)
 
@@ -118,7 +121,7 @@ def of_linen(module: nn.Module, example: Any, **kwargs: Any) -> Structure:
 
 
 def held(leaf: Any) -> Any:
-    """The array of a leaf of nnx's state: a variable's, or (``nnx.data``) the leaf itself."""
+    """The array in a leaf of nnx's state: a Variable's value, or (``nnx.data``) the leaf itself."""
     return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
 
 

@@ -85,9 +85,9 @@ def _outcome(
             return item
         case Counter():
             return list(counted(item, infos))
-        case Target() if infos is None:
-            return exported(item)
         case Target():
+            if infos is None:
+                return exported(item)
             return classify(structure, find_tensors(item, infos), infos)
 
 

@@ -1,20 +1,21 @@
-"""Is a file the one that was planned? A plan may be older than the file, or of another one."""
+"""Checks that a file holds what a plan was made from."""
 
 from collections.abc import Mapping
 
 from jaxgroups.convert._files import Checkpoint, TensorInfo
+from jaxgroups.convert._files.flax_layout import COUNTER_PREFIX
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
 
 _READ = ("ok", "folded", "counter", "alias")
 
 
 def check_torch(plan: Plan, source: Checkpoint) -> None:
-    """Every tensor of the file has its entry, of the same shape and dtype.
+    """Check that a torch checkpoint has the plan's tensors, with the same shapes and dtypes.
 
     Raises:
       ConversionError: all differences at once.
     """
-    # of the two names of an alias the second has an entry of its own
+    # the kept key of an alias has an entry of its own
     planned = {e.torch[0]: e for e in plan.entries if e.status in _READ}
     wanted = {key: TensorInfo(e.torch_shape or (), str(e.dtype)) for key, e in planned.items()}
     ignored = {e.torch[0] for e in plan.entries if e.status == "ignored"}
@@ -27,13 +28,13 @@ def check_torch(plan: Plan, source: Checkpoint) -> None:
 
 
 def check_flax(plan: Plan, source: Checkpoint) -> None:
-    """The same for a file in Flax layout.
+    """Check that a file in Flax layout has the plan's parameters, and no others.
 
     Raises:
       ConversionError: all differences at once.
     """
     wanted = {str(e.flax): TensorInfo(e.flax_shape or (), str(e.dtype)) for e in plan.leaves()}
-    counters = {f"torch:{e.torch[0]}" for e in plan.entries if e.status == "counter"}
+    counters = {COUNTER_PREFIX + e.torch[0] for e in plan.entries if e.status == "counter"}
     _compare(plan.model, wanted, source.infos, counters)
 
 

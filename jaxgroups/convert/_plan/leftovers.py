@@ -1,4 +1,4 @@
-"""What a plan has to say of names, rules and tensors that found no use, or too many uses."""
+"""Entries and hints for tensors, names and rules that are unused, or used more than once."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ Claims = dict[str, list[Entry]]
 def unclaimed(
     infos: Mapping[str, Any], aliases: Mapping[str, str], claims: Claims, ignore: Iterable[str]
 ) -> list[Entry]:
-    """The tensors that no leaf asked for."""
+    """The tensors that no parameter needs: ignored, aliases of others, or unexpected."""
     patterns = [_compiled(p) for p in ([ignore] if isinstance(ignore, str) else ignore)]
     entries = []
     shared = {aliases.get(key, key): key for key in reversed(claims)}
@@ -43,7 +43,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def ambiguous(claims: Claims) -> list[Entry]:
-    """Leaves share a tensor only as its parts, and then all the parts are there."""
+    """Tensors that several parameters claim, other than as the parts that make up the tensor."""
     entries = []
     for key, entries_of_key in claims.items():
         leaves = [e for e in entries_of_key if e.flax and e.status in ("ok", "folded")]
@@ -52,7 +52,7 @@ def ambiguous(claims: Claims) -> list[Entry]:
         if len(leaves) > 1 and (None in parts or len(set(parts)) < len(parts)):
             note = f"{key} is claimed by {paths}"
         elif any(p and set(parts) != {ops.Part(i, p.count) for i in range(p.count)} for p in parts):
-            note = f"{key} is claimed in parts by {paths}, which do not make up the whole of it"
+            note = f"{key} is claimed in parts by {paths}, which are not all of its parts"
         else:
             continue
         entries.append(Entry("ambiguous", (key,), None, note=note))
@@ -66,7 +66,7 @@ def unused(
     named: set[str],
     ruled: set[str],
 ) -> list[Entry]:
-    """Paths that the user told something of, and that are not there: a rule would be lost."""
+    """Paths in the user's `rules` and `names` that nothing in the model uses."""
     entries = []
     for what, paths, known in (
         ("rules", rules, ruled),
@@ -83,7 +83,7 @@ def unused(
 
 
 def hints(entries: Iterable[Entry]) -> list[str]:
-    """Near misses: for the message only, never applied."""
+    """Missing keys that resemble unexpected ones: for the message only, never applied."""
     entries = list(entries)
     missing = [e for e in entries if e.status == "missing"]
     free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
@@ -99,13 +99,13 @@ def hints(entries: Iterable[Entry]) -> list[str]:
 
 
 def rule_hints(unruled: Mapping[type, list[ParamInfo]]) -> list[str]:
-    """How to tell the rule of each kind of layer that has none."""
+    """How to register a rule for each layer type that has none."""
     texts = []
     for kind, slots in unruled.items():
         leaves = dict.fromkeys(str(param.path[-1]) for param in slots)
         body = ", ".join(f'"{leaf}": TensorRule("<name in torch>", <operation>)' for leaf in leaves)
         texts.append(
-            f"@jaxgroups.convert.register({kind.__name__}) tells the rule of such layers:\n"
+            f"@jaxgroups.convert.register({kind.__name__}) adds a rule for such layers:\n"
             f"\t\t@register({kind.__name__})\n"
             f"\t\tdef _(layer, shapes):\n"
             f"\t\t    return {{{body}}}"

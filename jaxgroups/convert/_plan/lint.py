@@ -1,4 +1,4 @@
-"""Settings that a checkpoint cannot hold: where Flax's defaults are not torch's, say so."""
+"""Warnings on settings that no checkpoint holds, where Flax's default differs from torch's."""
 
 from collections import defaultdict
 from math import isqrt
@@ -15,7 +15,7 @@ from jaxgroups.convert._plan.plan import Plan
 from jaxgroups.convert._rules import ops
 from jaxgroups.convert._rules.layers import rule_of
 
-_EPSILON = {  # kind: its types, torch's default; of all of them Flax's is 1e-6
+_EPSILON = {  # kind: its types and torch's default; Flax's default is 1e-6 for all of them
     "LayerNorm": ((nnx.LayerNorm, nn.LayerNorm), "1e-05"),
     "GroupNorm": ((nnx.GroupNorm, nn.GroupNorm), "1e-05"),
     "InstanceNorm": ((nnx.InstanceNorm, nn.InstanceNorm), "1e-05"),
@@ -29,7 +29,7 @@ _OTHERS = (nnx.Linear, nn.Dense, nnx.Embed, nn.Embed)
 
 
 def lint(structure: Structure, plan: Plan) -> list[str]:
-    """Warnings, each once for all the layers that it concerns."""
+    """The warnings, each once for all layers that it concerns."""
     found: dict[str, list[str]] = defaultdict(list)
     for path, layer in structure.layers.items():
         if not _within(structure, path):
@@ -110,7 +110,7 @@ def _features(structure: Structure, types: tuple[type, ...]) -> set[int]:
 
 
 def _flattened(structure: Structure, plan: Plan) -> list[str]:
-    """Linear layers that look fed by a flattened feature map, whose order differs."""
+    """Linear layers whose input may be a flattened feature map: torch orders it differently."""
     channels = sorted(_features(structure, _CONVS) - {1}, reverse=True)
     known = {*channels, *_features(structure, _OTHERS)}
     warnings = []
@@ -134,6 +134,6 @@ def _flattened(structure: Structure, plan: Plan) -> list[str]:
 
 
 def _split(flax: str | None) -> tuple[str, str]:
-    """A leaf's name as that of its module, and its own."""
+    """The dotted path of a parameter's module, and the parameter's name in it."""
     module, _, leaf = str(flax).rpartition(".")
     return module, leaf

@@ -108,8 +108,8 @@ def _weight_norm(target: Target, magnitude: str, direction: str, infos: Infos) -
     note = mismatch(target.param, direction, info, target.op)
     if not note and not is_magnitude(norms.shape, info.shape):
         note = (
-            f"size mismatch for {magnitude}: {tuple(norms.shape)} is no magnitude of the "
-            f"{tuple(info.shape)} of {direction}: one axis of it, or none, is longer than 1."
+            f"size mismatch for {magnitude}: {tuple(norms.shape)} is not the shape of a magnitude "
+            f"for {direction} of shape {tuple(info.shape)}: at most one axis may be longer than 1."
         )
     status = "mismatched" if note else "folded"
     note = note or f"weight norm of {magnitude} and {direction} is folded: import only"

@@ -1,7 +1,7 @@
-"""Plan: one entry a tensor, both directions from the same entries; as table, as errors, as JSON.
+"""Plan: one entry for each tensor, used in both directions; as a table, as an error, as JSON.
 
 A plan is complete when every Flax leaf has its torch tensor and every torch tensor its use. All
-that is wrong is collected and reported together, in the words of torch's ``load_state_dict``.
+problems are reported together, in the words of torch's ``load_state_dict``.
 """
 
 import json
@@ -12,19 +12,27 @@ from typing import Any
 
 from jaxgroups._types import Shape
 from jaxgroups.convert._files import write_text
+from jaxgroups.convert._files.show import counted, html_table, text_table
 from jaxgroups.convert._rules import ops, ops_json
 
 FORMAT = "jaxgroups.plan-v1"
 
-# what an entry may be; the first four carry data, the fifth is fine, the rest are problems
+# the status of an entry: the first four of GOOD carry data, BAD are problems
 GOOD = ("ok", "folded", "counter", "alias", "ignored")
 BAD = ("missing", "unexpected", "mismatched", "ambiguous", "unknown")
 
 
 class ConversionError(ValueError):
-    """Everything that keeps a checkpoint and a model apart, at once.
+    """Everything that keeps a checkpoint from fitting a model, in one error.
 
-    Attributes: missing_keys, unexpected_keys, mismatched, ambiguous, unknown: lists of texts.
+    Attributes:
+      missing_keys: torch keys that the model needs and the checkpoint lacks.
+      unexpected_keys: torch keys of the checkpoint that the model does not use.
+      mismatched: torch keys of tensors whose shape or dtype does not fit.
+      ambiguous: sentences on torch keys that several parameters claim, and on paths to which
+        `names` gives no name.
+      unknown: sentences on parameters, or on entries of `names` and `rules`, that have no
+        counterpart: there is no torch key to give.
     """
 
     def __init__(self, model: str, entries: "Iterable[Entry]", hints: Iterable[str] = ()) -> None:
@@ -44,7 +52,7 @@ class ConversionError(ValueError):
         super().__init__("\n".join(lines))
 
     def as_dict(self) -> dict[str, list[str]]:
-        """The problems by kind."""
+        """The attributes by name, ready for JSON."""
         names = ("missing_keys", "unexpected_keys", "mismatched", "ambiguous", "unknown")
         return {name: getattr(self, name) for name in names}
 
@@ -55,7 +63,19 @@ def _listed(title: str, keys: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One Flax leaf and its torch tensor (two for a weight norm), or one of them alone."""
+    """One Flax parameter and its torch tensor (two for a weight norm), or one of them alone.
+
+    Attributes:
+      status: ``ok``; ``folded``, a weight norm merged into one weight; ``counter``, which only
+        torch has; ``alias``, a second name of another tensor; ``ignored``; or a problem:
+        ``missing``, ``unexpected``, ``mismatched``, ``ambiguous``, ``unknown``.
+      torch: torch keys: direction and magnitude for ``folded``, the key and the kept key for
+        ``alias``.
+      flax: dotted path of the Flax parameter.
+      op: the operation from torch to Flax.
+      torch_shape, flax_shape, dtype: of the tensor in the checkpoint and of the parameter.
+      note: a sentence for people.
+    """
 
     status: str
     torch: tuple[str, ...]
@@ -67,9 +87,18 @@ class Entry:
     note: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Plan:
-    """What goes where and how, derived once, used in both directions."""
+    """Which torch tensor goes into which Flax parameter, and how; the same plan for the way back.
+
+    ``str(plan)`` is a table. `Plan.to_json` and `Plan.from_json` keep a plan in a file.
+
+    Attributes:
+      model: name of the model's class.
+      entries: one for each tensor or parameter.
+      warnings: settings that no checkpoint holds and that may differ from torch's.
+      hints: what may solve the problems.
+    """
 
     model: str
     entries: list[Entry]
@@ -78,23 +107,54 @@ class Plan:
 
     @property
     def problems(self) -> list[Entry]:
+        """The entries that keep the plan from being complete."""
         return [entry for entry in self.entries if entry.status in BAD]
 
     @property
     def complete(self) -> bool:
+        """Whether every parameter has its tensor, and every tensor its use."""
         return not self.problems
 
     def raise_if_incomplete(self) -> None:
-        """Raises ConversionError with all problems."""
+        """Do nothing for a complete plan.
+
+        Raises:
+          ConversionError: the plan has problems; the error has all of them.
+        """
         if self.problems:
             raise ConversionError(self.model, self.entries, self.hints)
 
     def leaves(self) -> list[Entry]:
         """The entries that fill a Flax leaf."""
-        return [e for e in self.entries if e.status in ("ok", "folded")]
+        return self.of_status("ok", "folded")
+
+    def of_status(self, *statuses: str) -> list[Entry]:
+        """The entries of one status, or of several."""
+        return [e for e in self.entries if e.status in statuses]
+
+    def __repr__(self) -> str:
+        counts = [counted(sum(bool(e.torch) for e in self.entries), "tensor")]
+        for number, word in (
+            (len(self.problems), "problem"),
+            (len(self.warnings), "warning"),
+        ):
+            counts += [counted(number, word)] if number else []
+        return f"Plan({self.model}: {', '.join(counts)})"
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def _repr_html_(self) -> str:
+        """The report as an HTML table, for notebooks."""
+        header, *rows = self._rows()
+        notes = [self._sums(), *self._notes()]
+        return html_table(repr(self), header, rows, notes)
 
     def report(self) -> str:
-        """A table: status, torch key and shape, operation, Flax path and shape; then the sums."""
+        """A table with a line for each entry, then numbers by status, warnings and hints."""
+        return "\n".join([*text_table(self._rows()), self._sums(), *self._notes()])
+
+    def _rows(self) -> list[tuple[str, ...]]:
         rows = [("status", "torch", "shape", "operation", "flax", "shape")]
         for e in self.entries:
             rows.append(
@@ -107,18 +167,25 @@ class Plan:
                     _shape(e.flax_shape),
                 )
             )
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
-        ]
-        counts = {s: sum(e.status == s for e in self.entries) for s in (*GOOD, *BAD)}
-        lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n) or "nothing to convert")
-        lines += [f"warning: {w}" for w in self.warnings]
-        lines += [f"hint: {h}" for h in self.hints]
-        return "\n".join(lines)
+        return rows
+
+    def _sums(self) -> str:
+        counts = {s: len(self.of_status(s)) for s in (*GOOD, *BAD)}
+        return ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "nothing to convert"
+
+    def _notes(self) -> list[str]:
+        return [*(f"warning: {w}" for w in self.warnings), *(f"hint: {h}" for h in self.hints)]
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The plan as JSON; written to `path` where one is given."""
+        """The plan as JSON text.
+
+        Args:
+          path: the file to write it to as well, in place of an older one.
+
+        Raises:
+          ValueError: an operation outside the closed set.
+          OSError: the file cannot be written.
+        """
         head = json.dumps({"format": FORMAT, "model": self.model})[1:-1]
         entries = ",\n".join("  " + json.dumps(_entry_json(e)) for e in self.entries)
         tail = json.dumps({"warnings": self.warnings, "hints": self.hints})[1:-1]
@@ -130,7 +197,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, source: str | Path) -> "Plan":
-        """A plan from a file, or from the JSON text itself.
+        """The plan in a JSON file, or in the JSON text itself.
 
         Raises:
           ValueError: not a plan, or one with operations outside the closed set.
@@ -141,7 +208,7 @@ class Plan:
             try:
                 text = Path(source).read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
-                raise ValueError(f"{where}not a plan, which is text: {error}") from error
+                raise ValueError(f"{where}not a plan: not UTF-8 text: {error}") from error
         try:
             data = json.loads(text)
             if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -151,7 +218,7 @@ class Plan:
             texts = [list(map(str, data[name])) for name in ("warnings", "hints")]
             return cls(str(data["model"]), entries, *texts)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{where}not a plan of jaxgroups: {reason}") from error
 
 
@@ -195,14 +262,16 @@ def _entry_from_json(data: dict[str, Any]) -> Entry:
 
 
 def _checked(entry: Entry) -> Entry:
-    """An entry that carries data must fit itself: its shapes are what its operation says."""
+    """The entry; its number of names and its shapes must agree with its status and operation."""
     names = {"ok": 1, "folded": 2, "alias": 2, "counter": 1}.get(entry.status)
     if names is None:
         return entry
     if len(entry.torch) != names or (entry.flax is None) != (entry.status in ("alias", "counter")):
-        raise ValueError(f"an entry of status {entry.status!r} with {entry.torch}, {entry.flax}")
+        raise ValueError(
+            f"status {entry.status!r} does not go with torch={entry.torch}, flax={entry.flax}"
+        )
     if entry.torch_shape is None or entry.dtype is None:
-        raise ValueError(f"the entry of {entry.torch[0]!r} lacks its shape or dtype")
+        raise ValueError(f"the entry of {entry.torch[0]!r} has no shape or no dtype")
     if entry.flax is not None and entry.op.flax_shape(entry.torch_shape) != entry.flax_shape:
         raise ValueError(f"the operation of {entry.torch[0]!r} does not give {entry.flax_shape}")
     return entry
@@ -210,7 +279,7 @@ def _checked(entry: Entry) -> Entry:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r:.80} should be a text")
+        raise ValueError(f"{value!r:.80} must be a string, got {type(value).__name__}")
     return value
 
 
@@ -218,5 +287,5 @@ def _sizes(value: Any) -> Shape | None:
     if value is None:
         return None
     if not isinstance(value, list) or any(type(n) is not int or n < 0 for n in value):
-        raise ValueError(f"{value!r:.80} is no shape")
+        raise ValueError(f"{value!r:.80} must be a shape: a list of integers >= 0")
     return tuple(value)

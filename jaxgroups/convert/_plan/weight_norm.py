@@ -4,7 +4,7 @@ from jaxgroups._types import Shape
 
 
 def weight_norm_keys(key: str) -> list[tuple[str, str]]:
-    """The two pairs of names that torch has used for a weight norm on `key`: (magnitude, direction)."""
+    """The (magnitude, direction) names that torch has used for a weight norm on `key`."""
     module, _, tensor = key.rpartition(".")
     front = f"{module}." if module else ""
     return [

@@ -1,7 +1,7 @@
-"""What each layer type holds, in torch's names: type and settings decide, never a shape.
+"""The rule of each layer type: its type and settings decide, never a shape.
 
-A rule takes a layer and the shapes of its leaves and answers, leaf by leaf, with the name of the
-torch tensor and the operation between the two. `register` adds rules for other layers.
+A rule takes a layer and the shapes of its parameters. For each parameter it returns the name of
+the torch tensor and the operation between the two. `register` adds rules for other layers.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,12 +15,11 @@ from flax import nnx
 
 from jaxgroups import linen as jg_linen
 from jaxgroups import nnx as jg_nnx
-from jaxgroups._spec import layouts
 from jaxgroups._types import Shape
+from jaxgroups.convert._rules.kernels import kernel_op, kind_of
 from jaxgroups.convert._rules.ops import (
     Chain,
     FlattenCHW,
-    Flip,
     Identity,
     Op,
     Part,
@@ -33,7 +32,12 @@ Shapes = Mapping[str, Shape]
 
 @dataclass(frozen=True)
 class TensorRule:
-    """The torch tensor behind a Flax leaf: its name below the layer's, and the way between."""
+    """The torch tensor for one Flax parameter.
+
+    Attributes:
+      torch: the tensor's name within its layer.
+      op: the operation from torch to Flax.
+    """
 
     torch: str
     op: Op = field(default_factory=Identity)
@@ -41,7 +45,12 @@ class TensorRule:
 
 @dataclass(frozen=True)
 class Rule:
-    """All of a layer: leaf -> TensorRule, and names that only torch has (counters)."""
+    """The rule of a whole layer.
+
+    Attributes:
+      leaves: the rule of each parameter, by its dotted path within the layer.
+      torch_only: names of tensors that only torch has (counters).
+    """
 
     leaves: Mapping[str, TensorRule]
     torch_only: tuple[str, ...] = ()
@@ -53,14 +62,22 @@ _RULES: dict[type, RuleFunction] = {}
 
 
 def register(*types: type) -> Callable[[RuleFunction], RuleFunction]:
-    """Register the rule of layer types, for nnx or linen, subclasses included.
+    """Register a function as the rule of layer types, nnx or linen, and of their subclasses.
 
         @register(MyConv)
         def _(layer, shapes):
-            return {"kernel": TensorRule("weight", Permute((2, 3, 1, 0))), "bias": TensorRule("bias")}
+            kernel = TensorRule("weight", Permute((2, 3, 1, 0)))
+            return {"kernel": kernel, "bias": TensorRule("bias")}
 
-    Args of the rule: the layer with its settings, and ``{leaf: shape}`` of what it holds, nested
-    leaves dotted (``"query.kernel"``).
+    The function gets the layer with its settings, and the shapes of its parameters by name, those
+    of nested layers dotted (``"query.kernel"``). It returns a `Rule`, or a `TensorRule` for each
+    parameter. It may raise ValueError for settings that have no counterpart in torch.
+
+    Args:
+      types: the layer types that the rule is for.
+
+    Returns:
+      A decorator that returns the function unchanged.
     """
 
     def keep(rule: RuleFunction) -> RuleFunction:
@@ -72,7 +89,7 @@ def register(*types: type) -> Callable[[RuleFunction], RuleFunction]:
 
 
 def rule_of(layer: Any) -> RuleFunction | None:
-    """The rule of the nearest registered base class, or None."""
+    """The rule of the layer's type or of its nearest registered base class, or None."""
     for layer_type in type(layer).__mro__:
         if layer_type in _RULES:
             return _RULES[layer_type]
@@ -80,17 +97,18 @@ def rule_of(layer: Any) -> RuleFunction | None:
 
 
 def is_built_in(layer: Any) -> bool:
-    """Whether it is one of Flax's own layers, or of their kind: not a container of layers."""
+    """Whether a layer is one of Flax's own or derived from one; containers of layers are not."""
     for kind in type(layer).__mro__:
         if kind in _CONTAINERS:
             return False
-        # a transformed class (remat, scan) stands before the one that was transformed
+        # the class that remat or scan makes comes before the original one
         if kind.__module__.split(".")[0] == "flax" and kind.__module__ != "flax.linen.transforms":
             return True
     return False
 
 
 def apply_rule(rule: RuleFunction, layer: Any, shapes: Shapes) -> Rule:
+    """The rule of one layer, given the shapes of its parameters."""
     answer = rule(layer, shapes)
     return answer if isinstance(answer, Rule) else Rule(answer)
 
@@ -101,30 +119,20 @@ def _kernel(shapes: Shapes, op: Op) -> dict[str, TensorRule]:
 
 
 def _axes(shapes: Shapes, expected: int) -> int:
-    """How many axes the kernel has, which its layer says too: more of them are layers stacked."""
+    """The number of axes of the kernel; more than its layer's settings say are stacked layers."""
     kernel = shapes["kernel"]
     if len(kernel) != expected:
         raise ValueError(
-            f"its kernel has {len(kernel)} axes, but one such layer has {expected}: layers that "
-            "are stacked (scan, vmap) have no counterpart in torch"
+            f"its kernel has {len(kernel)} axes, but one such layer has {expected}: stacked layers "
+            "(scan, vmap) have no counterpart in torch"
         )
     return expected
 
 
-@register(nnx.Conv, nn.Conv, jg_nnx.Layer, jg_linen.Layer)
+@register(jg_nnx.Layer, jg_linen.Layer, nnx.Conv, nn.Conv, nnx.ConvTranspose, nn.ConvTranspose)
 def _conv(layer: Any, shapes: Shapes):
-    """Also jaxgroups' transposed layers: one permutation for all (see `_layouts`)."""
     ndim = _axes(shapes, np.size(layer.kernel_size) + 2)
-    return _kernel(shapes, Permute(layouts.torch_to_flax(ndim)))
-
-
-@register(nnx.ConvTranspose, nn.ConvTranspose)
-def _conv_transpose(layer: Any, shapes: Shapes):
-    ndim = _axes(shapes, np.size(layer.kernel_size) + 2)
-    if layer.transpose_kernel:
-        return _kernel(shapes, Permute(layouts.torch_to_flax(ndim)))
-    spatial = tuple(range(ndim - 2))
-    return _kernel(shapes, Chain((Permute((*range(2, ndim), 0, 1)), Flip(spatial))))
+    return _kernel(shapes, kernel_op(str(kind_of(layer)), ndim))
 
 
 @register(nnx.Linear, nn.Dense)
@@ -169,7 +177,7 @@ def _general(kernel: Shape, features: int) -> Op:
 
 @register(nnx.LinearGeneral, nn.DenseGeneral)
 def _linear_general(layer: Any, shapes: Shapes):
-    """Whatever order `axis` is given in, Flax sorts it: the kernel has the axes as they stand."""
+    """Flax sorts `axis`, so the kernel's axes are in the order of the input's."""
     features = layer.out_features if isinstance(layer, nnx.LinearGeneral) else layer.features
     count = len(features) if isinstance(features, tuple | list) else 1
     axes = len(layer.axis) if isinstance(layer.axis, tuple | list) else 1
@@ -207,7 +215,7 @@ def _norm(layer: Any, shapes: Shapes):
 
 @register(nnx.LayerNorm, nn.LayerNorm, nnx.RMSNorm, nn.RMSNorm)
 def _layer_norm(layer: Any, shapes: Shapes):
-    """Over several axes torch has (C, *spatial), channels-last Flax (*spatial, C)."""
+    """A norm over several axes has the shape (C, *spatial) in torch, (*spatial, C) in Flax."""
 
     def op(shape: Shape) -> Op:
         return Identity() if len(shape) < 2 else Permute((*range(1, len(shape)), 0))
@@ -219,13 +227,13 @@ def _layer_norm(layer: Any, shapes: Shapes):
 
 @register(nnx.PReLU, nn.PReLU)
 def _prelu(layer: Any, shapes: Shapes):
-    """Flax holds one slope; torch's one is of shape (1,), its one a channel does not fit."""
+    """Flax has one slope, of shape (); torch's has shape (1,), or (C,), which does not fit."""
     return {"negative_slope": TensorRule("weight", Reshape((1,), ()))}
 
 
 @register(nnx.MultiHeadAttention, nn.MultiHeadDotProductAttention)
 def _attention(layer: Any, shapes: Shapes):
-    """torch packs query, key and value as thirds of ``in_proj_weight`` where all read alike."""
+    """torch packs query, key and value into ``in_proj_weight`` if their inputs have one size."""
     kernels = [shapes[f"{name}.kernel"] for name in _QKV]
     if len({kernel[1:] for kernel in kernels}) > 1:
         raise ValueError("fewer heads of keys than of queries have no counterpart in torch")

@@ -1,13 +1,13 @@
-"""The closed set of operations between a torch tensor and a Flax leaf, each with its inverse.
+"""The closed set of operations between a torch tensor and a Flax parameter, with their inverses.
 
 An operation only moves values: ``to_flax`` goes from torch to Flax, ``to_torch`` back, and
 ``to_torch(to_flax(x))`` is ``x`` bit for bit for every dtype. Arithmetic is not in the set; the one
-exception, folding a weight norm, is import-only and lives in `_plan` as a status of its own.
+exception, merging a weight norm, is import-only and is a status of its own in a plan.
 
     Identity()                 as it is
     Permute((2, 3, 1, 0))      np.transpose
     Flip((0, 1))               reverse the given axes (of the Flax side)
-    Reshape((1,), ())          same values in the same order, both shapes told
+    Reshape((1,), ())          same values in the same order; both shapes given
     FlattenCHW(c, h, w)        Linear after flatten: (O, C H W) -> (H W C, O)
     Part(i, n)                 the i-th of n equal blocks along axis 0; Flax leaves share a tensor
     Chain((a, b))              a, then b
@@ -24,30 +24,30 @@ from jaxgroups._types import Shape
 
 
 class ShapeRefused(ValueError):
-    """A tensor has not the shape that the operation of its layer needs."""
+    """A tensor does not have the shape that an operation needs."""
 
 
 class Op:
-    """An invertible move of values.
+    """An invertible rearrangement of values.
 
-    ``flax_shape`` gives the Flax shape of a torch shape and ``torch_shape`` the way back; both say why
-    where there is none, so that ``to_flax`` and ``to_torch`` never see an array they do not fit.
+    ``flax_shape`` gives the Flax shape for a torch shape, and ``torch_shape`` the inverse. Both
+    raise `ShapeRefused` where there is none, so ``to_flax`` and ``to_torch`` check nothing.
     """
 
     def flax_shape(self, torch: Shape) -> Shape:
-        """The Flax shape of a torch shape; ShapeRefused where it has none."""
+        """The Flax shape for a torch shape; ShapeRefused if it has none."""
         raise NotImplementedError
 
     def torch_shape(self, flax: Shape) -> Shape:
-        """The torch shape of a Flax shape; ShapeRefused where it has none."""
+        """The torch shape for a Flax shape; ShapeRefused if it has none."""
         raise NotImplementedError
 
     def to_flax(self, x: np.ndarray) -> np.ndarray:
-        """Torch's array as Flax holds it."""
+        """The Flax array for a torch array."""
         raise NotImplementedError
 
     def to_torch(self, y: np.ndarray) -> np.ndarray:
-        """Flax's array as torch holds it."""
+        """The torch array for a Flax array."""
         raise NotImplementedError
 
 
@@ -77,7 +77,9 @@ class Permute(Op):
     def __post_init__(self) -> None:
         _ints(self, "axes")
         if sorted(self.axes) != list(range(len(self.axes))):
-            raise ValueError(f"{self.axes} are not the axes 0 to {len(self.axes) - 1}, each once")
+            raise ValueError(
+                f"{self.axes} must be a permutation of the axes 0 to {len(self.axes) - 1}"
+            )
 
     @property
     def inverse(self) -> Shape:
@@ -100,14 +102,14 @@ class Permute(Op):
 
 @dataclass(frozen=True)
 class Flip(Op):
-    """The same axes, those of `axes` run backwards."""
+    """The same axes, with those in `axes` reversed."""
 
     axes: Shape
 
     def __post_init__(self) -> None:
         _ints(self, "axes")
         if len(set(self.axes)) != len(self.axes):
-            raise ValueError(f"an axis is flipped twice in {self.axes}")
+            raise ValueError(f"duplicate axis in Flip: {self.axes}")
 
     def flax_shape(self, torch: Shape) -> Shape:
         _needs(all(a < len(torch) for a in self.axes), self, torch, "an axis more")
@@ -153,7 +155,7 @@ class Reshape(Op):
 
 @dataclass(frozen=True)
 class FlattenCHW(Op):
-    """Torch flattens (C, H, W), Flax (H, W, C), before the Linear that holds this weight."""
+    """The weight of a Linear after a flatten, which torch takes of (C, H, W), Flax of (H, W, C)."""
 
     c: int
     h: int
@@ -190,7 +192,7 @@ class FlattenCHW(Op):
 
 @dataclass(frozen=True)
 class Part(Op):
-    """One of `count` equal blocks along axis 0; `join` puts them together again."""
+    """One of `count` equal blocks along axis 0; `join` concatenates them."""
 
     index: int
     count: int
@@ -199,7 +201,7 @@ class Part(Op):
         for name, least in (("index", 0), ("count", 1)):
             object.__setattr__(self, name, _int(self, name, getattr(self, name), least))
         if self.index >= self.count:
-            raise ValueError(f"there is no part {self.index} of {self.count}")
+            raise ValueError(f"index must be less than count={self.count}, got {self.index}")
 
     def flax_shape(self, torch: Shape) -> Shape:
         fits = bool(torch) and torch[0] % self.count == 0
@@ -220,14 +222,14 @@ class Part(Op):
 
 @dataclass(frozen=True)
 class Chain(Op):
-    """One operation after the other, from torch to Flax; a `Part` can only come first."""
+    """Several operations, in order from torch to Flax; a `Part` can only come first."""
 
     ops: tuple[Op, ...]
 
     def __post_init__(self) -> None:
         flat = [o for op in self.ops for o in (op.ops if isinstance(op, Chain) else (op,))]
         if any(isinstance(op, Part) for op in flat[1:]):
-            raise ValueError(f"a part comes first in a chain, or not at all: {self}")
+            raise ValueError(f"a Part can only be the first operation of a Chain: {self}")
         object.__setattr__(self, "ops", tuple(flat))
 
     def flax_shape(self, torch: Shape) -> Shape:
@@ -268,14 +270,16 @@ def _needs(ok: bool, op: Op, shape: Shape, expected: str) -> None:
 
 
 def _ints(op: Op, name: str) -> None:
-    """Makes a field a tuple of sizes or axes, or refuses it: plans are read from files."""
+    """Check that a field holds integers, and make it a tuple: plans are read from files."""
     values = getattr(op, name)
     if not isinstance(values, (tuple, list)):
-        raise ValueError(f"{type(op).__name__}: {name}={values!r} is no tuple of integers")
+        raise ValueError(f"{type(op).__name__}: {name} must be a tuple of integers, got {values!r}")
     object.__setattr__(op, name, tuple(_int(op, name, n, 0) for n in values))
 
 
 def _int(op: Op, name: str, value: Any, least: int) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{type(op).__name__}: {name} has {value!r}, not an integer >= {least}")
+        raise ValueError(
+            f"{type(op).__name__}: {name} must be an integer >= {least}, got {value!r}"
+        )
     return int(value)

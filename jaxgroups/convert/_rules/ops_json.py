@@ -1,4 +1,4 @@
-"""Operations as JSON and back; only those of the closed set."""
+"""Operations to and from JSON; only those of the closed set."""
 
 from dataclasses import asdict
 from typing import Any
@@ -29,7 +29,7 @@ def to_json(op: Op) -> Any:
     if isinstance(op, Chain):
         return ["Chain", [to_json(o) for o in op.ops]]
     if _KINDS.get(type(op).__name__) is not type(op):
-        raise ValueError(f"{op!r} is none of {_KNOWN}, and a plan can only hold these")
+        raise ValueError(f"a plan can only hold {_KNOWN}, got {op!r}")
     return [type(op).__name__, asdict(op)]  # type: ignore[call-overload]
 
 

@@ -1,1 +1,1 @@
-"""Moves the data of a plan: file to model, model to file, file to file; and verifies it."""
+"""Carry out a plan: file to model, model to file, file to file; and verify the result."""

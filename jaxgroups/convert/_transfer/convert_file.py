@@ -1,7 +1,7 @@
-"""Checkpoint file to checkpoint file by a plan, streaming: no model, no jax arrays.
+"""Convert a checkpoint file into another by a plan, one tensor at a time, without a model.
 
-A file in Flax layout is a .safetensors whose names are the dotted Flax paths; torch's counters go
-along as ``torch:<key>``. It is stamped: ``jaxgroups.format`` keeps it from being converted twice,
+A file in Flax layout is a .safetensors file whose names are the dotted Flax paths; it holds torch's
+counters as ``torch:<key>``. Its metadata ``jaxgroups.format`` keeps it from being converted twice,
 ``jaxgroups.plan`` (a digest) from being converted back by another plan.
 """
 
@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxgroups.convert._files import Checkpoint, TensorInfo, open_checkpoint, write_safetensors
+from jaxgroups.convert._files.flax_layout import (
+    COUNTER_PREFIX,
+    FORMAT,
+    FORMAT_KEY,
+    PLAN_KEY,
+    SOURCE_KEY,
+)
 from jaxgroups.convert._plan.fits import check_flax, check_torch
 from jaxgroups.convert._plan.plan import Plan
 from jaxgroups.convert._transfer import move
@@ -19,9 +26,6 @@ from jaxgroups.convert._transfer.orbax import write_orbax
 from jaxgroups.convert._transfer.read import check_aliases, refuse_stamped
 from jaxgroups.convert._transfer.save import check_suffix
 
-STAMP = "jaxgroups.format"
-FLAX = "flax-v1"
-ASIDE = "torch:"
 Progress = Callable[[str, int, int], Any] | None
 
 
@@ -36,21 +40,25 @@ def convert_file(
     overwrite: bool = False,
     progress: Progress = None,
 ) -> list[str]:
-    """Write `source` in the other layout to `target`.
+    """Convert the file `source` to the other layout, and write it to `target`.
 
     Args:
+      source: the checkpoint to read.
+      target: the file or directory to write.
+      plan: from `plan`, or from a load's report.
       to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is streamed
         with a peak memory near the largest tensor. For Flax a name without suffix, or with
-        ``.orbax``, is a directory that orbax writes, all of the model at once, for Flax alone:
-        without torch's counters and without a way back.
-      key, reader: of a torch checkpoint, as in `open_checkpoint`.
+        ``.orbax``, is a directory that orbax writes, the whole model at once. It has neither
+        torch's counters nor a way back.
+      key, reader: how to read a torch checkpoint, as in `open_checkpoint`.
+      overwrite: whether to replace an existing target.
       progress: called with (tensor, bytes done, bytes in all).
 
     Returns:
-      Sentences on what was folded, and on NaN and infinities among the values.
+      Sentences on merged weight norms, and on NaN and infinities among the values.
 
     Raises:
-      ConversionError: an incomplete plan, or a source that is not what was planned.
+      ConversionError: an incomplete plan, or a source that differs from the planned one.
       ValueError: a source that is already in that layout, or was made by another plan.
       CheckpointError: a source that cannot be read; a target that exists without `overwrite`.
     """
@@ -68,12 +76,12 @@ def convert_file(
             check_aliases(plan, opened)
             counters = _aside(plan, opened)
             if orbax and counters:
-                notes.append(f"torch's counters ({len(counters)}) are not in {target}")
+                notes.append(f"{target} does not hold torch's {len(counters)} counters")
             tensors = [*move.flax_tensors(plan, opened.read), *([] if orbax else counters)]
             metadata = {
-                STAMP: FLAX,
-                "jaxgroups.plan": digest(plan),
-                "jaxgroups.source_sha256": _sha256(Path(source)),
+                FORMAT_KEY: FORMAT,
+                PLAN_KEY: digest(plan),
+                SOURCE_KEY: _sha256(Path(source)),
             }
         else:
             check_stamp(opened, plan)
@@ -90,7 +98,7 @@ def convert_file(
 
 
 def _noting(tensor: move.Tensor, notes: list[str]) -> move.Tensor:
-    """The same tensor; whatever is not finite in it is noted when it is made."""
+    """The same tensor; when it is made, `notes` gets a sentence on NaN and infinities in it."""
     name, shape, dtype, make = tensor
 
     def made() -> Any:
@@ -103,32 +111,37 @@ def _noting(tensor: move.Tensor, notes: list[str]) -> move.Tensor:
 
 
 def digest(plan: Plan) -> str:
-    """Of what the plan does to the data; notes, reports and warnings do not matter."""
+    """A hash of what the plan does to the data, without its notes and warnings."""
     entries = [replace(e, note="") for e in plan.entries if e.status != "ignored"]
     return hashlib.sha256(Plan("", entries).to_json().encode()).hexdigest()
 
 
 def check_stamp(source: Checkpoint, plan: Plan) -> None:
-    if source.metadata.get(STAMP) != FLAX:
+    if source.metadata.get(FORMAT_KEY) != FORMAT:
         raise ValueError(
-            f"{source.path} is not in Flax layout: it lacks the stamp {STAMP}={FLAX} that "
-            "jaxgroups writes; a torch checkpoint is converted with to='flax'"
+            f"{source.path} is not in Flax layout: its metadata lack {FORMAT_KEY}={FORMAT}; "
+            "a torch checkpoint is converted with to='flax'"
         )
-    if source.metadata.get("jaxgroups.plan") != digest(plan):
-        raise ValueError(f"{source.path} was made by another plan; use the one it was made by")
+    if source.metadata.get(PLAN_KEY) != digest(plan):
+        raise ValueError(f"{source.path} was made by another plan: use the original one")
 
 
 def _aside(plan: Plan, source: Checkpoint) -> list[move.Tensor]:
     counters = [e.torch[0] for e in plan.entries if e.status == "counter"]
     return [
-        (ASIDE + n, source.infos[n].shape, source.infos[n].dtype, lambda n=n: source.read(n))
+        (
+            COUNTER_PREFIX + n,
+            source.infos[n].shape,
+            source.infos[n].dtype,
+            lambda n=n: source.read(n),
+        )
         for n in counters
     ]
 
 
 def extras_of(source: Checkpoint) -> dict[str, Any]:
-    names = [name for name in source.infos if name.startswith(ASIDE)]
-    return {name.removeprefix(ASIDE): source.read(name) for name in names}
+    names = [name for name in source.infos if name.startswith(COUNTER_PREFIX)]
+    return {name.removeprefix(COUNTER_PREFIX): source.read(name) for name in names}
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints into Flax models and back: plan, read everything, and only then touch the model."""
+"""Load a checkpoint into a Flax model: plan, read everything, and only then change the model."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from jaxgroups.convert._transfer.read import Report, Source, opened, read, refus
 
 
 def structure_of(model: Any, example: Any = None) -> Structure:
-    """Structure of an nnx model, or of a linen module with an example of its input.
+    """The structure of an nnx model, or of a linen module with an example of its input.
 
     Raises:
       TypeError: neither of them, or a linen module without `example`.
@@ -45,17 +45,28 @@ def plan(
     key: str | None = None,
     example: Any = None,
 ) -> Plan:
-    """Which torch tensor goes into which Flax leaf, and how; nothing is loaded.
+    """Plan a conversion: which torch tensor goes into which Flax parameter, and how.
+
+    Nothing is loaded. The plan may be incomplete: `Plan.problems` lists why.
 
     Args:
       model: ``flax.nnx`` model, real or from ``nnx.eval_shape``, or linen module with `example`.
-      checkpoint: path of a .safetensors, .safetensors.index.json, .pt or .pth file; a dict works.
+      checkpoint: path of a .safetensors, .safetensors.index.json, .pt or .pth file, or a dict.
       names: torch names that differ from the Flax paths: ``{flax path: torch name}``,
         (regex, replacement) pairs, or a function.
       rules: ``{flax path: rule}`` for single layers, such as ``FlattenLinear(512, 7, 7)``.
       ignore: regular expressions of torch keys to leave out.
-      prefix: what stands before every torch key, such as ``"module."``.
+      prefix: text in front of every torch key, such as ``"module."``.
       key: where in a nested checkpoint the state_dict is, such as ``"model"``.
+      example: an input of a linen module, or its ``jax.ShapeDtypeStruct``; a tuple for several.
+
+    Returns:
+      The plan, complete or not.
+
+    Raises:
+      TypeError: not a model, a checkpoint or a rule.
+      ValueError: a checkpoint that is already converted, or an invalid regular expression.
+      CheckpointError: a file that cannot be read.
     """
     structure = structure_of(model, example)
     with opened(checkpoint, key) as source:
@@ -82,21 +93,25 @@ def load_torch(
     key: str | None = None,
     **how: Any,
 ) -> tuple[Any, Report]:
-    """Fill an nnx model with a torch checkpoint; `how` is as in `plan`.
+    """Fill an nnx model with a torch checkpoint.
 
     Args:
-      strict: refuse unless every leaf is filled and every tensor used; without it, what is missing
-        keeps its value, and is in the report. A tensor that does not fit is refused in any case.
+      model: the nnx model, real or from ``nnx.eval_shape``.
+      checkpoint, key: as in `plan`.
+      strict: whether every parameter must be filled and every tensor used. Otherwise parameters
+        without a tensor keep their values, and the report lists them. A tensor that does not fit
+        is an error in any case.
       dtype: ``"keep"`` the checkpoint's dtypes bit for bit, ``"model"`` casts to the model's, or
-        a dtype for all floating leaves; casts are listed in the report.
+        a dtype for all floating parameters; the report lists the casts.
+      how: `names`, `rules`, `ignore` and `prefix`, as in `plan`.
 
     Returns:
       The same model, filled, and the report. An abstract model becomes a real one; its random
       streams (of Dropout) then start from seed 0.
 
     Raises:
-      ConversionError: all problems at once; the model is then untouched.
-      ValueError: values that jax or the asked dtype cannot hold.
+      ConversionError: the plan's problems, all at once; the model is unchanged.
+      ValueError: values that jax or the dtype cannot hold; a checkpoint that is already converted.
     """
     structure = structure_of(model)
     with opened(checkpoint, key) as source:
@@ -118,7 +133,7 @@ def load_torch(
 
 
 def _seeded(variable: nnx.RngState, number: int) -> bool:
-    """Makes an abstract random stream a real one; each has a key of its own."""
+    """Make an abstract random stream real, with a key of its own; whether it was abstract."""
     value = variable.get_value()
     if not isinstance(value, jax.ShapeDtypeStruct):
         return False
@@ -140,10 +155,19 @@ def load_torch_linen(
     key: str | None = None,
     **how: Any,
 ) -> tuple[dict[str, Any], Report]:
-    """The variables of a linen module from a torch checkpoint: ``{"params": ..., ...}``.
+    """The variables of a linen module from a torch checkpoint.
 
-    `example` is an input, or its ``jax.ShapeDtypeStruct``; the rest as in `load_torch`. Without
-    `strict`, leaves that are missing are not among the variables.
+    Args:
+      module: the linen module.
+      example: an input, or its ``jax.ShapeDtypeStruct``; a tuple for several arguments.
+      checkpoint, strict, dtype, key, how: as in `load_torch`; without `strict`, the variables lack
+        the parameters that have no tensor.
+
+    Returns:
+      The variables, ``{"params": ..., ...}``, and the report.
+
+    Raises:
+      ConversionError, ValueError: as in `load_torch`.
     """
     structure = structure_of(module, example)
     with opened(checkpoint, key) as source:

@@ -1,4 +1,4 @@
-"""Moving the data of a plan, one tensor at a time, either way. numpy in, numpy out."""
+"""Convert the data of a plan in either direction, one tensor at a time. numpy in, numpy out."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,21 +13,21 @@ Tensor = tuple[str, tuple[int, ...], str, Callable[[], np.ndarray]]  # name, sha
 
 
 def flax_leaf(entry: Entry, read: Read) -> np.ndarray:
-    """The array of a Flax leaf, contiguous and nobody else's, from torch's tensors."""
+    """The array of a Flax parameter, contiguous and with its own memory, from torch's tensors."""
     if entry.status == "folded":
         direction, magnitude = map(read, entry.torch)
-        x = fold_weight_norm(magnitude, direction)
+        x = merge_weight_norm(magnitude, direction)
     else:
         x = read(entry.torch[0])
-    # what `read` gives is new: an array that is contiguous already need not be copied
+    # `read` returns a new array, so a contiguous one needs no copy
     return np.asarray(entry.op.to_flax(x), order="C")
 
 
-def fold_weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def merge_weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """``g v / |v|``, the norm over the axes where g has length 1 (torch's ``dim`` is the other).
 
-    A scalar g is a norm of all of v, torch's ``dim=None``. Computed in float64 and rounded once;
-    the one operation here that cannot be undone. A v of zeros gives NaN, in torch too.
+    A scalar g is a norm of all of v, torch's ``dim=None``. The result is computed in float64 and
+    rounded once; it has no inverse. A v of zeros gives NaN, as in torch.
     """
     axes = tuple(a for a in range(direction.ndim) if not magnitude.ndim or magnitude.shape[a] == 1)
     wide = np.complex128 if np.iscomplexobj(direction) else np.float64
@@ -38,7 +38,7 @@ def fold_weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray
 
 
 def not_finite(name: str, array: np.ndarray) -> str | None:
-    """A sentence on the NaN and infinities among the values, which are kept; None without them."""
+    """A sentence on NaN and infinities among the values; None if all are finite."""
     if array.dtype.kind in "biu":
         return None
     with np.errstate(invalid="ignore"):  # a signalling NaN may complain
@@ -50,16 +50,16 @@ def not_finite(name: str, array: np.ndarray) -> str | None:
 
 
 def flax_tensors(plan: Plan, read: Read) -> Iterator[Tensor]:
-    """Every Flax leaf of a complete plan, lazily."""
+    """Every Flax parameter of a complete plan, lazily."""
     plan.raise_if_incomplete()
     for e in plan.leaves():
         yield str(e.flax), e.flax_shape or (), str(e.dtype), lambda e=e: flax_leaf(e, read)
 
 
 def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator[Tensor]:
-    """Every torch tensor of a plan, lazily; `read` gives Flax leaves by name.
+    """Every torch tensor of a plan, lazily; `read` returns a Flax parameter by name.
 
-    `extras` holds what only torch has (counters); a counter that is not there becomes 0.
+    `extras` holds the tensors that only torch has (counters); a missing one becomes 0.
 
     Raises:
       ConversionError: an incomplete plan. ValueError: a folded weight norm, which has no inverse.
@@ -85,7 +85,7 @@ def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator
         elif e.status == "alias":
             if e.torch[1] not in writers:
                 raise ValueError(
-                    f"{e.torch[0]} shares its data with {e.torch[1]}, which is not there"
+                    f"{e.torch[0]} shares its data with {e.torch[1]}, which the plan does not have"
                 )
             writers[e.torch[0]] = writers[e.torch[1]]
         else:
@@ -94,14 +94,14 @@ def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator
 
 
 def _counter(entry: Entry, extras: Mapping[str, Any]) -> np.ndarray:
-    """A counter from the extras, exactly; 0 where they lack it."""
+    """A counter from the extras, with exactly its value; 0 if they do not have it."""
     key = entry.torch[0]
     if key not in extras:
         return np.zeros(entry.torch_shape or (), str(entry.dtype))
     given = np.asarray(extras[key])
     value = given.astype(str(entry.dtype))
     if value.shape != entry.torch_shape or not np.array_equal(value, given):
-        raise ValueError(f"extras[{key!r}] is {given!r}, no {entry.dtype}{entry.torch_shape}")
+        raise ValueError(f"extras[{key!r}] must be {entry.dtype}{entry.torch_shape}, got {given!r}")
     return value
 
 

@@ -1,32 +1,32 @@
-"""The Flax side as an orbax directory: what Flax itself loads, nested by path."""
+"""Write Flax parameters as an orbax directory, nested by path, which Flax itself loads."""
 
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
 from jaxgroups.convert._files import CheckpointError
+from jaxgroups.convert._files.atomic import hidden_name
 from jaxgroups.convert._transfer.move import Tensor
 
 
 def write_orbax(target: Path, tensors: list[Tensor], overwrite: bool) -> None:
-    """A nested dict by Flax path, as ``nnx.replace_by_pure_dict`` and linen's ``apply`` take it.
+    """Write a nested dict by Flax path, for ``nnx.replace_by_pure_dict`` and linen's ``apply``.
 
-    The directory appears whole or not at all; an older one is replaced only by a whole one.
+    The directory appears complete or not at all; an older one is replaced only by a complete one.
 
     Raises:
-      CheckpointError: the target is there, or orbax is not.
+      CheckpointError: the target exists, or orbax is not installed.
     """
     try:
         import orbax.checkpoint as ocp  # comes with flax, loaded only for this
     except ImportError as error:
         raise CheckpointError(f"orbax-checkpoint is needed to write {target}: {error}") from error
     if target.is_symlink() or (target.exists() and not (overwrite and target.is_dir())):
-        raise CheckpointError(f"{target} is there already: give another name, or overwrite")
+        raise CheckpointError(f"{target} exists already: give another name, or overwrite")
     tree: dict[str, Any] = {}
     for name, _, _, data in tensors:
         _put(tree, name.split("."), data())
-    fresh = target.absolute().with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
+    fresh = hidden_name(target.absolute())
     old = fresh.with_suffix(".old")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -48,7 +48,7 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for part in parts:
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
-            raise CheckpointError(f"{'.'.join(path)} lies within a parameter: orbax cannot hold it")
+            raise CheckpointError(f"{'.'.join(path)} is inside another parameter: not for orbax")
     if last in tree:
-        raise CheckpointError(f"{'.'.join(path)} is there twice")
+        raise CheckpointError(f"{'.'.join(path)} is a duplicate name")
     tree[last] = value

@@ -1,4 +1,4 @@
-"""All tensors of a plan as jax holds them, read before any model is touched."""
+"""Read all tensors of a plan as jax arrays, before any model is changed."""
 
 import os
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgroups.convert._files import Checkpoint, from_dict, open_checkpoint
+from jaxgroups.convert._files.flax_layout import FORMAT_KEY
+from jaxgroups.convert._files.show import counted, html_table
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._plan import dtype_kinds as kinds
 from jaxgroups.convert._plan.plan import ConversionError, Plan
@@ -18,15 +20,16 @@ from jaxgroups.convert._transfer import move
 Source = Any  # a path, an open Checkpoint, or a dict of arrays
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
-    """What a load did, in torch's words.
+    """What a load did.
 
     Attributes:
-      missing_keys, unexpected_keys: what a load that is not strict did without.
-      unfilled: the Flax leaves that kept their values.
-      extras: torch's counters, for the way back.
-      casts, folded: sentences on the leaves whose bits are not the checkpoint's.
+      plan: the plan of the load; `save_torch` takes it for the way back.
+      missing_keys, unexpected_keys: torch keys that a load without `strict` did without.
+      unfilled: names of the Flax parameters that kept their values.
+      extras: torch's counters by key; `save_torch` takes them for the way back.
+      casts, folded: sentences on the parameters whose bits are not the checkpoint's.
       warnings: settings that no file holds, and NaN and infinities among the values.
     """
 
@@ -39,19 +42,42 @@ class Report:
     folded: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"Report({self.plan.model}: {', '.join(self._counts())})"
+
+    def __str__(self) -> str:
+        return "\n".join([repr(self), *(f"{what}: {text}" for what, text in self._lines())])
+
+    def _repr_html_(self) -> str:
+        """The report as an HTML table, for notebooks."""
+        return html_table(repr(self), ("what", "details"), self._lines())
+
+    def _counts(self) -> list[str]:
+        filled = len(self.plan.leaves())
+        counts = [f"{counted(filled, 'parameter')} filled"]
+        counts += [f"{len(self.unfilled)} not filled"] if self.unfilled else []
+        for found, noun in ((self.casts, "cast"), (self.warnings, "warning")):
+            counts += [counted(len(found), noun)] if found else []
+        return counts
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """What is not as usual, with the name of its field."""
+        names = ("missing_keys", "unexpected_keys", "unfilled", "casts", "folded", "warnings")
+        return [(name, text) for name in names for text in getattr(self, name)]
+
 
 def opened(checkpoint: Source, key: str | None) -> Any:
-    """The checkpoint as a context manager; one that was open already stays so."""
+    """The checkpoint as a context manager; an open checkpoint stays open."""
     if isinstance(checkpoint, Checkpoint):
         if key is not None:
-            raise ValueError(f"key={key!r} is said when a checkpoint is opened; this one is open")
+            raise ValueError(f"key={key!r} is for a path or a dict, but checkpoint is open already")
         return _Open(checkpoint)
     if isinstance(checkpoint, Mapping):
         return from_dict(_inner(checkpoint, key))
     if not isinstance(checkpoint, (str, os.PathLike)):
         raise TypeError(
-            "a checkpoint is a path, a dict of tensors such as torch_module.state_dict(), or what "
-            f"open_checkpoint gives; got {type(checkpoint).__name__}"
+            "checkpoint must be a path, a dict of tensors such as torch_module.state_dict(), or a "
+            f"Checkpoint from open_checkpoint, got {type(checkpoint).__name__}"
         )
     return open_checkpoint(checkpoint, key=key)
 
@@ -66,7 +92,7 @@ def _inner(tensors: Mapping[str, Any], key: str | None) -> dict[str, Any]:
 
 
 class _Open:
-    """A checkpoint that somebody else closes."""
+    """A checkpoint that its owner closes."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -81,7 +107,7 @@ class _Open:
 def read(
     made: Plan, source: Checkpoint, structure: Structure, strict: bool, dtype: Any
 ) -> tuple[dict[str, jax.Array], Report]:
-    """Flax leaf -> array, and what was done to them."""
+    """The arrays of the Flax parameters by name, and the report."""
     _refuse(made, strict)
     check_aliases(made, source)
     report = Report(
@@ -114,7 +140,7 @@ def read(
 
 
 def _refuse(made: Plan, strict: bool) -> None:
-    """As torch: without `strict`, only what is missing or unexpected is forgiven."""
+    """Raise for problems; without `strict`, missing and unexpected tensors are allowed."""
     fatal = [
         e
         for e in made.problems
@@ -137,7 +163,7 @@ def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _exact(name: str, array: np.ndarray) -> jax.Array:
-    """The array in jax, or an error where jax would silently narrow it."""
+    """The array in jax; ValueError if jax would silently narrow it."""
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise ValueError(
             f"{name} is {array.dtype.name}, which jax narrows to "
@@ -148,7 +174,7 @@ def _exact(name: str, array: np.ndarray) -> jax.Array:
 
 
 def check_aliases(made: Plan, source: Checkpoint) -> None:
-    """Names of one tensor must hold the same bits: of two, the model could keep but one.
+    """Check that aliases hold the same bits, since the model has one array for them.
 
     Raises:
       ValueError: they differ.
@@ -169,14 +195,14 @@ def check_aliases(made: Plan, source: Checkpoint) -> None:
 
 
 def refuse_stamped(source: Checkpoint) -> None:
-    """A file in Flax layout is no torch checkpoint: converting it twice would corrupt it.
+    """Refuse a file that is in Flax layout already: converting it twice would corrupt it.
 
     Raises:
-      ValueError: it has the stamp.
+      ValueError: its metadata say so.
     """
-    stamp = source.metadata.get("jaxgroups.format")
+    stamp = source.metadata.get(FORMAT_KEY)
     if stamp is not None:
         raise ValueError(
-            f"{source.path} is already converted (jaxgroups.format={stamp}): converting it again "
+            f"{source.path} is already converted ({FORMAT_KEY}={stamp}): converting it again "
             "would permute its kernels twice; use the original, or convert --to torch"
         )

@@ -36,33 +36,40 @@ def save_torch(
     """Write a Flax model as a torch state_dict in .safetensors: the inverse of `load_torch`.
 
     Args:
-      variables: of a linen module, with `example`.
+      model: the nnx model, or a linen module with `variables` and `example`.
+      path: the .safetensors file to write.
+      variables: the variables of a linen module.
+      example: an input of a linen module, as in `plan`.
       extras: torch's counters, from the load's report; without them they are written as 0.
-      names, rules, prefix: as they were given to the load; or
-      plan: of the load, ``report.plan``, in place of them.
+      names, rules, prefix: as they were given to the load.
+      plan: ``report.plan`` of the load, in place of names, rules and prefix.
+      overwrite: whether to replace an existing file.
       progress: called with (tensor, bytes done, bytes in all).
+
+    Returns:
+      The plan that the file was written by.
 
     Raises:
       CheckpointError: `path` exists and `overwrite` is not set, or does not end in .safetensors.
       ConversionError: layers without a rule.
-      ValueError: leaves without a value, or counters in `extras` that the model does not have.
+      ValueError: parameters without a value, or counters in `extras` that the model does not have.
     """
     check_suffix(path)
     structure = structure_of(model, example)
     arrays = _arrays(model, structure, variables)
-    # what is held decides, which of a linen module only its variables tell
+    # the dtypes of the arrays decide; a linen module alone does not know them
     structure.params = [replace(s, dtype=arrays[s.name].dtype.name) for s in structure.params]
     if plan is None:
         made = build(structure, None, {}, names=names, rules=rules, prefix=prefix)
     elif names or rules or prefix:
-        raise ValueError("a plan has the names and rules in it: leave out names, rules and prefix")
+        raise ValueError("plan= includes names, rules and prefix: pass either the plan or these")
     else:
         made = _of(structure, plan)
     made.raise_if_incomplete()
     counters = {e.torch[0] for e in made.entries if e.status == "counter"}
     strangers = [name for name in extras or {} if name not in counters]
     if strangers:
-        raise ValueError(f"extras has {', '.join(strangers)}, which no layer of the model counts")
+        raise ValueError(f"extras has {', '.join(strangers)}, for which the model has no counter")
     tensors = move.torch_tensors(made, lambda name: np.asarray(arrays[name]), extras or {})
     write_safetensors(
         path,
@@ -75,7 +82,7 @@ def save_torch(
 
 
 def _of(structure: Structure, plan: Plan) -> Plan:
-    """The plan for this model, with the dtypes it has now."""
+    """The plan of a load, with the dtypes that the model has now."""
     params = {param.name: param for param in structure.params}
     planned = {str(e.flax): e for e in plan.leaves()}
     wrong = [f"{n} is not in the plan" for n in params if n not in planned]
@@ -96,13 +103,13 @@ def _of(structure: Structure, plan: Plan) -> Plan:
 
 
 def check_suffix(path: str | Path) -> None:
-    """Only .safetensors is written, and under no other name: a .pth of it would not load.
+    """Check that a file to write ends in .safetensors: torch would not load it as a .pth.
 
     Raises:
       ValueError: another suffix.
     """
     if Path(path).suffix != ".safetensors":
-        raise ValueError(f"{path}: a torch state_dict is written as .safetensors: name it so")
+        raise ValueError(f"{path}: the file of a torch state_dict must end in .safetensors")
 
 
 def _arrays(model: Any, structure: Structure, variables: Mapping[str, Any] | None) -> dict:
@@ -116,7 +123,7 @@ def _arrays(model: Any, structure: Structure, variables: Mapping[str, Any] | Non
         found = {s.name: _at(tree, (s.collection, *s.path)) for s in structure.params}
     empty = [n for n, v in found.items() if v is None or isinstance(v, jax.ShapeDtypeStruct)]
     if empty:
-        raise ValueError(f"these leaves have no value: {', '.join(empty)}")
+        raise ValueError(f"these parameters have no value: {', '.join(empty)}")
     return found
 
 

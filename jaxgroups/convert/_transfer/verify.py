@@ -1,4 +1,4 @@
-"""Does what was converted come back bit for bit?"""
+"""Check that a converted file converts back to its source bit for bit."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,21 +18,27 @@ def verify_file(
     source: str | Path,
     converted: str | Path,
     plan: Plan,
-    key: str | None = None,
     *,
+    key: str | None = None,
     reader: str | None = None,
     progress: Callable[[str, int, int], Any] | None = None,
 ) -> list[str]:
-    """Names of the torch tensors that do not come back bit for bit from `converted`.
+    """Compare the torch checkpoint `source` with what `converted` converts back to, bit for bit.
 
-    A folded weight norm has no way back: its fold is computed again, and compared in Flax.
+    A weight norm has no way back: it is merged again, and compared in Flax's layout.
 
     Args:
-      source, key, reader: as in `convert_file`.
+      source: the original torch checkpoint.
+      converted: the file in Flax layout that `convert_file` made of it.
+      plan: the plan that it was made by.
+      key, reader: how to read `source`, as in `open_checkpoint`.
       progress: called with (tensor, tensors done, tensors in all).
 
+    Returns:
+      Keys of the torch tensors that differ; empty if all are equal.
+
     Raises:
-      ConversionError: `source` or `converted` does not hold what was planned.
+      ConversionError: the tensors of `source` or `converted` are not those of the plan.
       ValueError: `converted` is not a Flax file of this plan.
     """
     wrong = []

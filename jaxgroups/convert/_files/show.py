@@ -1,0 +1,33 @@
+"""Results as text for people and as HTML for notebooks."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+Row = Sequence[str]
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 tensor``, ``2 tensors``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def text_table(rows: Sequence[Row]) -> list[str]:
+    """The lines of a table whose columns are aligned on the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def html_table(title: str, header: Row, rows: Iterable[Row], notes: Iterable[str] = ()) -> str:
+    """A table with a title above and notes below it; every text is escaped."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    below = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return (
+        f"<p><b>{escape(title)}</b></p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+    )

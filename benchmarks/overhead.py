@@ -109,7 +109,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     rounds = parser.parse_args(argv).rounds
-    print(f"{'microseconds':<40}{'min: lax jaxgroups ratio':>28}{'median: lax jaxgroups ratio':>28}")
+    print(
+        f"{'microseconds':<40}{'min: lax jaxgroups ratio':>28}{'median: lax jaxgroups ratio':>28}"
+    )
     for layout in LAYOUTS:
         for bias in (False, True):
             name = f"{layout}{', bias' if bias else ''}"

@@ -9,7 +9,7 @@ The weight gradient multiplies the same slices with y and sums over the pixels, 
 import jax
 import jax.numpy as jnp
 
-from jaxgroups._lowerings.base import accumulator, on_views
+from jaxgroups._lowerings.base import on_views
 from jaxgroups._lowerings.taps import Tap, interleave, output_phases, slicer
 from jaxgroups._lowerings.views import View, WeightGradient
 
@@ -41,7 +41,7 @@ def _lanes(array: jax.Array, groups: int, channels: int) -> jax.Array:
 
 
 def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
-    dtype = accumulator(view)
+    dtype = view.accumulator
     x = _lanes(x, view.groups, view.c)
     if isinstance(view, WeightGradient):
         return _weight_gradient(view, x, _lanes(other, view.groups, view.o), dtype)
@@ -78,5 +78,8 @@ def _weight_gradient(view: WeightGradient, x: jax.Array, y: jax.Array, dtype: st
 
 
 LOWERING = on_views(
-    "shift", "a sum of shifted products, lanes over the groups", unsupported_reason, apply
+    name="shift",
+    summary="a sum of shifted products, lanes over the groups",
+    unsupported_reason=unsupported_reason,
+    apply=apply,
 )

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._lowerings.views import Forward, Ints, WeightGradient
+from jaxgroups._lowerings.views import Forward, WeightGradient
+from jaxgroups._types import Ints
 
 
 @dataclass(frozen=True)

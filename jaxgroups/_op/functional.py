@@ -7,15 +7,18 @@ The six functions are one: ranks differ by a number, transposed ones by the argu
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
+from jaxgroups._lowerings import dispatch
 from jaxgroups._op import primitive
-from jaxgroups._problem.problem import problem_of
+from jaxgroups._problem.problem import accumulation_dtype, problem_of
 from jaxgroups._spec import arguments, checks
 from jaxgroups._spec.from_call import spec_of_call
 from jaxgroups._spec.spec import ConvSpec
@@ -23,7 +26,6 @@ from jaxgroups._types import IntOrInts
 
 F = TypeVar("F")
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch -> numpy
-_ACCUMULATE = {"float16": "float32", "bfloat16": "float32"}
 
 
 def apply(
@@ -36,23 +38,53 @@ def apply(
     preferred_element_type: Any = None,
     implementation: str | None = None,
 ) -> jax.Array:
-    """The convolution of a spec whose input is known; arrays must be what the spec says."""
-    asked = preferred_element_type
-    problem = problem_of(spec, precision, asked or _ACCUMULATE.get(spec.dtype))
-    batch = spec.batch or ()
-    if len(batch) != 1:
-        x = x.reshape(problem.lhs_shape[0], *x.shape[len(batch) :])
-    if spec.padding_mode != "zeros":
-        pads = list(spec.padding)
-        pads.insert(spec.rank if spec.channel_axis == -1 else 0, (0, 0))
-        x = jnp.pad(x, [(0, 0), *pads], mode=_PAD_MODES[spec.padding_mode])
-    kernel = TransposedKernel(spec) if spec.transposed else None
-    if bias is not None:
-        bias = bias.astype(problem.preferred_element_type or problem.dtype)
-    y = primitive.compute(problem, x, weight, implementation, kernel, bias)
-    if asked is None:
-        y = y.astype(spec.dtype)
-    return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
+    """The convolution of a spec whose input is known; arrays must have the spec's shapes.
+
+    Concrete arrays go through a function that is compiled once for a spec. Traced ones are bound
+    in the caller's trace.
+    """
+    dtype = None if preferred_element_type is None else jnp.dtype(preferred_element_type).name
+    precision = tuple(precision) if isinstance(precision, list) else precision
+    call = _prepared(spec, precision, dtype, implementation)
+    traced = isinstance(x, Tracer) or isinstance(weight, Tracer) or isinstance(bias, Tracer)
+    return call.traced(x, weight, bias) if traced else call.compiled(x, weight, bias)
+
+
+class _Prepared:
+    """What does not depend on the arrays of a call, computed once."""
+
+    def __init__(
+        self, spec: ConvSpec, precision: Any, dtype: str | None, implementation: str | None
+    ) -> None:
+        wide = accumulation_dtype(spec.dtype)
+        preferred = dtype or (None if wide == spec.dtype else wide)
+        self.spec = spec
+        self.problem = problem_of(spec, precision, preferred)
+        self.implementation = implementation
+        self.kernel = TransposedKernel(spec) if spec.transposed else None
+        self.result = preferred or spec.dtype  # dtype of the primitive's result
+        self.narrows = dtype is None and preferred is not None  # to the dtype of the input
+        self.compiled = jax.jit(self.traced, inline=True)
+        if implementation is not None:
+            dispatch.choose(self.problem, implementation)
+
+    def traced(self, x: jax.Array, weight: jax.Array, bias: jax.Array | None) -> jax.Array:
+        spec, batch = self.spec, self.spec.batch or ()
+        if len(batch) != 1:
+            x = x.reshape(self.problem.lhs_shape[0], *x.shape[len(batch) :])
+        if spec.padding_mode != "zeros":
+            pads = list(spec.padding)
+            pads.insert(spec.rank if spec.channel_axis == -1 else 0, (0, 0))
+            x = jnp.pad(x, [(0, 0), *pads], mode=_PAD_MODES[spec.padding_mode])
+        if bias is not None and bias.dtype != self.result:
+            bias = bias.astype(self.result)
+        y = primitive.compute(self.problem, x, weight, self.implementation, self.kernel, bias)
+        if self.narrows:
+            y = y.astype(spec.dtype)
+        return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
+
+
+_prepared = lru_cache(maxsize=4096)(_Prepared)
 
 
 @dataclass(frozen=True)

@@ -160,8 +160,7 @@ def compute(
         dispatch.choose(problem, implementation)
     view_ops = _view_ops(kernel, rhs.shape, rhs.dtype.name) if kernel else ()
     if view_ops is not None and _ordinary(lhs) and _ordinary(rhs) and _ordinary(bias):
-        config = jax.config.jax_default_matmul_precision, jax.config.jax_enable_x64
-        params = _lax_parameters(problem, *config)
+        params = _lax_parameters(problem, *private.settings_of_lax())
         return _bind(lhs, rhs, bias, implementation, view_ops, params)
     called = _Lax(_convolve, _by_value({**problem.parameters, "kernel": kernel}))
     if _ordinary(bias):
@@ -179,8 +178,8 @@ def _ordinary(operand: Any | None) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _lax_parameters(problem: ConvProblem, *config: Any) -> dict[str, Any]:
-    """What lax's function makes of a problem's parameters; `config`: the settings it reads."""
+def _lax_parameters(problem: ConvProblem, *settings: Any) -> dict[str, Any]:
+    """What lax's function makes of a problem's parameters; `settings`: those that it reads."""
     shapes = (problem.lhs_shape, problem.rhs_shape)
     operands = (jax.ShapeDtypeStruct(shape, problem.dtype) for shape in shapes)
     closed = jax.make_jaxpr(partial(lax.conv_general_dilated, **problem.parameters))(*operands)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from jax._src.interpreters import mlir as private_mlir
 
 
@@ -10,6 +11,12 @@ def lowering_rule(primitive: Any, platform: str) -> Callable:
     """The rule that lowers `primitive` on `platform` now."""
     specific = private_mlir._platform_specific_lowerings[platform].get(primitive)
     return (specific or private_mlir._lowerings[primitive]).rule
+
+
+def settings_of_lax() -> tuple[Any, ...]:
+    """The settings of JAX that ``lax.conv_general_dilated`` reads, as they are in this context."""
+    config: Any = jax.config
+    return config.jax_default_matmul_precision, config.jax_enable_x64
 
 
 def partitioned(ctx: Any) -> bool:

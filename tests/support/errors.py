@@ -1380,12 +1380,12 @@ for _text, _sentence in (
     ("conv2d in=4 out=8 kernel", "unknown word 'kernel' in ..."),
     (
         "conv2d in=4 in=4 out=8 kernel=3",
-        "in= stands twice in 'conv2d in=4 in=4 out=8 kernel=3'",
+        "duplicate in= in 'conv2d in=4 in=4 out=8 kernel=3'",
     ),
-    ("conv2d in=4", "'conv2d in=4' lacks out=, kernel="),
+    ("conv2d in=4", "missing out=, kernel= in 'conv2d in=4'"),
     (
         "conv2d in=4 out=8 kernel=3 batch=2",
-        "'conv2d in=4 out=8 kernel=3 batch=2' has a batch but no size=",
+        "missing size= in 'conv2d in=4 out=8 kernel=3 batch=2', which has batch=",
     ),
     ("conv2d in=4 out=8 kernel=3 bias=no", "bias=no: expected True or False"),
     (

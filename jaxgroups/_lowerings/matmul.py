@@ -1,7 +1,7 @@
-"""Patches times kernel: one matrix product a group, all groups in one batched product.
+"""Patches times kernel: one matrix product for each group, all groups in one batched product.
 
-Where a kernel has one tap (1x1) the patches are x itself. The weight gradient is the product of
-the patches with y, summed over the pixels.
+The patches of a kernel of one tap (1x1) are x itself. The weight gradient is the product of the
+patches with y, summed over the pixels.
 """
 
 from collections.abc import Callable

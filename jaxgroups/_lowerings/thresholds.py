@@ -25,8 +25,8 @@ class Thresholds:
       vectorise over the outputs of one group. Fewer outputs than the second leave lanes idle.
     * `native_weights`: the kernels pack the weights at every call. A 1x1 convolution without groups
       may have at most this many times as many weights as inputs and outputs.
-    * `shift_channels`, `shift_groups`: shift takes at most so many channels, and at least so many
-      groups, which are its innermost loop.
+    * `shift_channels`, `shift_groups`: most channels, and least groups, for shift. The groups are
+      its innermost loop.
     * `shift_gradient_channels`, `shift_gradient_groups`: the same for weight gradients, and for
       input gradients of strided convolutions.
     * `matmul_patches`: bytes of patches that matmul may write. With more, every call gets fresh

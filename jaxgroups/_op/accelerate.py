@@ -1,4 +1,4 @@
-"""``accelerate()``: lax's own convolution lowered by our chooser on CPU, for models of anybody."""
+"""``accelerate()``: lax's own convolution lowered by our chooser on CPU, in every model."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ class Acceleration:
     """Handle of `accelerate`: `undo` it, or use it as a context manager."""
 
     def undo(self) -> None:
-        """End this acceleration; lax is as before when the last one ended. Twice is harmless."""
+        """End this acceleration. With the last one, lax is lowered as before. Idempotent."""
         if self in _active:
             _active.remove(self)
             _switch()

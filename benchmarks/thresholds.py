@@ -26,6 +26,7 @@ from benchmarks.timing import Rounds, interleave
 from jaxgroups import ConvSpec
 from jaxgroups._lowerings import LOWERINGS, Lowering
 from jaxgroups._lowerings import thresholds as rules
+from jaxgroups._lowerings.views import view_of
 from jaxgroups._op import primitive
 from jaxgroups._op.equations import convolutions, problem_in
 from jaxgroups._problem.problem import ConvProblem, problem_of
@@ -77,12 +78,16 @@ def call_of(problem: ConvProblem, lowering: Lowering) -> Callable[[], object]:
     return lambda: jax.block_until_ready(run(*operands))
 
 
+def supporting(problem: ConvProblem) -> list[Lowering]:
+    """The lowerings that support a problem on CPU, in the order of the table."""
+    view = view_of(problem)
+    return [low for low in LOWERINGS if low.unsupported_reason(problem, view, "cpu") is None]
+
+
 def measure(spec: ConvSpec, which: int, how: Rounds) -> Measured:
     """One of PROBLEMS and the seconds of each lowering; long calls of XLA are extrapolated."""
     problem = problems(spec)[which]
-    supported = {
-        low.name: low for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
-    }
+    supported = {low.name: low for low in supporting(problem)}
     seconds = guard.predicted_seconds(
         spec,
         "gradients" if which else "forward",
@@ -98,8 +103,9 @@ def measure(spec: ConvSpec, which: int, how: Rounds) -> Measured:
 
 def choice(problem: ConvProblem, times: Mapping[str, float], thresholds: rules.Thresholds) -> str:
     """The name of the lowering that would be chosen among the measured ones."""
+    view = view_of(problem)
     for name in times:  # in the order of the table
-        if rules.slower_reason(problem, name, "cpu", thresholds) is None:
+        if rules.slower_reason(view, name, "cpu", thresholds) is None:
             return name
     raise ValueError("xla supports every problem, but it was not measured")
 

@@ -81,9 +81,7 @@ def one(
     platform = platform or jax.default_backend()
     known = spec.size is not None
     dispatch.check_name(implementation)
-    chosen, refused = None, ()
-    if known:
-        chosen, refused = dispatch.choose(problem_of(spec, **how), implementation, platform)
+    choice = dispatch.choose(problem_of(spec, **how), implementation, platform) if known else None
     ordinary = ungrouped(spec)
     return Explanation(
         spec=str(spec),
@@ -101,7 +99,7 @@ def one(
         flops_inside=2 * costs.macs_inside(spec) if known else None,
         bytes_moved=costs.bytes_moved(spec) if known else None,
         platform=platform,
-        implementation=chosen.name if chosen else None,
-        summary=chosen.summary if chosen else None,
-        refused=dict(refused),
+        implementation=choice.lowering.name if choice else None,
+        summary=choice.lowering.summary if choice else None,
+        refused=dict(choice.refusals) if choice else {},
     )

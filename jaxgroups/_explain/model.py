@@ -147,7 +147,7 @@ def _implementation(
     names = ("precision", "preferred_element_type")
     how = {name: getattr(layer, name, None) for name in names}
     asked = implementation or (layer.implementation if ours else None)
-    chosen, refused = dispatch.choose(problem_of(spec, **how), asked, platform)
+    chosen, _, refused = dispatch.choose(problem_of(spec, **how), asked, platform)
     given = getattr(layer, "conv_general_dilated", None) is conv_general_dilated
     if ours or given or (platform == "cpu" and accelerate.active()):
         return chosen.name, dict(refused), ""

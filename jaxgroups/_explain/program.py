@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxgroups._explain import costs
 from jaxgroups._explain.record import SCOPE
+from jaxgroups._op.equations import problem_in
 from jaxgroups._problem.problem import ConvProblem
 
 CONVOLUTION, PRODUCT = "convolution", "matrix product"
@@ -96,18 +97,7 @@ def _inner(values: Any) -> Iterator[Any]:
 
 
 def _problem(equation: Any) -> ConvProblem:
-    lhs, rhs = (v.aval for v in equation.invars[:2])
-    p = equation.params
-    names = p["dimension_numbers"]
-    return ConvProblem(
-        lhs_shape=lhs.shape,
-        rhs_shape=rhs.shape,
-        dtype=lhs.dtype.name,
-        window_strides=p["window_strides"],
-        padding=p["padding"],
-        lhs_dilation=p["lhs_dilation"],
-        rhs_dilation=p["rhs_dilation"],
-        dimension_numbers=(names.lhs_spec, names.rhs_spec, names.out_spec),
-        feature_group_count=p["feature_group_count"],
-        batch_group_count=p["batch_group_count"],
-    )
+    problem = problem_in(equation)
+    if problem is None:
+        raise ValueError("a convolution of symbolic size cannot be counted")
+    return problem

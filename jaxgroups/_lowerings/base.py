@@ -1,72 +1,71 @@
-"""What a lowering is: a name, a reason to refuse, and a function of two arrays."""
+"""What a lowering is: a name, a reason not to support a problem, and a function of two arrays."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import jax
 
-from jaxgroups._lowerings.views import Forward, View, Weights, arrange, restore, view_of, weights_of
+from jaxgroups._lowerings.views import Forward, View, Weights, arrange, restore, weights_of
 from jaxgroups._problem.problem import ConvProblem
 from jaxgroups._problem.strides import Strides
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lowering:
     """One way to compute a `ConvProblem` with XLA.
 
-    ``unsupported_reason(problem, platform)`` is None where it takes the problem, else the reason,
-    for a person to read. ``apply(problem, lhs, rhs)`` gets arrays of the problem's shapes.
-    `portable`: it emits operations of XLA alone, which XLA can split over several devices, and
-    which run wherever an exported program runs.
+    Both functions get the problem and its view, which `dispatch` computes once (None where the
+    problem has no view).
 
-    Where ``weights(problem, strides)`` is there and tells where the weights stand in an array of
-    which the right operand is a rearrangement, ``apply(problem, lhs, array, weights)`` reads that,
-    and may get a bias as well, one number for each channel of the result.
+    Attributes:
+      name: what ``implementation=`` takes.
+      summary: one line for `jaxgroups.explain`.
+      unsupported_reason: ``(problem, view, platform)`` -> None where the lowering supports the
+        problem, else the reason, for a person to read.
+      apply: ``(problem, view, lhs, rhs, weights=None, bias=None)`` -> the result, in the axes of
+        the problem. `weights` and `bias` are passed only where `reads_views` is set.
+      portable: the lowering emits operations of XLA only, which XLA can split over several
+        devices and which run wherever an exported program runs.
+      reads_views: `apply` can read the weights of a `Forward` view from another array, at the
+        strides that `weights` gives, and then adds `bias` (channels of the result,) if there is
+        one.
     """
 
     name: str
     summary: str
-    unsupported_reason: Callable[[ConvProblem, str], str | None]
+    unsupported_reason: Callable[[ConvProblem, View | None, str], str | None]
     apply: Callable[..., jax.Array]
     portable: bool = True
-    weights: Callable[[ConvProblem, Strides], Weights | None] | None = None
-
-
-def accumulator(view: View) -> str:
-    """The dtype that sums are kept in: float32 for the 16-bit floats, else that of the result."""
-    return "float32" if view.result in ("float16", "bfloat16") else view.result
+    reads_views: bool = False
 
 
 def on_views(
+    *,
     name: str,
     summary: str,
     unsupported_reason: Callable[[View], str | None],
     apply: Callable[..., jax.Array],
     platforms: tuple[str, ...] | None = None,
     portable: bool = True,
-    any_order: bool = False,
+    reads_views: bool = False,
 ) -> Lowering:
-    """A lowering that is written on the channels-last views of `_views`.
+    """A lowering that is written on the channels-last views of `views`.
 
-    `apply` gets (x, w) of a `Forward` view and (x, y) of a `WeightGradient` view, and returns the
-    third array, of dtype ``view.result``. `platforms`: where it runs, None for everywhere.
-    `any_order`: of a `Forward` view it gets (x, array, weights), finds w in the array, and adds a
-    bias where it gets one.
+    Args:
+      unsupported_reason: as in `Lowering`, of a view.
+      apply: ``(view, x, w)`` of a `Forward` view, ``(view, x, y)`` of a `WeightGradient` view;
+        returns the third array. With `reads_views` a `Forward` view comes as
+        ``(view, x, array, weights, bias)``.
+      platforms: where the lowering runs, None for everywhere.
     """
 
-    def weights(problem: ConvProblem, strides: Strides) -> Weights | None:
-        view = view_of(problem)
-        return weights_of(problem, view, strides) if isinstance(view, Forward) else None
-
-    def refuse(problem: ConvProblem, platform: str) -> str | None:
+    def supported(problem: ConvProblem, view: View | None, platform: str) -> str | None:
         if platforms is not None and platform not in platforms:
             return f"runs on {' and '.join(platforms)} only"
         if not problem.window_strides:
             return "no spatial axes"
         if 0 in problem.lhs_shape or 0 in problem.rhs_shape:
             return "an operand is empty"
-        view = view_of(problem)
         if view is None:
             return "both operands are dilated"
         if 0 in (*view.out, *view.kernel):
@@ -75,16 +74,25 @@ def on_views(
 
     def compute(
         problem: ConvProblem,
+        view: View,
         lhs: jax.Array,
         rhs: jax.Array,
-        found: Weights | None = None,
-        *bias: jax.Array,
+        weights: Weights | None = None,
+        bias: jax.Array | None = None,
     ) -> jax.Array:
-        view = cast(View, view_of(problem))  # unsupported_reason has seen to it
-        if any_order and found is None:
-            found = weights(problem, Strides.of(rhs.shape))
-        where = () if found is None else (found,)
-        result = apply(view, *arrange(problem, view, lhs, rhs, *where), *where, *bias)
+        if not reads_views or not isinstance(view, Forward):
+            result = apply(view, *arrange(problem, view, lhs, rhs))
+        else:
+            weights = weights or weights_of(problem, view, Strides.of(rhs.shape))
+            x, array = arrange(problem, view, lhs, rhs, weights)
+            result = apply(view, x, array, weights, bias)
         return restore(problem, view, result.astype(view.result))
 
-    return Lowering(name, summary, refuse, compute, portable, weights if any_order else None)
+    return Lowering(
+        name=name,
+        summary=summary,
+        unsupported_reason=supported,
+        apply=compute,
+        portable=portable,
+        reads_views=reads_views,
+    )

@@ -1,16 +1,25 @@
-"""Which lowering computes a problem: the one place where a problem becomes XLA operations.
+"""Which lowering computes a problem.
 
-The choice is pure and made while tracing, from the problem and the platform alone, so that it can
-be printed, tested and cached; nothing is timed at run time.
+The choice is a pure function of the problem and the platform, made while JAX traces, so that it
+can be printed, tested and cached. Nothing is timed at run time.
 """
+
+from typing import NamedTuple
 
 import jax
 
 from jaxgroups._lowerings import LOWERINGS, Lowering
 from jaxgroups._lowerings import thresholds as rules
+from jaxgroups._lowerings.views import View, view_of
 from jaxgroups._problem.problem import ConvProblem
 
-Refusals = tuple[tuple[str, str], ...]
+
+class Choice(NamedTuple):
+    """A lowering, the view that it gets, and why the lowerings before it are not used, by name."""
+
+    lowering: Lowering
+    view: View | None
+    refusals: tuple[tuple[str, str], ...] = ()
 
 
 def names() -> tuple[str, ...]:
@@ -19,7 +28,7 @@ def names() -> tuple[str, ...]:
 
 
 def check_name(implementation: str | None) -> None:
-    """Refuse an `implementation` that names no lowering."""
+    """Raise ValueError where `implementation` names no lowering."""
     if implementation is not None and implementation not in names():
         raise ValueError(
             f"implementation must be None or one of {', '.join(names())}, "
@@ -32,49 +41,68 @@ def choose(
     implementation: str | None = None,
     platform: str | None = None,
     portable: bool = False,
-) -> tuple[Lowering, Refusals]:
-    """The lowering to use and, by name, why those before it were not.
+) -> Choice:
+    """The named lowering, or the first in the table that supports the problem and is fast for it.
 
-    `portable`: the program may hold operations of XLA alone, to be split or exported.
+    Args:
+      implementation: a name; None for the best lowering.
+      platform: "cpu", "gpu", ...; None for JAX's default backend.
+      portable: whether the program may hold operations of XLA only, to be split or exported.
 
     Raises:
-      ValueError: an unknown `implementation`, or one that does not take this problem.
+      ValueError: an unknown `implementation`, or one that does not support the problem.
     """
-    platform = platform or jax.default_backend()
     check_name(implementation)
-    refusals = []
-    for lowering in LOWERINGS:
-        if implementation not in (None, lowering.name):
-            continue
-        reason = _unsupported_reason(lowering, problem, platform, portable)
-        if reason is None and implementation is None:
-            reason = rules.slower_reason(problem, lowering.name, platform)
-        if reason is None:
-            return lowering, tuple(refusals)
-        refusals.append((lowering.name, reason))
+    platform = platform or jax.default_backend()
+    view = view_of(problem)
+    if implementation is None:
+        return _best(problem, view, platform, portable)
+    lowering = _named(implementation)
+    reason = _unsupported_reason(lowering, problem, view, platform, portable)
+    if reason is None:
+        return Choice(lowering, view)
     raise ValueError(
-        f"implementation={implementation!r} does not take this convolution: {refusals[-1][1]}; "
+        f"implementation={implementation!r} does not take this convolution: {reason}; "
         "leave implementation=None for the best that does"
     )
 
 
 def prefer(
     problem: ConvProblem, implementation: str | None, platform: str, portable: bool
-) -> Lowering:
-    """The named lowering where it takes the problem, else the best.
+) -> Choice:
+    """The named lowering where it supports the problem, else the best.
 
-    For what derives from a call that named one: its gradients, its lowering on other platforms.
+    For what derives from a call with an explicit implementation: its gradients, and its lowering
+    on other platforms.
     """
-    for lowering in LOWERINGS:
-        named = lowering.name == implementation
-        if named and _unsupported_reason(lowering, problem, platform, portable) is None:
-            return lowering
-    return choose(problem, None, platform, portable)[0]
+    view = view_of(problem)
+    if implementation is not None:
+        lowering = _named(implementation)
+        if _unsupported_reason(lowering, problem, view, platform, portable) is None:
+            return Choice(lowering, view)
+    return _best(problem, view, platform, portable)
+
+
+def _named(name: str) -> Lowering:
+    return next(lowering for lowering in LOWERINGS if lowering.name == name)
+
+
+def _best(problem: ConvProblem, view: View | None, platform: str, portable: bool) -> Choice:
+    refusals: list[tuple[str, str]] = []
+    *others, last = LOWERINGS
+    for lowering in others:
+        reason = _unsupported_reason(lowering, problem, view, platform, portable)
+        if reason is None:
+            reason = rules.slower_reason(view, lowering.name, platform)
+        if reason is None:
+            return Choice(lowering, view, tuple(refusals))
+        refusals.append((lowering.name, reason))
+    return Choice(last, view, tuple(refusals))
 
 
 def _unsupported_reason(
-    lowering: Lowering, problem: ConvProblem, platform: str, portable: bool
+    lowering: Lowering, problem: ConvProblem, view: View | None, platform: str, portable: bool
 ) -> str | None:
     if portable and not lowering.portable:
         return "a program that is split over devices or exported needs operations of XLA alone"
-    return lowering.unsupported_reason(problem, platform)
+    return lowering.unsupported_reason(problem, view, platform)

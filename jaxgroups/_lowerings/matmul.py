@@ -1,22 +1,34 @@
-"""Patches times kernel: one matrix product a group, all groups in one batched product.
+"""Patches times kernel: one matrix product for each group, all groups in one batched product.
 
-Where a kernel has one tap (1x1) the patches are x itself. The weight gradient is the product of
-the patches with y, summed over the pixels.
+The patches of a kernel of one tap (1x1) are x itself. The weight gradient is the product of the
+patches with y, summed over the pixels.
 """
 
 from collections.abc import Callable
-from typing import TypeGuard
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._lowerings import phases_to_channels as _fold
-from jaxgroups._lowerings.base import accumulator, on_views
+from jaxgroups._lowerings import phases_to_channels
+from jaxgroups._lowerings.base import on_views
 from jaxgroups._lowerings.taps import OutputPhase, Tap, interleave, output_phases, slicer
-from jaxgroups._lowerings.views import Forward, Ints, View, WeightGradient
+from jaxgroups._lowerings.views import Forward, View, WeightGradient
+from jaxgroups._types import Ints
 
 MOST_TAPS = 64
+
+
+@lru_cache(maxsize=256)
+def plain_view(view: View) -> Forward | None:
+    """The view with output phases as channels; None where the phases are computed one by one.
+
+    They become channels where one by one there are more than MOST_TAPS taps.
+    """
+    if view.taps > MOST_TAPS and phases_to_channels.convertible(view):
+        return phases_to_channels.plain(view)
+    return None
 
 
 def unsupported_reason(view: View) -> str | None:
@@ -24,19 +36,14 @@ def unsupported_reason(view: View) -> str | None:
         return "strided and dilated input at once"
     if jnp.issubdtype(view.dtype, jnp.integer):
         return "integers, which XLA's matrix product does not vectorise"
-    taps = _fold.fold(view).taps if folds(view) else view.taps
-    if taps > MOST_TAPS:
-        return f"{taps} taps, more than {MOST_TAPS}, to copy"
-    if view.phases > MOST_TAPS and not folds(view):
-        return f"{view.phases} output phases, more than {MOST_TAPS}, one by one"
+    computed = plain_view(view) or view
+    if computed.taps > MOST_TAPS:
+        return f"{computed.taps} taps, more than {MOST_TAPS}, to copy"
+    if computed.phases > MOST_TAPS:
+        return f"{computed.phases} output phases, more than {MOST_TAPS}, one by one"
     if view.c == view.o == 1:
         return "one channel in a group, no matrix"
     return None
-
-
-def folds(view: View) -> TypeGuard[Forward]:
-    """Whether output phases become channels, because one by one there are too many taps."""
-    return view.taps > MOST_TAPS and _fold.foldable(view)
 
 
 def _grouped(array: jax.Array, groups: int) -> jax.Array:
@@ -52,9 +59,15 @@ def _patches(view: View, phase: OutputPhase, of_tap: Callable[[Tap, Ints], jax.A
 
 
 def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
-    if folds(view):
-        return _fold.unfold(view, apply(_fold.fold(view), x, _fold.fold_kernel(view, other)))
-    dtype = accumulator(view)
+    plain = plain_view(view)
+    if isinstance(view, Forward) and plain is not None:
+        y = _product(plain, x, phases_to_channels.plain_kernel(view, other))
+        return phases_to_channels.to_phases(view, y)
+    return _product(view, x, other)
+
+
+def _product(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
+    dtype = view.accumulator
     phases = output_phases(view)
     of_tap = slicer(view, phases, x)
 
@@ -78,4 +91,9 @@ def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
     return interleave(view, parts)
 
 
-LOWERING = on_views("matmul", "patches and one batched matrix product", unsupported_reason, apply)
+LOWERING = on_views(
+    name="matmul",
+    summary="patches and one batched matrix product",
+    unsupported_reason=unsupported_reason,
+    apply=apply,
+)

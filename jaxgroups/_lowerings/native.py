@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxgroups import _native as native
-from jaxgroups._lowerings.base import accumulator, on_views
+from jaxgroups._lowerings.base import on_views
 from jaxgroups._lowerings.views import View, Weights
 
 RESULTS = {
@@ -61,7 +61,7 @@ def apply(
     bias: jax.Array | None = None,
 ) -> jax.Array:
     operands = (first, second) if bias is None else (first, second, bias)
-    dtype = accumulator(view)
+    dtype = view.accumulator
     kernel = (*view.kernel, view.c, view.groups * view.o)
     attributes = {
         "groups": np.int64(view.groups),
@@ -76,7 +76,7 @@ def apply(
     else:
         target, shape = native.FORWARD, (view.batch, *view.out, view.groups * view.o)
         attributes["weight_shape"] = _array(kernel)
-        attributes["weight_strides"] = _array(weights.steps)
+        attributes["weight_strides"] = _array(weights.strides)
         attributes["weight_offset"] = np.int64(weights.offset)
     call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
     return call(*(operand.astype(dtype) for operand in operands), **attributes)
@@ -87,11 +87,11 @@ def _array(numbers: Iterable[int]) -> np.ndarray:
 
 
 LOWERING = on_views(
-    "native",
-    "C++ kernels through XLA's FFI",
-    unsupported_reason,
-    apply,
+    name="native",
+    summary="C++ kernels through XLA's FFI",
+    unsupported_reason=unsupported_reason,
+    apply=apply,
     platforms=("cpu",),
     portable=False,
-    any_order=True,
+    reads_views=True,
 )

@@ -2,12 +2,13 @@
 
 With input dilation u, and no stride nor dilation of the kernel,
 ``y[p] = sum over k of x[(p + k - lo) / u] w[k]``.
-Write ``p = q u + r`` with ``0 <= r < u``. Entry ``q + j`` of x is met by ``k = j u + lo - r``, so
+Write ``p = q u + r`` with ``0 <= r < u``. The tap ``k = j u + lo - r`` reads ``x[q + j]``, so
 
     y[q u + r] = sum over j of x[q + j] v[j, r],    v[j, r] = w[j u + lo - r], zero outside of w
 
-is a plain convolution with u times as many outputs, and about k / u taps. (Overlap-add, as in an
-inverse short-time Fourier transform, is this sum in another order.)
+is a plain convolution with u times as many outputs and about k / u taps. This is the sub-pixel
+convolution. Overlap-add, as in an inverse short-time Fourier transform, is the same sum in another
+order.
 """
 
 from dataclasses import replace
@@ -20,20 +21,20 @@ from jax import lax
 from jaxgroups._lowerings.views import Forward, View
 
 
-def foldable(view: View) -> TypeGuard[Forward]:
-    """Whether `fold` holds for it."""
+def convertible(view: View) -> TypeGuard[Forward]:
+    """Whether `plain` holds for a view."""
     if not isinstance(view, Forward) or max(view.lhs_dilation) == 1:
         return False
     return max(view.stride) == max(view.dilation) == 1
 
 
 def _range(k: int, u: int, lo: int) -> tuple[int, int]:
-    """First and last j of any r that meets a tap of w."""
+    """The first and the last j for which some r has a tap of w."""
     return -(lo // u), (k - 1 + u - 1 - lo) // u
 
 
-def fold(view: Forward) -> Forward:
-    """The plain view."""
+def plain(view: Forward) -> Forward:
+    """The view of the plain convolution."""
     kernel, out, padding, phases = [], [], [], 1
     for k, u, p, n, (lo, _) in zip(
         view.kernel, view.lhs_dilation, view.out, view.size, view.padding, strict=True
@@ -54,13 +55,13 @@ def fold(view: Forward) -> Forward:
     )
 
 
-def fold_kernel(view: Forward, w: jax.Array) -> jax.Array:
+def plain_kernel(view: Forward, w: jax.Array) -> jax.Array:
     """(*k, c, g o) -> (*j, c, g u.. o)."""
     rank = view.rank
     shape, config = [], []
     for k, u, (lo, _) in zip(view.kernel, view.lhs_dilation, view.padding, strict=True):
         first, last = _range(k, u, lo)
-        # the taps of one j, from r = u - 1 down to 0, follow each other in w
+        # the taps of one j are consecutive in w, from r = u - 1 down to 0
         start = first * u + lo - (u - 1)
         config.append((-start, (last - first + 1) * u + start - k, 0))
         shape += [last - first + 1, u]
@@ -74,7 +75,7 @@ def fold_kernel(view: Forward, w: jax.Array) -> jax.Array:
     return w.reshape(*shape[::2], view.c, -1)
 
 
-def unfold(view: Forward, y: jax.Array) -> jax.Array:
+def to_phases(view: Forward, y: jax.Array) -> jax.Array:
     """(N, *q, g u.. o) -> (N, *out, g o)."""
     rank = view.rank
     batch, *longest = y.shape[: 1 + rank]

@@ -1,19 +1,20 @@
 """A sum over the taps of (shifted slice of x) times (entry of the kernel), with lanes over groups.
 
-For groups of few channels. XLA fuses the sum into one loop over the output whose innermost axis is
-as long as there are groups: x (..., g c) is turned into (..., c, g), and then
-``y[p, o, g] = sum over k, c of x[p + k, c, g] w[k, c, o, g]``; a depthwise one needs no turn.
-The weight gradient multiplies the same slices with y and sums over the pixels, tap by tap.
+It is for groups of few channels. XLA fuses the sum into one loop over the output, whose innermost
+axis is the groups. For that x (..., g c) is transposed to (..., c, g), and
+``y[p, o, g] = sum over k, c of x[p + k, c, g] w[k, c, o, g]``. A depthwise convolution needs no
+transpose. The weight gradient multiplies the same slices with y and sums over the pixels, tap by
+tap.
 """
 
 import jax
 import jax.numpy as jnp
 
-from jaxgroups._lowerings.base import accumulator, on_views
+from jaxgroups._lowerings.base import on_views
 from jaxgroups._lowerings.taps import Tap, interleave, output_phases, slicer
 from jaxgroups._lowerings.views import View, WeightGradient
 
-# The sum is unrolled: its length bounds what XLA has to compile.
+# The sum is unrolled, so its length bounds the program that XLA compiles.
 MOST_TERMS = 160
 MOST_CHANNELS = 8
 
@@ -41,7 +42,7 @@ def _lanes(array: jax.Array, groups: int, channels: int) -> jax.Array:
 
 
 def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
-    dtype = accumulator(view)
+    dtype = view.accumulator
     x = _lanes(x, view.groups, view.c)
     if isinstance(view, WeightGradient):
         return _weight_gradient(view, x, _lanes(other, view.groups, view.o), dtype)
@@ -78,5 +79,8 @@ def _weight_gradient(view: WeightGradient, x: jax.Array, y: jax.Array, dtype: st
 
 
 LOWERING = on_views(
-    "shift", "a sum of shifted products, lanes over the groups", unsupported_reason, apply
+    name="shift",
+    summary="a sum of shifted products, lanes over the groups",
+    unsupported_reason=unsupported_reason,
+    apply=apply,
 )

@@ -1,4 +1,4 @@
-"""A convolution as a sum over its taps of shifted slices, without a multiplication by a zero hole.
+"""A convolution as a sum of shifted slices over its taps, without products with dilation zeros.
 
 One axis of the `Forward` view is ``y[p] = sum over k of x[(p s + k d - lo) / u] w[k]``.
 
@@ -19,12 +19,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._lowerings.views import Forward, Ints, WeightGradient
+from jaxgroups._lowerings.views import Forward, WeightGradient
+from jaxgroups._types import Ints
 
 
 @dataclass(frozen=True)
 class Tap:
-    """One tap: its place in the kernel, the input phase it reads and the shift in that phase."""
+    """One tap: its index in the kernel, the input phase it reads and the shift in that phase."""
 
     kernel: Ints
     phase: Ints
@@ -71,8 +72,9 @@ def slicer(
 ) -> Callable[[Tap, Ints], jax.Array]:
     """``slice(tap, out)``: the part of x (N, *size, ...) that a tap multiplies.
 
-    x is padded once and split into the phases that are read. The barrier makes XLA keep these as
-    arrays: fused into the sum, every term would test each index for the border again.
+    x is padded once and split into the phases that are read. The optimization barrier keeps the
+    phases as arrays: if XLA fused the padding into the sum, every term would test each index for
+    the border.
     """
     read = [(tap, phase.out) for phase in phases for tap in phase.taps]
     low, high = [], []
@@ -86,9 +88,9 @@ def slicer(
     if changed:
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, *((n, n, n) for n in behind)])
     strided = max(view.stride) > 1
-    steps = (1, *view.stride, *(1 for _ in behind))
+    strides = (1, *view.stride, *(1 for _ in behind))
     sources = {
-        phase: lax.slice(x, (0, *phase, *behind), x.shape, steps) if strided else x
+        phase: lax.slice(x, (0, *phase, *behind), x.shape, strides) if strided else x
         for phase in sorted({tap.phase for tap, _ in read})
     }
     if changed or strided:

@@ -1,7 +1,7 @@
-"""Where a lowering that takes a problem is slower than a later one in the table: it stands back.
+"""Where a lowering that supports a problem is slower than a later one: it is skipped.
 
-The thresholds are data, ``thresholds.json``; ``python -m benchmarks.thresholds`` measures every
-lowering on the problems of the tables of layers and writes those that lose least time.
+The thresholds are data, in ``thresholds.json``. ``python -m benchmarks.thresholds`` measures every
+lowering on the problems of the layer tables and writes the thresholds that lose the least time.
 """
 
 import json
@@ -12,23 +12,25 @@ from pathlib import Path
 import numpy as np
 
 from jaxgroups._lowerings import matmul
-from jaxgroups._lowerings.views import Forward, View, view_of
-from jaxgroups._problem.problem import ConvProblem
+from jaxgroups._lowerings.views import Forward, View
 
 DATA = Path(__file__).with_name("thresholds.json")
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Channels and outputs are those of one group.
+    """Limits of the cost model. Channels and outputs are those of one group.
 
-    * native covers outputs of one group with a vector where a group has many channels: above
-      `native_channels` it wants `native_outputs`, or lanes are idle. It packs the weights at every
-      call: of a 1x1 without groups at most `native_weights` times as many as inputs and outputs.
-    * shift takes up to `shift_channels`, and at least `shift_groups`, over which its innermost
-      loop runs; for gradients of weights, and of inputs through a stride, the other two.
-    * matmul writes its patches to memory, up to `matmul_patches` bytes: beyond, every call gets
-      fresh pages from the system. XLA's gradients are so slow that theirs may be larger.
+    * `native_channels`, `native_outputs`: with more input channels than the first, the kernels
+      vectorise over the outputs of one group. Fewer outputs than the second leave lanes idle.
+    * `native_weights`: the kernels pack the weights at every call. A 1x1 convolution without groups
+      may have at most this many times as many weights as inputs and outputs.
+    * `shift_channels`, `shift_groups`: most channels, and least groups, for shift. The groups are
+      its innermost loop.
+    * `shift_gradient_channels`, `shift_gradient_groups`: the same for weight gradients, and for
+      input gradients of strided convolutions.
+    * `matmul_patches`: bytes of patches that matmul may write. With more, every call gets fresh
+      pages from the system. It does not bound gradients, for which XLA is much slower.
     """
 
     native_channels: int
@@ -45,19 +47,18 @@ THRESHOLDS = Thresholds(**json.loads(DATA.read_text(encoding="utf-8"))["threshol
 
 
 def slower_reason(
-    problem: ConvProblem, name: str, platform: str, thresholds: Thresholds = THRESHOLDS
+    view: View | None, name: str, platform: str, thresholds: Thresholds = THRESHOLDS
 ) -> str | None:
-    """Why the lowering `name` should not be the choice for a problem that it takes, or None."""
+    """Why a lowering that supports a problem is not the choice for it; None where it is."""
     if name == "xla":
         return None
     if platform != "cpu":
         return "made for CPUs; XLA's own convolution is the fast one here"
-    view = view_of(problem)
     if view is None:
         return None
     if name == "native":
-        return _idle_lanes(view, thresholds) or _much_to_pack(view, thresholds)
-    if view.groups == 1 and view.taps > 1 and not matmul.folds(view):
+        return _idle_lanes(view, thresholds) or _costly_packing(view, thresholds)
+    if view.groups == 1 and view.taps > 1 and matmul.plain_view(view) is None:
         return "groups=1, where XLA's own is as fast"
     if name == "shift":
         return _short_lanes(view, thresholds) if view.c * view.o > 1 else None
@@ -80,7 +81,7 @@ def _idle_lanes(view: View, thresholds: Thresholds) -> str | None:
     return None
 
 
-def _much_to_pack(view: View, thresholds: Thresholds) -> str | None:
+def _costly_packing(view: View, thresholds: Thresholds) -> str | None:
     weights, most = view.c * view.o, thresholds.native_weights
     numbers = view.batch * prod(view.out) * (view.c + view.o)
     if view.groups == view.taps == 1 and weights > most * numbers:

@@ -4,10 +4,10 @@ A grouped convolution and all its gradients are one trilinear form, with x dilat
 
     sum over n, p, k, g, c, o   x[n, (p s + k d - lo) / u, (g, c)]  w[k, c, (g, o)]  y[n, p, (g, o)]
 
-Leave out y and it is the forward convolution; an input gradient, so also a transposed
-convolution, has the same form with ``u = stride``. Leave out w and it is the weight gradient:
-lax spells that as a convolution too, with the channels in the place of the batch,
-``batch_group_count`` groups, and strides and dilations exchanged.
+Without y it is the forward convolution. An input gradient, and so a transposed convolution, has the
+same form with ``u = stride``. Without w it is the weight gradient. lax expresses that as a
+convolution too: the channels take the place of the batch, there are ``batch_group_count`` groups,
+and strides and dilations are exchanged.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgroups._problem.problem import ConvProblem, Ints, Pairs
+from jaxgroups._problem.problem import ConvProblem, accumulation_dtype
 from jaxgroups._problem.strides import Strides
 from jaxgroups._spec import arithmetic
 from jaxgroups._spec.arithmetic import Pair
+from jaxgroups._types import Ints, Pairs
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,13 @@ class _View:
 
     @property
     def phases(self) -> int:
-        """Outputs that differ in which taps they meet: one for each entry of a dilated input."""
+        """Number of output phases: outputs of one phase use the same taps."""
         return prod(self.lhs_dilation)
 
     @property
-    def multiplications(self) -> int:
-        """Products of the whole form, those with zeros of padding or dilation included."""
-        return self.batch * prod(self.out) * self.taps * self.groups * self.c * self.o
+    def accumulator(self) -> str:
+        """The dtype of sums: float32 for the 16-bit floats, else the dtype of the result."""
+        return accumulation_dtype(self.result)
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Forward(_View):
 class WeightGradient(_View):
     """x (N, *size, g c), y (N, *out, g o) -> w (*kernel, c, g o).
 
-    `exchanged`: lax had the dilated operand on the left, so that x and y changed places here;
-    the kernel then comes out mirrored, with c and o exchanged (see `restore`).
+    `exchanged`: lax's left operand was dilated, so x and y are exchanged here. The kernel then
+    comes out mirrored, with c and o exchanged (see `restore`).
     """
 
     exchanged: bool = False
@@ -82,14 +83,14 @@ View = Forward | WeightGradient
 
 @dataclass(frozen=True)
 class Weights:
-    """Where w of a `Forward` view is in an array: the steps of (*kernel, c, g, o), in elements."""
+    """Where w of a `Forward` view is in an array: strides of (*kernel, c, g, o), in elements."""
 
-    steps: Ints
+    strides: Ints
     offset: int
 
 
 def view_of(problem: ConvProblem) -> View | None:
-    """The view of a problem; None for the one form that has none (both operands dilated)."""
+    """The view of a problem; None where both operands are dilated, which no view expresses."""
     left, right, _ = problem.dimension_numbers
     n, features, *size = (problem.lhs_shape[axis] for axis in left)
     outs, _, *window = (problem.rhs_shape[axis] for axis in right)
@@ -145,23 +146,27 @@ def view_of(problem: ConvProblem) -> View | None:
 
 
 def _exchanged_padding(pad: Pair, x: int, y: int, k: int, u: int, d: int) -> Pair:
-    """Lengths x and y, of which y was dilated by u: its entry q stands at ``q u = p + j d - lo``.
+    """Padding of x where the left operand, of length y, was dilated by u.
 
-    So ``p = q u + (k - 1 - j) d - ((k - 1) d - lo)``, with the tap j counted from the other end.
+    Entry q of that operand is at ``q u = p + j d - lo``, so
+    ``p = q u + (k - 1 - j) d - ((k - 1) d - lo)``: tap j is counted from the other end.
     """
     lo, _ = pad
     return (k - 1) * d - lo, (y - 1) * u + lo + 1 - x
 
 
-def weights_of(problem: ConvProblem, view: Forward, strides: Strides) -> Weights | None:
+def weights_of(problem: ConvProblem, view: View | None, strides: Strides) -> Weights | None:
     """Where the weights of a problem are in an array in which its right operand has `strides`.
 
-    None if they are not evenly spaced there; in the operand itself they always are.
+    None if an axis of the weights has no single stride there, or if the view is not `Forward`.
+    In the operand itself every axis has one.
     """
+    if not isinstance(view, Forward):
+        return None
     o, i, *window = problem.dimension_numbers[1]
     found = strides.transpose((*window, i, o)).reshape((*view.kernel, view.c, view.groups, view.o))
-    steps = found and found.steps()
-    return None if found is None or steps is None else Weights(steps, found.offset)
+    numbers = None if found is None else found.strides()
+    return None if found is None or numbers is None else Weights(numbers, found.offset)
 
 
 def arrange(
@@ -171,7 +176,7 @@ def arrange(
     rhs: jax.Array,
     weights: Weights | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """The operands in the axes of the view; `rhs` as it is, where `weights` say its order."""
+    """The operands in the axes of the view; `rhs` unchanged where `weights` gives its strides."""
     (n, f, *left), (o, i, *right), _ = problem.dimension_numbers
     if isinstance(view, Forward):
         lhs = jnp.transpose(lhs, (n, *left, f))

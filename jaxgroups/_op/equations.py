@@ -9,7 +9,7 @@ from jaxgroups._problem.view_ops import apply_views_to_aval
 
 
 def convolutions(jaxpr: Any) -> Iterator[Any]:
-    """Equations of our primitive, also within the calls that newer JAX keeps."""
+    """Equations of `conv_p`, including those in inner jaxprs."""
     for eqn in jaxpr.eqns:
         if eqn.primitive is conv_p:
             yield eqn
@@ -19,8 +19,6 @@ def convolutions(jaxpr: Any) -> Iterator[Any]:
 
 
 def problem_in(eqn: Any) -> ConvProblem | None:
-    """What an equation of our primitive computes; None where a size is symbolic."""
-    ours = ("implementation", "view_ops")
-    params = {k: v for k, v in eqn.params.items() if k not in ours}
-    lhs, rhs = (v.aval for v in eqn.invars)
-    return ConvProblem.of(lhs, apply_views_to_aval(rhs, eqn.params["view_ops"]), params)
+    """The problem of an equation of lax's primitive or of ours; None where a size is symbolic."""
+    lhs, rhs = (v.aval for v in eqn.invars[:2])
+    return ConvProblem.of(lhs, apply_views_to_aval(rhs, eqn.params.get("view_ops", ())), eqn.params)

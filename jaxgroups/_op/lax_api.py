@@ -43,7 +43,7 @@ def conv_general_dilated(
 
 
 def _hashable(value: Any) -> Any:
-    """Sequences as tuples, at any depth; named ones and texts as they are."""
+    """Sequences as tuples, at any depth. Named tuples and strings are returned as they are."""
     if isinstance(value, (list, np.ndarray)) or type(value) is tuple:
         return tuple(_hashable(item) for item in value)
     return value

@@ -2,20 +2,21 @@
 
 ``lax.conv_general_dilated`` is closed under its own transformations: its jvp, both transposes and
 its vmap are convolutions again. So no rule is written here. Each is lax's, re-bound: a function
-that calls lax is traced to a jaxpr, and the jaxpr is evaluated with `conv_p` in the place of lax's
-primitive. Shapes, dtypes, shardings and the errors about them are lax's in the same way.
+that calls lax is traced to a jaxpr, and the jaxpr is evaluated with `conv_p` in place of lax's
+primitive. Shapes, dtypes, shardings and the errors about them are lax's too.
 
-Two parameters are added. ``implementation``: the name of a lowering, or None for the best.
-``view_ops``: rearrangements of the right operand that come first. In what is traced they stand
-before the convolution, as in all gradients of lax's; there they become a part of ours, so that
-a lowering may read the weights where they are.
+`conv_p` has two parameters more than lax's. ``implementation`` is the name of a lowering, or None
+for the best. ``view_ops`` are rearrangements of the right operand that come before the convolution.
+lax's gradients begin with such rearrangements; as a parameter they let a lowering read the weights
+in the original array.
 
-`biased_p` is `conv_p` with a bias, one number for each channel of the result: a kernel's sums begin
-with it. It is itself nowhere but where a result is computed: its rules know `conv_p` and a sum.
+`biased_p` is `conv_p` plus a bias, one number for each channel of the result, from which a kernel
+starts its sums. Only the forward result uses it: its JVP and batching rules fall back to `conv_p`
+plus an addition.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
 from jaxgroups._lowerings import dispatch
+from jaxgroups._lowerings.views import weights_of
 from jaxgroups._problem import jax_private as private
 from jaxgroups._problem.problem import ConvProblem
 from jaxgroups._problem.view_ops import (
@@ -36,6 +38,7 @@ from jaxgroups._problem.view_ops import (
     view_op_of,
 )
 from jaxgroups._problem.xla_conv import LAX_P, plain_conv_p
+from jaxgroups._types import Ints
 
 conv_p = core.Primitive("jaxgroups_conv")
 conv_p.def_effectful_abstract_eval(
@@ -50,7 +53,7 @@ biased_p.def_effectful_abstract_eval(
 
 
 class _Lax(NamedTuple):
-    """A function that calls lax, by value, so that what is traced from it is cached."""
+    """A function that calls lax, compared by value, so that JAX caches what it traces."""
 
     function: Callable
     params: tuple[tuple[str, Any], ...]
@@ -58,10 +61,7 @@ class _Lax(NamedTuple):
 
     def __call__(self, *operands: Any) -> Any:
         extra = () if self.aval is None else (self.aval,)
-        params = dict(self.params)
-        if isinstance(params.get("preferred_element_type"), str):
-            params["preferred_element_type"] = jnp.dtype(params["preferred_element_type"])
-        return self.function(*operands, *extra, **params)
+        return self.function(*operands, *extra, **_from_key(self.params))
 
 
 # an eager call runs the jitted function again; inside another jit it leaves no trace of itself
@@ -71,9 +71,7 @@ def _rebind(called: _Lax, implementation: str | None, *operands: Any, bias: Any 
     closed = jax.make_jaxpr(called)(*operands)
     known: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     known.update(zip(closed.jaxpr.invars, operands, strict=True))
-    origins: dict[
-        Any, tuple[Any, ViewOps]
-    ] = {}  # of what is apply_views: the array before, and how
+    origins: dict[Any, tuple[Any, ViewOps]] = {}  # of a view: the array before, and the view ops
 
     def read(atom: Any) -> Any:
         if isinstance(atom, core.Literal):
@@ -95,9 +93,7 @@ def _rebind(called: _Lax, implementation: str | None, *operands: Any, bias: Any 
             continue
         if eqn.primitive is LAX_P:
             lhs, (rhs, view_ops) = read(eqn.invars[0]), before(eqn.invars[1])
-            params = {"implementation": implementation, "view_ops": view_ops, **eqn.params}
-            ours, added = (conv_p, ()) if bias is None else (biased_p, (bias,))
-            outs = ours.bind(lhs, rhs, *added, **params)
+            outs = _bind(lhs, rhs, bias, implementation, view_ops, eqn.params)
         else:
             params = eqn.primitive.get_bind_params(eqn.params)
             outs = eqn.primitive.bind(*map(read, eqn.invars), **params)
@@ -106,10 +102,33 @@ def _rebind(called: _Lax, implementation: str | None, *operands: Any, bias: Any 
     return read(closed.jaxpr.outvars[0])
 
 
+def _bind(
+    lhs: Any,
+    rhs: Any,
+    bias: Any | None,
+    implementation: str | None,
+    view_ops: ViewOps,
+    params: dict[str, Any],
+) -> Any:
+    """`conv_p`, or `biased_p` where there is a bias; `params` are those of lax's primitive."""
+    ours = {"implementation": implementation, "view_ops": view_ops, **params}
+    if bias is None:
+        return conv_p.bind(lhs, rhs, **ours)
+    return biased_p.bind(lhs, rhs, bias, **ours)
+
+
 def _by_value(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Items to look up by; a dtype by its name, for NumPy's float64 dtype equals None."""
+    """Parameters as a key. A dtype becomes its name, because NumPy's float64 dtype equals None."""
     named = ((k, v.name if isinstance(v, np.dtype) else v) for k, v in params.items())
     return tuple(sorted(named))
+
+
+def _from_key(key: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """The inverse of `_by_value`."""
+    params = dict(key)
+    if isinstance(params.get("preferred_element_type"), str):
+        params["preferred_element_type"] = jnp.dtype(params["preferred_element_type"])
+    return params
 
 
 def bind(lhs: Any, rhs: Any, implementation: str | None = None, **params: Any) -> jax.Array:
@@ -123,27 +142,56 @@ def compute(
     rhs: Any,
     implementation: str | None,
     kernel: Callable[[Any], Any] | None = None,
-    bias: Any = None,
+    bias: Any | None = None,
 ) -> jax.Array:
-    """A problem as `conv_p`. A forced `implementation` that refuses raises here, at the call.
+    """The result of a problem.
 
-    The right operand is ``kernel(rhs)`` where `kernel`, which must be hashable, is given; `bias`
-    (channels,) has the dtype of the result.
+    Args:
+      lhs: the left operand.
+      rhs: the right operand, or what ``kernel`` makes it of.
+      implementation: the name of a lowering, None for the best.
+      kernel: a hashable function of rearrangements that returns the right operand.
+      bias: (channels,), of the dtype of the result.
+
+    Raises:
+      ValueError: an `implementation` that does not support the problem.
     """
     if implementation is not None:
         dispatch.choose(problem, implementation)
-    params = _by_value({**problem.parameters, "kernel": kernel})
-    called = _Lax(_convolve, params)
-    if bias is None or _fits(bias):
+    view_ops = _view_ops(kernel, rhs.shape, rhs.dtype.name) if kernel else ()
+    if view_ops is not None and _ordinary(lhs) and _ordinary(rhs) and _ordinary(bias):
+        params = _lax_parameters(problem, *private.settings_of_lax())
+        return _bind(lhs, rhs, bias, implementation, view_ops, params)
+    called = _Lax(_convolve, _by_value({**problem.parameters, "kernel": kernel}))
+    if _ordinary(bias):
         return _rebind(called, implementation, lhs, rhs, bias=bias)
     y = _rebind(called, implementation, lhs, rhs)
     return _plus(y, problem.dimension_numbers[2][1], bias)
 
 
-def _fits(bias: Any) -> bool:
-    """Whether `biased_p` takes it: its type follows from the operands, not from the bias."""
-    aval = jax.typeof(bias)
-    return not getattr(aval, "vma", None) and not private.sharded_by_type((aval,))
+def _ordinary(operand: Any | None) -> bool:
+    """Whether lax binds an operand as it is: its type has no mesh axes."""
+    if operand is None:
+        return True
+    aval = jax.typeof(operand)
+    return not private.varies_over_devices(aval) and not private.sharded_by_type(aval)
+
+
+@lru_cache(maxsize=4096)
+def _lax_parameters(problem: ConvProblem, *settings: Any) -> dict[str, Any]:
+    """What lax's function makes of a problem's parameters; `settings`: those that it reads."""
+    shapes = (problem.lhs_shape, problem.rhs_shape)
+    operands = (jax.ShapeDtypeStruct(shape, problem.dtype) for shape in shapes)
+    closed = jax.make_jaxpr(partial(lax.conv_general_dilated, **problem.parameters))(*operands)
+    return next(eqn.params for eqn in closed.jaxpr.eqns if eqn.primitive is LAX_P)
+
+
+@lru_cache(maxsize=4096)
+def _view_ops(kernel: Callable[[Any], Any], shape: Ints, dtype: str) -> ViewOps | None:
+    """The view ops that `kernel` consists of; None if it does something else as well."""
+    jaxpr = jax.make_jaxpr(kernel)(jax.ShapeDtypeStruct(shape, dtype)).jaxpr
+    found = tuple(map(view_op_of, jaxpr.eqns))
+    return None if None in found else found  # pyright: ignore[reportReturnType]
 
 
 def _convolve(lhs: Any, rhs: Any, kernel: Callable[[Any], Any] | None, **params: Any) -> Any:
@@ -179,18 +227,18 @@ def _batched(operands: Any, axes: Any, *, implementation: str | None, **params: 
     return _rebind(called, implementation, *operands), 0
 
 
-def _spread(bias: Any, shape: tuple[int, ...], axis: int) -> Any:
-    """The bias along the axis of channels of a result."""
+def _broadcast_bias(bias: Any, shape: tuple[int, ...], axis: int) -> Any:
+    """A bias broadcast to a result, along its channel axis."""
     return lax.broadcast_in_dim(bias, shape, (axis,))
 
 
-def _plus(y: Any, axis: int, bias: Any = None) -> Any:
-    """A result with its bias, if there is one."""
-    return y if bias is None else y + _spread(bias, y.shape, axis)
+def _plus(y: Any, axis: int, bias: Any | None) -> Any:
+    """A result plus the bias, if there is one."""
+    return y if bias is None else y + _broadcast_bias(bias, y.shape, axis)
 
 
-def _channels(params: dict[str, Any]) -> int:
-    """Which axis of a result they are."""
+def _channel_axis(params: dict[str, Any]) -> int:
+    """The channel axis of the result."""
     return params["dimension_numbers"].out_spec[1]
 
 
@@ -203,7 +251,7 @@ def _biased_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
     if not isinstance(d_rhs, ad.Zero):
         terms.append(conv_p.bind(lhs, d_rhs, **params))
     if not isinstance(d_bias, ad.Zero):
-        terms.append(_spread(d_bias, y.shape, _channels(params)))
+        terms.append(_broadcast_bias(d_bias, y.shape, _channel_axis(params)))
     return y, sum(terms[1:], terms[0])
 
 
@@ -214,58 +262,65 @@ def _biased_batched(operands: Any, axes: Any, **params: Any):
     else:
         y = lax.broadcast(conv_p.bind(lhs, rhs, **params), (bias.shape[axis],))
     if axis is None:
-        return _plus(y, _channels(params) + 1, bias), 0
-    spread = partial(_spread, shape=y.shape[1:], axis=_channels(params))
-    return y + jax.vmap(spread, axis)(bias), 0
+        return _plus(y, _channel_axis(params) + 1, bias), 0
+    broadcast = partial(_broadcast_bias, shape=y.shape[1:], axis=_channel_axis(params))
+    return y + jax.vmap(broadcast, axis)(bias), 0
 
 
-def lower(platform: str | None, ctx: Any, lhs: Any, rhs: Any, *bias: Any, **params: Any) -> Any:
+def lower(
+    platform: str | None, ctx: Any, lhs: Any, rhs: Any, bias: Any | None = None, **params: Any
+) -> Any:
     """Lowering rule for `conv_p`, `biased_p` and, by `accelerate`, for lax's primitive.
 
-    The best lowering on CPU, XLA's own elsewhere (`platform` None) unless another is asked for.
-    The operations of a lowering stand under a scope of its name in the HLO.
+    On CPU the lowering is the named one or the best. Elsewhere (`platform` None) it is XLA's own
+    unless one is named. Its operations are in a scope of its name in the HLO.
     """
     implementation, view_ops = params.pop("implementation", None), params.pop("view_ops", ())
     (lhs_aval, rhs_aval, *_), (out_aval,) = ctx.avals_in, ctx.avals_out
     problem = ConvProblem.of(lhs_aval, apply_views_to_aval(rhs_aval, view_ops), params)
-    explicit = private.sharded_by_type((lhs_aval, rhs_aval, out_aval))
+    sharded = any(map(private.sharded_by_type, (lhs_aval, rhs_aval, out_aval)))
+    operands = (lhs, rhs) if bias is None else (lhs, rhs, bias)
 
-    if problem is None or explicit or (platform is None and implementation is None):
+    if problem is None or sharded or (platform is None and implementation is None):
 
-        def call(lhs: Any, rhs: Any, *bias: Any) -> Any:
+        def by_xla(lhs: Any, rhs: Any, bias: Any | None = None) -> Any:
             y = plain_conv_p.bind(lhs, apply_views(rhs, view_ops), **params)
-            return _plus(y, _channels(params), *bias)
+            return _plus(y, _channel_axis(params), bias)
 
-        return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs, *bias)
+        return mlir.lower_fun(by_xla, multiple_results=False)(ctx, *operands)
 
     portable = private.partitioned(ctx) or private.exported(ctx)
     platform = platform or private.platform(ctx)
-    lowering = dispatch.prefer(problem, implementation, platform, portable)
+    lowering, view, _ = dispatch.prefer(problem, implementation, platform, portable)
+    strides = strides_of(rhs_aval.shape, view_ops) if lowering.reads_views else None
+    weights = strides and weights_of(problem, view, strides)
 
-    def scoped(lhs: Any, rhs: Any, *bias: Any) -> Any:
-        strides = strides_of(rhs.shape, view_ops)
-        weights = strides and lowering.weights and lowering.weights(problem, strides)
+    def scoped(lhs: Any, rhs: Any, bias: Any | None = None) -> Any:
         with jax.named_scope(f"jaxgroups.{lowering.name}"):
-            if weights:  # read where they are
-                return lowering.apply(problem, lhs, rhs, weights, *bias)
-            y = lowering.apply(problem, lhs, apply_views(rhs, view_ops))
-            return _plus(y, _channels(params), *bias)
+            if weights:
+                return lowering.apply(problem, view, lhs, rhs, weights, bias)
+            y = lowering.apply(problem, view, lhs, apply_views(rhs, view_ops))
+            return _plus(y, _channel_axis(params), bias)
 
-    return mlir.lower_fun(scoped, multiple_results=False)(ctx, lhs, rhs, *bias)
+    return mlir.lower_fun(scoped, multiple_results=False)(ctx, *operands)
 
 
-def _evaluated(lhs: Any, rhs: Any, bias: Any = None, *, implementation: str | None, **params: Any):
-    """What is bound outside of any trace: compiled, even where ``jax.disable_jit`` is on."""
+@lru_cache(maxsize=4096)
+def _compiled(primitive: Any, key: tuple[tuple[str, Any], ...]) -> Callable[..., jax.Array]:
+    return jax.jit(partial(primitive.bind, **_from_key(key)))
+
+
+def _evaluate(primitive: Any, *operands: Any, **params: Any) -> jax.Array:
+    """A primitive outside of any trace: compiled, also under ``jax.disable_jit``."""
     with jax.disable_jit(False):
-        return _rebind(_Lax(_lax_of_views, _by_value(params)), implementation, lhs, rhs, bias=bias)
+        return _compiled(primitive, _by_value(params))(*operands)
 
 
-biased_p.def_impl(_evaluated)
-ad.primitive_jvps[biased_p] = _biased_jvp
-batching.primitive_batchers[biased_p] = _biased_batched
-conv_p.def_impl(_evaluated)
-ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
-batching.primitive_batchers[conv_p] = _batched
 for ours in (conv_p, biased_p):
+    ours.def_impl(partial(_evaluate, ours))
     mlir.register_lowering(ours, partial(lower, None))
     mlir.register_lowering(ours, partial(lower, "cpu"), platform="cpu")
+ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
+batching.primitive_batchers[conv_p] = _batched
+ad.primitive_jvps[biased_p] = _biased_jvp
+batching.primitive_batchers[biased_p] = _biased_batched

@@ -1,3 +1,4 @@
-"""The same convolution in XLA's words: `ConvProblem`, what its weights are views of, and lax's own
-primitive. `jax_private` holds all that is used of JAX beyond its public API.
+"""A convolution as XLA's operation: `ConvProblem`, view ops of its weights, and lax's primitive.
+
+`jax_private` holds every use of JAX beyond its public API.
 """

@@ -1,4 +1,4 @@
-"""The same convolution in XLA's words: what a lowering is given.
+"""A convolution as the parameters of XLA's operation: what a lowering computes.
 
 A transposed convolution is the input gradient of a plain one, so it needs no operation of its own:
 the input is dilated by the stride, padded by ``d (k - 1) - p``, and convolved with the kernel
@@ -43,7 +43,11 @@ class ConvProblem:
 
     @classmethod
     def of(cls, lhs: Any, rhs: Any, params: dict[str, Any]) -> "ConvProblem | None":
-        """The problem of lax's operands and parameters; None where a size is symbolic."""
+        """The problem of lax's operands and parameters; None where a size is symbolic.
+
+        `lhs` and `rhs` are anything with a shape and a dtype; `params` are those of an equation of
+        lax's primitive, or of ours, whose further parameters are ignored.
+        """
         padding = tuple((lo, hi) for lo, hi in params["padding"])
         if not all(isinstance(n, int) for n in (*lhs.shape, *rhs.shape, *sum(padding, ()))):
             return None
@@ -83,6 +87,11 @@ _PARAMETERS = (
 )
 
 
+def accumulation_dtype(dtype: str) -> str:
+    """The dtype that sums are kept in: float32 for the 16-bit floats, else `dtype` itself."""
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
 def dimension_numbers(rank: int, data_format: str) -> tuple[Ints, Ints, Ints]:
     """(N, C, *spatial) with (O, I, *spatial), or (N, *spatial, C) with (*spatial, I, O)."""
     if data_format == "channels_first":
@@ -96,9 +105,9 @@ def dimension_numbers(rank: int, data_format: str) -> tuple[Ints, Ints, Ints]:
 def problem_of(
     spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
 ) -> ConvProblem:
-    """The problem of a spec whose input is known, its batch axes folded into one.
+    """The problem of a spec whose input is known, with all batch axes as one.
 
-    Values outside the input are zeros here: `padding_mode` is applied to the input before.
+    The problem pads with zeros: for another `padding_mode` the caller has padded the input.
     """
     size, padding = spec.size or (), spec.padding
     if spec.padding_mode != "zeros":

@@ -1,26 +1,26 @@
-"""Where the elements of an array stand in another that it was made of by moving them alone.
+"""Maps an array that transpose, reverse and reshape made back to strides in the original array.
 
-An axis of ``transpose``, ``reverse`` and ``reshape`` is a list of factors, outermost first: so many
-indices, each so many elements of the other array after the one before.
+An axis of the result is a list of factors (size, stride), outermost first: `size` indices, each
+`stride` elements of the original array after the one before. An axis of one factor has one stride.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-Factor = tuple[int, int]  # size, step
+Factor = tuple[int, int]  # size, stride
 
 
 @dataclass(frozen=True)
 class Strides:
-    """For each axis its factors; element ``[0, ..., 0]`` is number `offset` of the other array."""
+    """The factors of each axis; element ``[0, ..., 0]`` is element `offset` of the original."""
 
     axes: tuple[tuple[Factor, ...], ...]
     offset: int = 0
 
     @classmethod
     def of(cls, shape: Sequence[int]) -> "Strides":
-        """An array of that shape, in itself."""
+        """The original array itself, contiguous and of that shape."""
         return cls(tuple(((n, prod(shape[i + 1 :])),) for i, n in enumerate(shape)))
 
     @property
@@ -35,30 +35,30 @@ class Strides:
         """As of ``np.flip``."""
         axes, offset = list(self.axes), self.offset
         for axis in dimensions:
-            offset += sum((size - 1) * step for size, step in axes[axis])
-            axes[axis] = tuple((size, -step) for size, step in axes[axis])
+            offset += sum((size - 1) * stride for size, stride in axes[axis])
+            axes[axis] = tuple((size, -stride) for size, stride in axes[axis])
         return Strides(tuple(axes), offset)
 
     def reshape(self, shape: Sequence[int]) -> "Strides | None":
-        """As of ``np.reshape``; None where an axis would begin within a step."""
+        """As of ``np.reshape``; None where an axis would need part of a factor."""
         left = _merged(factor for factors in self.axes for factor in factors)[::-1]
         axes: list[tuple[Factor, ...]] = []
         for wanted in shape:
             factors: list[Factor] = []
             while wanted > 1:
-                size, step = left.pop()
+                size, stride = left.pop()
                 if wanted % size and size % wanted:
                     return None
                 taken = min(size, wanted)
-                factors.append((taken, size // taken * step))
+                factors.append((taken, size // taken * stride))
                 if taken < size:
-                    left.append((size // taken, step))
+                    left.append((size // taken, stride))
                 wanted //= taken
             axes.append(tuple(factors))
         return Strides(tuple(axes), self.offset)
 
-    def steps(self) -> tuple[int, ...] | None:
-        """One step for each axis, None where an axis has several."""
+    def strides(self) -> tuple[int, ...] | None:
+        """The stride of each axis; None where an axis needs several."""
         merged = [_merged(factors) for factors in self.axes]
         if any(len(factors) > 1 for factors in merged):
             return None
@@ -66,13 +66,13 @@ class Strides:
 
 
 def _merged(factors: Iterable[Factor]) -> list[Factor]:
-    """The fewest factors that say the same."""
+    """The fewest factors with the same elements."""
     merged: list[Factor] = []
-    for size, step in factors:
+    for size, stride in factors:
         if size == 1:
             continue
-        if merged and merged[-1][1] == size * step:
-            merged[-1] = (merged[-1][0] * size, step)
+        if merged and merged[-1][1] == size * stride:
+            merged[-1] = (merged[-1][0] * size, stride)
         else:
-            merged.append((size, step))
+            merged.append((size, stride))
     return merged

@@ -1,8 +1,8 @@
-"""Rearrangements of an array, as a value: which of JAX's primitives, in order.
+"""View ops: rearrangements of an array as a value, a sequence of JAX primitives.
 
-The gradients of a convolution mirror its weights and exchange their channels within groups; a
-transposed convolution does so itself. As a parameter of the primitive such view_ops reach the
-lowering, which may read the weights where they are (`_strides`) in place of a copy.
+The gradients of a convolution mirror its weights and exchange the channels within groups, and so
+does a transposed convolution. The view ops are a parameter of our primitive. So a lowering knows
+them and can read the weights in the original array, by `strides`, instead of copying them.
 """
 
 from typing import Any, NamedTuple
@@ -23,28 +23,28 @@ ViewOps = tuple[ViewOp, ...]
 
 
 def view_op_of(eqn: Any) -> ViewOp | None:
-    """What an equation of a jaxpr does, if it is a view_op and no more."""
+    """The view op of an equation of a jaxpr; None if its primitive is not one of the three."""
     if eqn.primitive not in (lax.transpose_p, lax.rev_p, lax.reshape_p):
         return None
     return ViewOp(eqn.primitive, tuple(sorted(eqn.params.items())))
 
 
 def apply_views(array: Any, view_ops: ViewOps) -> Any:
-    """The array after all view_ops."""
+    """The array after the view ops."""
     for primitive, params in view_ops:
         array = primitive.bind(array, **dict(params))
     return array
 
 
 def apply_views_to_aval(aval: Any, view_ops: ViewOps) -> Any:
-    """The type of the array after all view_ops."""
+    """The type of the array after the view ops."""
     for primitive, params in view_ops:
         aval, _ = primitive.abstract_eval(aval, **dict(params))
     return aval
 
 
 def strides_of(shape: tuple[int, ...], view_ops: ViewOps) -> Strides | None:
-    """Where the elements after all view_ops are in the array before; None if not in steps."""
+    """Strides, in the array before the view ops, of the array after; None if there are none."""
     strides: Strides | None = Strides.of(shape)
     for primitive, items in view_ops:
         if strides is None:

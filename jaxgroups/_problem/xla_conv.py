@@ -1,4 +1,4 @@
-"""lax's convolution as it was lowered when jaxgroups was imported, whatever `accelerate` does."""
+"""lax's convolution with the lowering that it had before any `accelerate`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a convolution is: `ConvSpec`, its descriptor, every rule of torch's, and its arithmetic.
+"""What a convolution is: `ConvSpec`, its descriptor, the rules of torch, and its arithmetic.
 
-No arrays and no JAX in here: shapes, dtype names and numbers only.
+Only shapes, dtype names and numbers: no arrays and no JAX.
 """

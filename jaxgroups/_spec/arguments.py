@@ -1,8 +1,9 @@
 """Argument forms: whatever torch accepts for an integer or a tuple of integers, made canonical.
 
-Two steps, because torch takes them at different moments: `integer` and `integers` look at the
-*type* (torch's argument parser, first of all), `broadcast` looks at the *length* (later, between
-other checks). Type errors follow torch's own pattern ``conv2d(): argument 'stride' must be ...``.
+There are two steps, because torch makes them at different times. `integer` and `integers` check
+the *type*; torch's argument parser does that before anything else. `broadcast` checks the *length*,
+which torch does later, between other checks. A type error has torch's pattern
+``conv2d(): argument 'stride' must be ...``.
 """
 
 import operator
@@ -36,7 +37,7 @@ def _is_integer(value: object) -> bool:
 
 
 def integer(where: str, name: str, value: object) -> int:
-    """`value` as an int; bools and floats are refused as torch refuses them."""
+    """`value` as an int. Bools and floats raise TypeError, as in torch."""
     if not _is_integer(value):
         raise TypeError(
             f"{where}(): argument '{name}' must be int, not {type(value).__name__}: "
@@ -65,7 +66,7 @@ def integers(where: str, name: str, value: object) -> Ints:
 
 
 def broadcast(name: str, value: Ints, rank: int, *, one_fills: bool = True) -> Ints:
-    """One value an axis. A single value fills all axes (torch: not so for kernel_size tuples)."""
+    """One value for each axis. A single value is that of all axes, unless not `one_fills`."""
     if len(value) == rank:
         return value
     if len(value) == 1 and one_fills:
@@ -78,20 +79,20 @@ def broadcast(name: str, value: Ints, rank: int, *, one_fills: bool = True) -> I
 
 
 def kernel(where: str, value: object, rank: int) -> Ints:
-    """kernel_size: an int fills the rank, a tuple must have one entry an axis."""
+    """kernel_size: an int is the size of all axes, a tuple must have one entry for each axis."""
     values = integers(where, "kernel_size", value)
     return broadcast("kernel_size", values, rank, one_fills=_is_integer(value))
 
 
 def padding(where: str, value: object, *, transposed: bool) -> Ints | str:
-    """padding: ints as `integers`; a string stays a string, except where torch takes none."""
+    """padding: ints as `integers`. A string stays a string, unless torch takes none here."""
     if isinstance(value, str) and not transposed:
         return value
     return integers(where, "padding", value)
 
 
 def sizes(where: str, value: object) -> Ints:
-    """output_size: an iterable of ints; unlike elsewhere one int does not fill the axes."""
+    """output_size: an iterable of ints. Unlike elsewhere, an int alone is an error."""
     if not isinstance(value, Iterable):
         raise TypeError(
             f"object of type {type(value).__name__!r} has no len(): output_size has one entry an "

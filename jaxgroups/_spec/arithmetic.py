@@ -11,7 +11,7 @@ Pair = tuple[int, int]
 
 
 def dilated(k: int, d: int) -> int:
-    """Length that ``k`` taps cover when they stand ``d`` apart: ``d (k - 1) + 1``."""
+    """Length of ``k`` taps at distance ``d``: ``d (k - 1) + 1``."""
     return d * (k - 1) + 1
 
 

@@ -1,12 +1,16 @@
-"""Every rule a convolution must keep, one function each: torch's sentence, the numbers, the remedy.
+"""The rules of convolutions, one function each, which raises an error or does nothing.
 
-Where torch raises RuntimeError these raise ValueError, where it raises NotImplementedError they
-raise TypeError; the sentence before the first colon-separated remedy is torch 2.13's own. Nothing
-here is a bare ``assert``: the rules hold under ``python -O``. The *order* in which the rules run
-is torch's too and stands with the callers, `_spec` (constructors) and `_call` (functions).
+A message is torch 2.13's sentence, then the numbers and a remedy. Texts are made only for an error.
+Where torch raises RuntimeError a rule raises ValueError, and TypeError where torch raises
+NotImplementedError. No rule is an ``assert``, so all hold under ``python -O``.
+
+The order in which rules run is torch's as well. It is written in two places, because torch has two
+orders: `ConvSpec.of` is that of torch's constructors, `from_call` that of its functions.
 """
 
-from jaxgroups._spec import arithmetic
+from collections.abc import Callable
+
+from jaxgroups._spec import arguments, arithmetic
 from jaxgroups._types import Ints, Pairs
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -65,10 +69,11 @@ def padding_mode(value: object) -> None:
         )
 
 
-def padding_mode_transposed(value: object, layer: str) -> None:
+def padding_mode_transposed(value: object, op: str) -> None:
     if value != "zeros":
         raise ValueError(
-            f'Only "zeros" padding mode is supported for {layer}: got padding_mode={value!r}'
+            f'Only "zeros" padding mode is supported for {arguments.layer_name(op)}: '
+            f"got padding_mode={value!r}"
         )
 
 
@@ -238,11 +243,22 @@ def weight_groups(first: int, groups: int, weight_shape: Ints) -> None:
         )
 
 
-def input_channels(got: int, expected: int, given: str, input_shape: Ints, remedy: str) -> None:
+def input_channels(
+    got: int,
+    expected: int,
+    input_shape: Ints,
+    weight_shape: Ints,
+    groups: int,
+    *,
+    transposed: bool,
+    remedy: Callable[[], str],
+) -> None:
     if got != expected:
+        what = "transposed=1" if transposed else f"groups={groups}"
         raise ValueError(
-            f"Given {given}, expected input{list(input_shape)} to have {expected} channels, "
-            f"but got {got} channels instead{remedy}"
+            f"Given {what}, weight of size {list(weight_shape)}, expected input"
+            f"{list(input_shape)} to have {expected} channels, "
+            f"but got {got} channels instead ({remedy()})"
         )
 
 
@@ -307,11 +323,12 @@ def output_positive(size: Ints, output_size: Ints) -> None:
         )
 
 
-def output_size_length(layer: str, sizes: Ints, spatial: int, ndim: int) -> None:
+def output_size_length(op: str, sizes: Ints, spatial: int, ndim: int) -> None:
     if len(sizes) != spatial:
         raise ValueError(
-            f"{layer.replace('d', 'D')}: for {ndim}D input, output_size must have {spatial} or "
-            f"{ndim} elements (got {len(sizes)}): the spatial sizes, or the whole shape"
+            f"{arguments.layer_name(op).replace('d', 'D')}: for {ndim}D input, output_size must "
+            f"have {spatial} or {ndim} elements (got {len(sizes)}): the spatial sizes, or the "
+            "whole shape"
         )
 
 

@@ -1,22 +1,20 @@
-"""The one-line spelling of a ConvSpec, for command lines, tables, test ids and error texts.
+"""The one-line descriptor of a ConvSpec, for command lines, tables, test ids and error texts.
 
     conv2d in=128 out=128 kernel=3 padding=1 groups=32 batch=4 size=56
 
-The name of the function, then ``name=value`` words; defaults are left out. ``3x5`` is one value
-an axis, a single number fills all axes, ``0:1`` is a low and a high padding. Without ``size`` it
-is a layer, whose input is unknown; with ``size`` but without ``batch`` the input is unbatched.
+A descriptor is the name of the function and ``name=value`` words, without those of default values.
+``3x5`` has one value for each axis, a single number is the value of all axes, and ``0:1`` is a low
+and a high padding. Without ``size`` the descriptor is of a layer, whose input is unknown. With
+``size`` but without ``batch`` the input is unbatched.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from jaxgroups._spec import arguments
 from jaxgroups._types import Ints
 
-if TYPE_CHECKING:
-    from jaxgroups._spec.spec import ConvSpec
-
-
-# word -> (field, default); the order is the order of the spelling
+# word -> default, in the order of a descriptor
 _AXES = {
     "stride": 1,
     "padding": 0,
@@ -39,38 +37,37 @@ _WORDS = (
 _TEXTS = {"padding_mode": "zeros", "dtype": "float32", "data_format": "channels_first"}
 
 
-def _spell_axes(values: tuple[Any, ...]) -> str:
+def _format_axes(values: tuple[Any, ...]) -> str:
     if values and all(v == values[0] for v in values):
         values = values[:1]
-    return "x".join(_spell_pair(v) if isinstance(v, tuple) else str(v) for v in values)
+    return "x".join(_format_pair(v) if isinstance(v, tuple) else str(v) for v in values)
 
 
-def _spell_pair(pair: tuple[int, int]) -> str:
+def _format_pair(pair: tuple[int, int]) -> str:
     return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}:{pair[1]}"
 
 
-def format_spec(spec: "ConvSpec") -> str:
+def format_spec(op: str, fields: Mapping[str, Any]) -> str:
+    """The descriptor of a ConvSpec with the given fields."""
     words = [
-        spec.op,
-        f"in={spec.in_channels}",
-        f"out={spec.out_channels}",
-        f"kernel={_spell_axes(spec.kernel_size)}",
+        op,
+        f"in={fields['in_channels']}",
+        f"out={fields['out_channels']}",
+        f"kernel={_format_axes(fields['kernel_size'])}",
     ]
     for name, default in _AXES.items():
-        text = _spell_axes(getattr(spec, name))
+        text = _format_axes(fields[name])
         if text != str(default):
             words.append(f"{name}={text}")
-    if spec.groups != 1:
-        words.append(f"groups={spec.groups}")
-    if not spec.bias:
+    if fields["groups"] != 1:
+        words.append(f"groups={fields['groups']}")
+    if not fields["bias"]:
         words.append("bias=False")
-    if spec.size is not None:
-        if spec.batch:
-            words.append("batch=" + "x".join(map(str, spec.batch)))
-        words.append(f"size={_spell_axes(spec.size)}")
-    words += [
-        f"{n}={getattr(spec, n)}" for n, default in _TEXTS.items() if getattr(spec, n) != default
-    ]
+    if fields["size"] is not None:
+        if fields["batch"]:
+            words.append("batch=" + "x".join(map(str, fields["batch"])))
+        words.append(f"size={_format_axes(fields['size'])}")
+    words += [f"{n}={fields[n]}" for n, default in _TEXTS.items() if fields[n] != default]
     return " ".join(words)
 
 
@@ -106,7 +103,11 @@ def _read_padding(text: str, rank: int) -> tuple[tuple[int, int], ...]:
 
 
 def parse_spec(text: str) -> dict[str, Any]:
-    """Fields of the ConvSpec that `text` spells; the rules of convolutions are checked by it."""
+    """The fields of the ConvSpec that a descriptor means, not yet checked.
+
+    Raises:
+      ValueError: an unknown, duplicate or missing word, or a value that cannot be read.
+    """
     op, *rest = text.split() or [""]
     rank, transposed = arguments.op_rank(op)
     words: dict[str, str] = {}
@@ -115,13 +116,13 @@ def parse_spec(text: str) -> dict[str, Any]:
         if word not in _WORDS or not equals:
             raise ValueError(f"unknown word {item!r} in {text!r}: expected {'=, '.join(_WORDS)}=")
         if word in words:
-            raise ValueError(f"{word}= stands twice in {text!r}")
+            raise ValueError(f"duplicate {word}= in {text!r}")
         words[word] = value
     missing = [word for word in ("in", "out", "kernel") if word not in words]
     if missing:
-        raise ValueError(f"{text!r} lacks {'=, '.join(missing)}=")
+        raise ValueError(f"missing {'=, '.join(missing)}= in {text!r}")
     if "batch" in words and "size" not in words:
-        raise ValueError(f"{text!r} has a batch but no size=")
+        raise ValueError(f"missing size= in {text!r}, which has batch=")
     if words.get("bias", "True") not in ("True", "False"):
         raise ValueError(f"bias={words['bias']}: expected True or False")
 

@@ -1,9 +1,8 @@
-"""From a functional call to its ConvSpec: shapes, dtypes and arguments in, every error raised here.
+"""From a functional call to its ConvSpec: checks the shapes, dtypes and arguments, each rule once.
 
-The checks run in the order of torch 2.13's C++ (measured, not documented): argument types, bias
-dtype, input rank, groups, lengths, signs, then the weight, the channels, the bias, the window, and
-last the dtypes.
-No arrays come in, only shapes and dtype names, so the answer is cached: an eager loop pays once.
+The order is that of torch 2.13's C++ (measured, not documented): argument types, bias dtype, input
+rank, groups, lengths, signs, then the weight, the channels, the bias, the window, and last the
+dtypes. Only shapes and dtype names come in, so the answer is cached: an eager loop checks once.
 """
 
 from functools import lru_cache
@@ -30,13 +29,14 @@ def spec_of_call(
     data_format: str,
     output_size: Ints | None,
 ) -> ConvSpec:
-    """The spec of ``op(x, weight, bias, ...)``; argument forms are already tuples of ints."""
+    """The spec of ``op(x, weight, bias, ...)``, whose arguments are already tuples of ints."""
     rank, transposed = arguments.op_rank(op)
     (shape, dtype), (weight_shape, weight_dtype) = x, weight
     last = data_format == "channels_last"
 
-    # torch looks here at the bias of a plain convolution with its padding in numbers
-    if bias is not None and not transposed and not isinstance(padding, str):
+    # torch checks the bias first, or last where padding is a string or the op is transposed
+    bias_first = not transposed and not isinstance(padding, str)
+    if bias is not None and bias_first:
         checks.same_bias_dtype(dtype, bias[1])
     checks.rank(len(shape), shape, rank, op, last, padding_mode)
     if isinstance(padding, str):
@@ -56,9 +56,10 @@ def spec_of_call(
         checks.non_negative("padding", padding)
     checks.non_negative("output_padding", output_padding)
     checks.stride_positive(stride)
-    if min(dilation) < 0:
+    if min(dilation) < 0:  # torch checks the sign here, and for zeros below
         checks.dilation_positive(dilation, transposed=transposed)
-    checks.weight_rank(weight_shape, rank, shape)
+    if padding != "same":
+        checks.weight_rank(weight_shape, rank, shape)
 
     # torch's dimensions 0 and 1 of the weight; channels_last stores (2.., 1, 0) of it
     if last:
@@ -68,10 +69,15 @@ def spec_of_call(
     checks.weight_groups(first, groups, weight_shape)
     channels = shape[-1] if last else shape[-rank - 1]
     in_channels, out_channels = (first, second * groups) if transposed else (second * groups, first)
-    what = "transposed=1" if transposed else f"groups={groups}"
-    remedy = f" ({data_format}, groups={groups})"
-    given = f"{what}, weight of size {list(weight_shape)}"
-    checks.input_channels(channels, in_channels, given, shape, remedy)
+    checks.input_channels(
+        channels,
+        in_channels,
+        shape,
+        weight_shape,
+        groups,
+        transposed=transposed,
+        remedy=lambda: f"{data_format}, groups={groups}",
+    )
     if bias is not None:
         checks.bias_shape(bias[0], out_channels, weight_shape, transposed=transposed)
     size = shape[-rank - 1 : -1] if last else shape[-rank:]
@@ -87,24 +93,32 @@ def spec_of_call(
         checks.output_padding_small(output_padding, stride, dilation)
     checks.weight_not_empty(weight_shape, out_channels, rank)
 
-    spec = ConvSpec(
+    spec = ConvSpec._unchecked(
         in_channels=in_channels,
         out_channels=out_channels,
         kernel_size=tuple(kernel),
         stride=stride,
         padding=pads,
         dilation=dilation,
-        output_padding=output_padding if output_size is None else (0,) * rank,
+        output_padding=output_padding,
         groups=groups,
         transposed=transposed,
         padding_mode=padding_mode,
         bias=bias is not None,
+        batch=shape[: -rank - 1],
+        size=size,
+        dtype=dtype,
         data_format=data_format,
     )
     if output_size is not None:
-        spec = spec.with_output_size(output_size, shape)
-    spec = spec.with_input(shape, dtype)
+        sizes = output_size[spec.spatial] if len(output_size) == len(shape) else output_size
+        spec = spec._with(output_padding=spec._reaching(sizes, shape))
+    axes = tuple(range(len(shape)))[spec.spatial]
+    checks.pad_amounts(padding_mode, pads, size, axes, shape)
+    if transposed:
+        checks.output_positive(size, spec.output_size)
+    checks.dtype_supported(dtype, op, transposed=transposed)
     checks.same_weight_dtype(dtype, weight_dtype)
-    if bias is not None:
+    if bias is not None and not bias_first:
         checks.same_bias_dtype(dtype, bias[1])
     return spec

@@ -1,13 +1,17 @@
-"""ConvSpec: one frozen, hashable record of a convolution problem, in torch's words.
+"""ConvSpec: a frozen, hashable record of a convolution, in torch's terms.
 
-In: any argument form that torch's constructors accept (`ConvSpec.of`), a one-line spelling
-(`ConvSpec.parse`), or arrays' shapes (`_call.spec_of_call`). Out: canonical tuples, and everything
-that follows from them without touching an array: shapes, paddings, parameter counts, FLOPs.
-A spec may know its input (``batch``, ``size``) or be the spec of a layer, which does not yet.
+A spec is made from the arguments of torch's constructors (`ConvSpec.of`), from a one-line
+descriptor (`ConvSpec.parse`), or from the arguments of a call (`from_call.spec_of_call`). It holds
+canonical tuples, and computes from them what needs no array: shapes, parameter counts, FLOPs.
+The input (``batch``, ``size``) is known, or not yet, as of a layer.
+
+A spec is checked when it is made. What is derived from a checked spec is made by `_with`, and only
+what is new in it is checked.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any, ClassVar
 
@@ -16,7 +20,7 @@ from jaxgroups._types import IntOrInts, Ints, Pairs
 
 
 def padding_pairs(padding: Ints | str, rank: int, kernel_size: Ints, dilation: Ints) -> Pairs:
-    """Checked torch padding as one ``(low, high)`` an axis."""
+    """Checked torch padding as ``(low, high)`` of each axis."""
     if padding == "same":
         return tuple(map(arithmetic.same_padding, kernel_size, dilation))
     if isinstance(padding, str):  # 'valid'
@@ -24,9 +28,20 @@ def padding_pairs(padding: Ints | str, rank: int, kernel_size: Ints, dilation: I
     return tuple((p, p) for p in padding)
 
 
+def _check_channels(
+    op: str, in_channels: int, out_channels: int, groups: int, padding_mode: str
+) -> None:
+    """The rules that torch's constructors check first."""
+    if op.startswith("conv_transpose"):
+        checks.padding_mode_transposed(padding_mode, op)
+    checks.groups_positive_layer(groups)
+    checks.divisible("in_channels", in_channels, groups)
+    checks.divisible("out_channels", out_channels, groups)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConvSpec:
-    """A convolution: what it reads, what it holds, what it gives.
+    """A convolution: its input, its parameters and its output.
 
     Every tuple has one entry a spatial axis. `kernel_size`, `stride`, `dilation`, `groups`,
     `output_padding` and `padding_mode` mean what they mean in ``torch.nn.Conv2d`` and
@@ -85,11 +100,7 @@ class ConvSpec:
         in_channels = arguments.integer(layer, "in_channels", in_channels)
         out_channels = arguments.integer(layer, "out_channels", out_channels)
         groups = arguments.integer(layer, "groups", groups)
-        if transposed:
-            checks.padding_mode_transposed(padding_mode, layer)
-        checks.groups_positive_layer(groups)
-        checks.divisible("in_channels", in_channels, groups)
-        checks.divisible("out_channels", out_channels, groups)
+        _check_channels(op, in_channels, out_channels, groups, padding_mode)
         kernel_size = arguments.kernel(layer, kernel_size, rank)
 
         def axes(name: str, value: IntOrInts) -> Ints:
@@ -105,7 +116,7 @@ class ConvSpec:
             checks.same_needs_stride_one(stride)
         checks.padding_mode(padding_mode)
         dilation = axes("dilation", dilation)
-        return cls(
+        spec = cls._unchecked(
             in_channels=in_channels,
             out_channels=out_channels,
             kernel_size=kernel_size,
@@ -117,40 +128,69 @@ class ConvSpec:
             transposed=transposed,
             padding_mode=padding_mode,
             bias=bool(bias),
+            batch=None,
+            size=None,
             dtype=dtype,
             data_format=data_format,
         )
+        spec._check_layer()
+        checks.dtype_supported(dtype, op, transposed=transposed)
+        return spec
 
     @classmethod
     def parse(cls, text: str) -> "ConvSpec":
-        """The spec that a spelling describes; ``ConvSpec.parse(str(spec)) == spec``.
+        """The spec of a descriptor; ``ConvSpec.parse(str(spec)) == spec``.
 
         >>> ConvSpec.parse("conv2d in=4 out=8 kernel=3 padding=1 groups=2").kernel_size
         (3, 3)
 
         Raises:
-          ValueError: an unknown word or value, or a rule of convolutions broken.
+          ValueError: an unknown word or value, or a broken rule of convolutions.
         """
         return cls(**descriptor.parse_spec(text))
 
     def __str__(self) -> str:
-        return descriptor.format_spec(self)
+        return descriptor.format_spec(self.op, vars(self))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """IPython's hook for rich display; empty where there is only the text."""
         show = type(self).notebook
         return show(self) if show is not None else {}
 
+    @classmethod
+    def _unchecked(cls, **fields: Any) -> "ConvSpec":
+        """A spec of all its fields, which the caller has checked or is about to."""
+        spec = object.__new__(cls)
+        vars(spec).update(fields)
+        return spec
+
+    def _with(self, **changes: Any) -> "ConvSpec":
+        """A copy with some fields changed, which the caller has checked or is about to."""
+        return self._unchecked(**(vars(self) | changes))
+
     def __post_init__(self) -> None:
         for name in ("stride", "padding", "dilation", "output_padding"):
-            if len(getattr(self, name)) != self.rank:
-                arguments.broadcast(name, getattr(self, name), self.rank, one_fills=False)
-        if self.transposed:
-            checks.padding_mode_transposed(self.padding_mode, arguments.layer_name(self.op))
-        checks.groups_positive_layer(self.groups)
-        checks.divisible("in_channels", self.in_channels, self.groups)
-        checks.divisible("out_channels", self.out_channels, self.groups)
+            arguments.broadcast(name, getattr(self, name), self.rank, one_fills=False)
+        _check_channels(
+            self.op, self.in_channels, self.out_channels, self.groups, self.padding_mode
+        )
         checks.padding_mode(self.padding_mode)
+        self._check_layer()
+        if (self.batch is None) != (self.size is None):
+            raise ValueError(
+                f"batch and size are known together: got batch={self.batch}, size={self.size}"
+            )
+        if self.size is not None:
+            if len(self.size) != self.rank:
+                raise ValueError(
+                    f"{self.op} has {self.rank} spatial axes, but got size={self.size}"
+                )
+            self._check_padding(self.input_shape)
+            self._check_size(self.size, self.input_shape)
+        checks.dtype_supported(self.dtype, self.op, transposed=self.transposed)
+
+    def _check_layer(self) -> None:
+        """The rules of a layer after those of `_check_channels` and the padding mode."""
         checks.data_format(self.data_format)
         checks.channels_positive(self.in_channels, self.out_channels, self.torch_weight_shape)
         checks.non_negative("padding", tuple(p for pair in self.padding for p in pair))
@@ -165,30 +205,21 @@ class ConvSpec:
                 f"output_padding belongs to transposed convolutions: got "
                 f"output_padding={self.output_padding} for {self.op}"
             )
-        if (self.batch is None) != (self.size is None):
-            raise ValueError(
-                f"batch and size are known together: got batch={self.batch}, size={self.size}"
-            )
-        if self.size is not None:
-            self._check_input(self.size)
-        checks.dtype_supported(self.dtype, self.op, transposed=self.transposed)
-
-    def _check_input(self, size: Ints) -> None:
-        if len(size) != self.rank:
-            raise ValueError(f"{self.op} has {self.rank} spatial axes, but got size={size}")
-        if self.transposed:
-            checks.zero_spatial(size, self.input_shape)
-            checks.output_positive(size, self.output_size)
-            return
-        self._check_padding(self.input_shape)
-        checks.kernel_fits(size, self.padding, self.kernel_size, self.dilation)
-        checks.zero_spatial(size, self.input_shape)
 
     def _check_padding(self, shape: Ints) -> None:
+        """The rules of the padding mode for an input of the given shape."""
         mode, size = self.padding_mode, shape[self.spatial]
         checks.pad_not_empty(mode, (shape[self.channel_axis], *size), shape)
         axes = tuple(range(len(shape)))[self.spatial]
         checks.pad_amounts(mode, self.padding, size, axes, shape)
+
+    def _check_size(self, size: Ints, shape: Ints) -> None:
+        """The rules of the spatial sizes of an input of the given shape."""
+        if not self.transposed:
+            checks.kernel_fits(size, self.padding, self.kernel_size, self.dilation)
+        checks.zero_spatial(size, shape)
+        if self.transposed:
+            checks.output_positive(size, self._output_size(size))
 
     def with_input(self, shape: Iterable[int], dtype: str | None = None) -> "ConvSpec":
         """This spec for an input of the given shape, laid out as `data_format` says.
@@ -196,14 +227,7 @@ class ConvSpec:
         Raises:
           ValueError: wrong rank or channel count, or a window that does not fit.
         """
-        shape = tuple(shape)
-        last = self.data_format == "channels_last"
-        checks.rank(len(shape), shape, self.rank, self.op, last, self.padding_mode)
-        channels = shape[self.channel_axis]
-        self._check_padding(shape)  # torch pads first, so its channels are counted after
-        checks.input_channels(channels, self.in_channels, self.given, shape, f" ({self})")
-        batch = shape[: -self.rank - 1]
-        return replace(self, batch=batch, size=shape[self.spatial], dtype=dtype or self.dtype)
+        return _with_input(self, tuple(shape), dtype or self.dtype)
 
     def with_output_size(
         self, output_size: Iterable[int], input_shape: Iterable[int]
@@ -222,13 +246,16 @@ class ConvSpec:
         sizes = arguments.sizes(self.op, output_size)
         if len(sizes) == len(shape):
             sizes = sizes[self.spatial]
-        checks.output_size_length(arguments.layer_name(self.op), sizes, self.rank, len(shape))
+        return self._with(output_padding=self._reaching(sizes, shape))
+
+    def _reaching(self, sizes: Ints, shape: Ints) -> Ints:
+        """The output padding that gives the spatial output sizes for an input of that shape."""
+        checks.output_size_length(self.op, sizes, self.rank, len(shape))
         size = shape[self.spatial]
         window = zip(size, self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
         smallest = tuple(arithmetic.conv_transpose_size(*w, 0) for w in window)
         checks.output_size_range(sizes, smallest, self.stride, size)
-        extra = tuple(n - least for n, least in zip(sizes, smallest, strict=True))
-        return replace(self, output_padding=extra)
+        return tuple(n - least for n, least in zip(sizes, smallest, strict=True))
 
     # --- what kind of convolution --------------------------------------------------------------
 
@@ -258,13 +285,7 @@ class ConvSpec:
         last = self.data_format == "channels_last"
         return slice(-self.rank - 1, -1) if last else slice(-self.rank, None)
 
-    @property
-    def given(self) -> str:
-        """How torch's messages name this convolution."""
-        what = "transposed=1" if self.transposed else f"groups={self.groups}"
-        return f"{what}, weight of size {list(self.weight_shape)}"
-
-    # --- what it holds -------------------------------------------------------------------------
+    # --- parameters ----------------------------------------------------------------------------
 
     @property
     def torch_weight_shape(self) -> Ints:
@@ -294,7 +315,7 @@ class ConvSpec:
         """All parameters, the bias with them where there is one."""
         return self.weights + (self.out_channels if self.bias else 0)
 
-    # --- what it reads and gives ---------------------------------------------------------------
+    # --- input and output --------------------------------------------------------------------
 
     def _known(self) -> tuple[Ints, Ints]:
         if self.batch is None or self.size is None:
@@ -314,7 +335,9 @@ class ConvSpec:
     @property
     def output_size(self) -> Ints:
         """Spatial sizes of the output."""
-        _, size = self._known()
+        return self._output_size(self._known()[1])
+
+    def _output_size(self, size: Ints) -> Ints:
         window = zip(size, self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
         if not self.transposed:
             return tuple(arithmetic.conv_size(*w) for w in window)
@@ -339,3 +362,23 @@ class ConvSpec:
     def flops(self) -> int:
         """``2 * macs``: what ``torch.utils.flop_counter`` counts."""
         return 2 * self.macs
+
+
+@lru_cache(maxsize=4096)
+def _with_input(spec: ConvSpec, shape: Ints, dtype: str) -> ConvSpec:
+    last = spec.data_format == "channels_last"
+    checks.rank(len(shape), shape, spec.rank, spec.op, last, spec.padding_mode)
+    size, channels = shape[spec.spatial], shape[spec.channel_axis]
+    spec._check_padding(shape)  # torch pads before it counts the channels
+    checks.input_channels(
+        channels,
+        spec.in_channels,
+        shape,
+        spec.weight_shape,
+        spec.groups,
+        transposed=spec.transposed,
+        remedy=spec.__str__,
+    )
+    spec._check_size(size, shape)
+    checks.dtype_supported(dtype, spec.op, transposed=spec.transposed)
+    return spec._with(batch=shape[: -spec.rank - 1], size=size, dtype=dtype)

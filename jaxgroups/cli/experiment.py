@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx as flax_nnx
 
 from jaxgroups import convert, linen, nnx
-from jaxgroups._op import functional
+from jaxgroups._op import conv as functions
 
 # in_channels, out_channels, kernel_size, groups, title
 PICTURES = (
@@ -195,7 +195,7 @@ def _experiment(section: Section) -> None:
     ones = np.ones((1, 4, 1, 1), np.float32)
     last = ones.transpose(0, 2, 3, 1)
     section.check("size of the input of ones", list(ones.shape), [1, layer.in_channels, 1, 1])
-    conv = jax.jit(lambda x, w: functional.conv2d(x, w, groups=2))
+    conv = jax.jit(lambda x, w: functions.conv2d(x, w, groups=2))
     _output(section, "jaxgroups.conv2d, jitted", conv(ones, weight))
     _output(section, "jaxgroups.nnx.Conv2d", _first(layer(last)))
 

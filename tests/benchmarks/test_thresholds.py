@@ -8,7 +8,7 @@ from support.layer_tables import TINY, written
 
 from benchmarks import table, thresholds
 from benchmarks.timing import Rounds
-from jaxgroups._lowerings import LOWERINGS, dispatch
+from jaxgroups._lowerings import dispatch
 from jaxgroups._lowerings import thresholds as rules
 from jaxgroups._lowerings.views import Forward, WeightGradient, view_of
 
@@ -38,11 +38,9 @@ def test_a_layer_has_three_problems(text):
 def test_the_choice_is_that_of_dispatch():
     for spec in LAYERS:
         for problem in thresholds.problems(spec):
-            taking = [
-                low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
-            ]
+            taking = [low.name for low in thresholds.supporting(problem)]
             times = dict.fromkeys(taking, 1.0)
-            expected = dispatch.choose(problem, None, "cpu")[0].name
+            expected = dispatch.choose(problem, None, "cpu").lowering.name
             assert thresholds.choice(problem, times, rules.THRESHOLDS) == expected
             assert "native" not in times
 
@@ -52,9 +50,7 @@ def planted(truth):
     measured = []
     for spec in [layer.problem(1) for layer in table.read(table.OWN[0])]:
         for problem in thresholds.problems(spec):
-            taking = [
-                low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None
-            ]
+            taking = [low.name for low in thresholds.supporting(problem)]
             times = dict.fromkeys(taking, 3.0)
             times[thresholds.choice(problem, times, truth)] = 1.0
             measured.append((problem, times))
@@ -115,7 +111,7 @@ def test_the_time_of_a_long_call_of_xla_is_predicted(monkeypatch, which):
     monkeypatch.setattr(thresholds.guard, "predicted_seconds", predicted)
     problem, times = thresholds.measure(spec, which, Rounds(rounds=1, budget=0.01))
     assert problem == thresholds.problems(spec)[which]
-    taking = [low.name for low in LOWERINGS if low.unsupported_reason(problem, "cpu") is None]
+    taking = [low.name for low in thresholds.supporting(problem)]
     assert list(times) == taking
     assert times["xla"] == 1000.0
     assert all(0 < times[name] < 1000 for name in taking if name != "xla")

@@ -93,7 +93,7 @@ def test_explain_for_another_platform(capsys, platform):
 REFUSED = {
     "": "op must be one of conv1d, ",
     "conv4d in=1 out=1 kernel=1": "op must be one of conv1d, ",
-    "conv2d in=4 out=8": "'conv2d in=4 out=8' lacks kernel=",
+    "conv2d in=4 out=8": "missing kernel= in 'conv2d in=4 out=8'",
     "conv2d in=4 out=8 kernel=three": "kernel=three: expected whole numbers such as 3, 3x5",
     "conv2d in=4 out=8 kernel=3x": "kernel=3x: expected whole numbers",
     "conv2d in=4 out=8 kernel=1 batch=2x size=1": "batch=2x: expected whole numbers",
@@ -101,7 +101,7 @@ REFUSED = {
     "conv2d in=4 out=8 kernel=-3": "kernel=-3: expected whole numbers",
     "conv2d in=4 out=8 kernel=1x2x3": "kernel=1x2x3: 3 values for 2 spatial axes",
     "conv2d in=4 out=8 kernel=3 bais=False": "unknown word 'bais=False'",
-    "conv2d in=4 in=4 out=8 kernel=3": "in= stands twice",
+    "conv2d in=4 in=4 out=8 kernel=3": "duplicate in=",
     "conv2d in=4 out=8 kernel=3 groups=3": "in_channels must be divisible by groups: got in_",
     "conv2d in=4 out=7 kernel=3 groups=2": "out_channels must be divisible by groups: got out_",
     "conv2d in=4 out=8 kernel=5 size=3": "Calculated padded input size per channel: (3 x 3).",

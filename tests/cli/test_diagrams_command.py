@@ -43,7 +43,7 @@ BAD = {
     "letters": (["four", "8"], "in=four: expected whole numbers"),
     "kernel": (["4", "8", "--kernel", "0"], "kernel"),
     "axes": (["4", "8", "--kernel", "3x3x3"], "kernel=3x3x3: 3 values for 2 spatial axes"),
-    "spelling": (["conv2d in=4"], "lacks out="),
+    "spelling": (["conv2d in=4"], "missing out="),
     "no room": (["80", "80", "--weights"], "no room for the weights"),
     "ending": (["4", "8", "-o", "groups.gif"], "a picture is svg, png, pdf, but got 'gif'"),
     "no ending": (["4", "8", "-o", "groups"], "a picture is svg, png, pdf, but got ''"),

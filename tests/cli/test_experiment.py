@@ -14,6 +14,7 @@ from support.command import python, run
 import jaxgroups.linen
 import jaxgroups.nnx
 from jaxgroups import convert
+from jaxgroups._op import conv as _conv
 from jaxgroups._op import functional as _functional
 from jaxgroups._spec import checks as _checks
 
@@ -258,7 +259,7 @@ BESIDE_ONES = ["torch.nn.Conv2d: ones become"] if TORCH else []
 READS = "channels that each filter reads"
 # what is broken -> how, and the lines that must say so, in order
 SABOTAGE = {
-    "function": (plus_one_after(_functional, "conv2d"), [CONV]),
+    "function": (plus_one_after(_conv, "conv2d"), [CONV]),
     "nnx": (plus_one_after(jaxgroups.nnx.Conv2d, "__call__"), [NNX]),
     "linen": (plus_one_after(jaxgroups.linen.Conv2d, "__call__"), [LINEN]),
     "torch": (torch_plus_one, ["torch.nn.Conv2d: ones become"]),
@@ -338,7 +339,7 @@ def test_a_section_that_breaks_off_fails_alone(capsys, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("out of patience")
 
-    monkeypatch.setattr(_functional, "conv2d", broken)
+    monkeypatch.setattr(_conv, "conv2d", broken)
     status, out, err = run(capsys, "experiment")
     assert status == 1
     assert err.startswith("MISMATCH: broken off by RuntimeError: out of patience: got ")

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import textwrap
+import warnings
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -101,6 +103,27 @@ def test_a_result_dtype_is_not_mistaken_for_none():
     for preferred in (None, jnp.float64, "float64", np.dtype("float64"), None):
         y = jg.conv1d(x, w, groups=2, preferred_element_type=preferred)
         assert y.dtype == ("float32" if preferred is None else "float64")
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_settings_hold_in_their_context_only(traced):
+    """Nothing that is cached by a spec keeps the precision or x64 of an earlier call."""
+    x, w = jnp.ones((1, 4, 5), "float32"), jnp.ones((2, 2, 3), "float32")
+    how = {"groups": 2, "preferred_element_type": "float64"}
+
+    def precision(x, w):
+        eqns = jax.make_jaxpr(lambda x, w: jg.conv1d(x, w, groups=2))(x, w).jaxpr.eqns
+        return [eqn.params["precision"] for eqn in eqns if "precision" in eqn.params]
+
+    call = jax.jit(lambda x, w: jg.conv1d(x, w, **how)) if traced else partial(jg.conv1d, **how)
+    for _ in range(2):
+        assert precision(x, w) == [None]
+        with jax.default_matmul_precision("highest"):
+            assert precision(x, w) == [(lax.Precision.HIGHEST,) * 2]
+        assert call(x, w).dtype == "float64"
+        with jax.enable_x64(False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a dtype that is not available
+            assert call(x, w).dtype == "float32"
 
 
 def test_our_primitive_is_what_was_traced(rng):

@@ -1,4 +1,4 @@
-"""ConvSpec: spelling, shapes and counts, against counting and over random specs."""
+"""ConvSpec: descriptor, shapes and counts, against counting and over random specs."""
 
 from dataclasses import replace
 
@@ -63,7 +63,7 @@ def specs(draw, small=False):
 
 
 @given(specs())
-def test_spelling_parses_back(spec):
+def test_descriptor_parses_back(spec):
     assert ConvSpec.parse(str(spec)) == spec
     layer = replace(spec, batch=None, size=None)
     assert ConvSpec.parse(str(layer)) == layer

@@ -69,29 +69,29 @@ def test_moves_are_those_of_numpy(seed):
             strides, array = reshaped, array.reshape(to)
         assert strides.shape == array.shape
         assert_same(elements(strides), array)
-        steps = strides.steps()
-        if steps is not None:
+        numbers = strides.strides()
+        if numbers is not None:
             at = [
-                strides.offset + sum(map(math.prod, zip(i, steps, strict=True)))
+                strides.offset + sum(map(math.prod, zip(i, numbers, strict=True)))
                 for i in np.ndindex(*array.shape)
             ]
             assert at == array.ravel().tolist()
 
 
-def test_an_axis_that_begins_within_a_step_is_refused():
+def test_an_axis_that_needs_part_of_a_factor_is_refused():
     turned = Strides.of((4, 6)).transpose((1, 0))
     assert turned.reshape((8, 3)) is None  # 4 and 6 have no common factor to cut at
-    assert turned.reshape((3, 2, 2, 2)).steps() == (2, 1, 12, 6)
-    assert turned.reshape((3, 8)).steps() is None  # 2, 4: two steps
-    assert turned.reshape((24,)).steps() is None
+    assert turned.reshape((3, 2, 2, 2)).strides() == (2, 1, 12, 6)
+    assert turned.reshape((3, 8)).strides() is None  # 2, 4: two strides
+    assert turned.reshape((24,)).strides() is None
 
 
 def test_a_reshape_joins_what_belongs_together():
     assert Strides.of((2, 3, 4)).reshape((6, 2, 2)).axes == (((6, 4),), ((2, 2),), ((2, 1),))
-    assert Strides.of((6, 4)).reverse((0,)).reshape((2, 3, 4)).steps() == (-12, -4, 1)
-    assert Strides.of((6, 4)).reverse((0, 1)).reshape((24,)).steps() == (-1,)
-    assert Strides.of((2, 1, 3)).reshape((1, 6)).steps() == (0, 1)
-    assert Strides.of(()).reshape((1, 1)).steps() == (0, 0)
+    assert Strides.of((6, 4)).reverse((0,)).reshape((2, 3, 4)).strides() == (-12, -4, 1)
+    assert Strides.of((6, 4)).reverse((0, 1)).reshape((24,)).strides() == (-1,)
+    assert Strides.of((2, 1, 3)).reshape((1, 6)).strides() == (0, 1)
+    assert Strides.of(()).reshape((1, 1)).strides() == (0, 0)
 
 
 @pytest.mark.parametrize("seed", range(20))

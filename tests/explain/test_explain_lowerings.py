@@ -1,12 +1,13 @@
 """Whole models: which lowering runs a layer, and why not the others."""
 
+from dataclasses import replace
+
 import pytest
 from flax import nnx
 from support.explained_models import by_path
 
 import jaxgroups as jg
 import jaxgroups.nnx as jnn
-from jaxgroups._lowerings import base as _base
 from jaxgroups._lowerings import dispatch, xla
 
 
@@ -14,12 +15,17 @@ from jaxgroups._lowerings import dispatch, xla
 def two_lowerings(monkeypatch):
     """A lowering for depthwise convolutions only, before XLA's."""
 
-    def unsupported_reason(problem, platform):
+    def unsupported_reason(problem, view, platform):
         if platform != "cpu":
             return f"not for {platform}"
         return None if problem.feature_group_count > 4 else "few groups"
 
-    picky = _base.Lowering("picky", "only many groups", unsupported_reason, xla.LOWERING.apply)
+    picky = replace(
+        xla.LOWERING,
+        name="picky",
+        summary="only many groups",
+        unsupported_reason=unsupported_reason,
+    )
     monkeypatch.setattr(dispatch, "LOWERINGS", (picky, xla.LOWERING))
 
 

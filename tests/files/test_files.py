@@ -115,7 +115,7 @@ class TestMemory:
 
     @pytest.mark.parametrize("value", [3.0, [1.0], {"a": np.ones(2)}, None])
     def test_what_is_no_tensor_is_refused(self, value):
-        with pytest.raises(CheckpointError, match="'x' is a .*, not a tensor"):
+        with pytest.raises(CheckpointError, match=r"'x' is a .*, not a tensor"):
             from_dict({"x": value})
 
     def test_names_and_dtypes_are_checked(self):

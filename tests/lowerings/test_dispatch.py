@@ -1,14 +1,18 @@
 """The table of lowerings: total, named, and the one that was asked for really ran."""
 
+import sys
 from dataclasses import replace
+from functools import partial
 
 import jax
 import pytest
 from support.cases import CASES
-from support.helpers import arrays, run
+from support.helpers import arrays, run, unsupported_reason
 
 from jaxgroups import _native as native
-from jaxgroups._lowerings import LOWERINGS, dispatch
+from jaxgroups._lowerings import LOWERINGS, dispatch, matmul, phases_to_channels
+from jaxgroups._lowerings.views import view_of
+from jaxgroups._op import primitive
 from jaxgroups._problem.problem import problem_of
 
 PLATFORMS = ("cpu", "gpu", "tpu")
@@ -19,7 +23,7 @@ def test_the_table_is_total():
     assert LOWERINGS[-1].name == "xla"
     for spec in CASES.values():
         for platform in PLATFORMS:
-            assert LOWERINGS[-1].unsupported_reason(problem_of(spec), platform) is None
+            assert unsupported_reason(LOWERINGS[-1], problem_of(spec), platform) is None
 
 
 def test_names_are_unique():
@@ -33,9 +37,8 @@ def test_the_asked_lowering_ran(rng, name):
         pytest.skip(f"NO KERNELS to run: {native.status().missing}")
     taken = 0
     for spec in CASES.values():
-        if 0 in spec.batch or LOWERINGS[dispatch.names().index(name)].unsupported_reason(
-            problem_of(spec), jax.default_backend()
-        ):
+        lowering = LOWERINGS[dispatch.names().index(name)]
+        if 0 in spec.batch or unsupported_reason(lowering, problem_of(spec)):
             continue
         f = jax.jit(lambda x, w, s=spec: run(s, x, w, implementation=name))
         if spec.padding_mode == "zeros" and all(lo == hi for lo, hi in spec.padding):
@@ -58,22 +61,67 @@ SPLIT = "a program that is split over devices or exported needs operations of XL
 @pytest.mark.usefixtures("with_kernels")
 def test_kernels_are_neither_split_nor_exported():
     problem = problem_of(CASES["many-small-groups"])
-    assert dispatch.choose(problem, platform="cpu")[0].name == "native"
-    chosen, refused = dispatch.choose(problem, platform="cpu", portable=True)
+    assert dispatch.choose(problem, platform="cpu").lowering.name == "native"
+    chosen, _, refused = dispatch.choose(problem, platform="cpu", portable=True)
     assert (chosen.name, refused) == ("shift", (("native", SPLIT),))
 
 
 def test_what_cannot_be_split_is_left_out_of_programs_for_several_devices(monkeypatch):
     whole = replace(LOWERINGS[-1], name="whole", portable=False)
     monkeypatch.setattr(dispatch, "LOWERINGS", (whole, *LOWERINGS))
-    monkeypatch.setattr(dispatch.rules, "slower_reason", lambda problem, name, platform: None)
+    monkeypatch.setattr(dispatch.rules, "slower_reason", lambda view, name, platform: None)
     problem = problem_of(CASES["two-groups"])
-    assert dispatch.choose(problem, portable=False) == (whole, ())
-    chosen, refused = dispatch.choose(problem, portable=True)
+    assert dispatch.choose(problem, portable=False) == (whole, view_of(problem), ())
+    chosen, _, refused = dispatch.choose(problem, portable=True)
     assert chosen.name != "whole"
     assert refused[0] == ("whole", SPLIT)
     with pytest.raises(
         ValueError, match=f"implementation='whole' does not take this convolution: {SPLIT}"
     ):
         dispatch.choose(problem, "whole", portable=True)
-    assert dispatch.prefer(problem, "whole", "cpu", True) is chosen
+    assert dispatch.prefer(problem, "whole", "cpu", True).lowering is chosen
+
+
+def calls_of(function, call):
+    """How often `function` is entered while `call` runs, under whatever name it was imported."""
+    count = 0
+
+    def entered(frame, event, argument):
+        nonlocal count
+        count += event == "call" and frame.f_code is function.__code__
+
+    before = sys.getprofile()
+    sys.setprofile(entered)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+MANY_TAPS = problem_of(CASES["T-many-taps-1d"])
+
+
+@pytest.mark.parametrize("implementation", [None, *dispatch.names()])
+@pytest.mark.parametrize("kernels", ["with_kernels", "without_kernels"])
+def test_a_choice_computes_the_view_once(request, kernels, implementation):
+    request.getfixturevalue(kernels)
+    for problem in (problem_of(CASES["two-groups"]), MANY_TAPS):
+        prefer = partial(dispatch.prefer, problem, implementation, "cpu", False)
+        assert calls_of(view_of, prefer) == 1
+        choice = prefer()
+        assert choice.view == view_of(problem)
+
+
+@pytest.mark.parametrize("implementation", [None, "matmul", "xla"])
+def test_a_program_computes_the_view_once_a_convolution(implementation):
+    """Choice, reading of the weights and lowering share it; a forced choice is checked before."""
+    problem = MANY_TAPS
+    shapes = (problem.lhs_shape, problem.rhs_shape)
+    operands = [jax.ShapeDtypeStruct(shape, problem.dtype) for shape in shapes]
+    traced = jax.jit(partial(primitive.compute, problem, implementation=implementation)).trace(
+        *operands
+    )
+    matmul.plain_view.cache_clear()
+    assert calls_of(view_of, traced.lower) == 1
+    assert calls_of(phases_to_channels.plain, traced.lower) <= 1

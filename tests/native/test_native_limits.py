@@ -7,6 +7,7 @@ from support.helpers import distinct
 import jaxgroups as jg
 from jaxgroups import _native as native
 from jaxgroups._lowerings.native import LOWERING
+from jaxgroups._lowerings.views import view_of
 from jaxgroups._problem.problem import problem_of
 
 MISSING = native.status().missing
@@ -28,7 +29,7 @@ REFUSED = {
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_the_handlers_refuse_is_not_given_to_them(text):
     problem = problem_of(jg.ConvSpec.parse(text))
-    assert LOWERING.unsupported_reason(problem, "cpu") == REFUSED[text]
+    assert LOWERING.unsupported_reason(problem, view_of(problem), "cpu") == REFUSED[text]
 
 
 @pytest.mark.parametrize("name", ["stride", "dilation"])

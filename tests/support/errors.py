@@ -7,7 +7,7 @@ the reason, and `sentence` is the full message (or its beginning, if it ends wit
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from flax import nnx as flax_nnx
 
 import jaxgroups as jg
 from jaxgroups import convert, linen, nnx
-from jaxgroups._lowerings import Lowering, dispatch
+from jaxgroups._lowerings import dispatch
 
 RANKS = (1, 2, 3)
 FLOATS = ("float64",) * 3  # dtypes of input, weight, bias; torch takes oneDNN's texts for float32
@@ -1489,12 +1489,12 @@ for _text, _sentence in (
     ("conv2d in=4 out=8 kernel", "unknown word 'kernel' in ..."),
     (
         "conv2d in=4 in=4 out=8 kernel=3",
-        "in= stands twice in 'conv2d in=4 in=4 out=8 kernel=3'",
+        "duplicate in= in 'conv2d in=4 in=4 out=8 kernel=3'",
     ),
-    ("conv2d in=4", "'conv2d in=4' lacks out=, kernel="),
+    ("conv2d in=4", "missing out=, kernel= in 'conv2d in=4'"),
     (
         "conv2d in=4 out=8 kernel=3 batch=2",
-        "'conv2d in=4 out=8 kernel=3 batch=2' has a batch but no size=",
+        "missing size= in 'conv2d in=4 out=8 kernel=3 batch=2', which has batch=",
     ),
     ("conv2d in=4 out=8 kernel=3 bias=no", "bias=no: expected True or False"),
     (
@@ -1532,7 +1532,7 @@ for _text, _sentence in (
 def _refused(*names: str) -> Any:
     """`dispatch.choose` with a table whose first lowering supports no problem."""
     table = dispatch.LOWERINGS
-    never = Lowering("never", "takes nothing", lambda problem, platform: "it is a test", None)  # type: ignore[arg-type]
+    never = replace(table[-1], name="never", unsupported_reason=lambda *_: "it is a test")
     dispatch.LOWERINGS = (never, *table)
     try:
         return jg.explain("conv1d in=1 out=1 kernel=1 size=1", implementation=names[0])

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxgroups as jg
+from jaxgroups._lowerings.views import view_of
 
 
 def whole(rng, shape, dtype="float64", bound=9):
@@ -84,3 +85,8 @@ def assert_same(actual, expected, atol=0.0):
         np.testing.assert_array_equal(actual, expected)
     else:
         np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+
+
+def unsupported_reason(lowering, problem, platform="cpu"):
+    """Why a lowering does not support a problem; None where it does."""
+    return lowering.unsupported_reason(problem, view_of(problem), platform)

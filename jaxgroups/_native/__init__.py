@@ -1,7 +1,8 @@
 """The compiled kernels: finds the library, checks it, and registers it with XLA, once.
 
 The library is looked for beside this file, where an installation with a C++ compiler puts it, and
-in the user's cache, where ``python -m jaxgroups._native.build`` puts it if this folder is read-only.
+in the user's cache, where ``python -m jaxgroups._native.build`` puts it if this folder cannot be
+written.
 
 ``JAXGROUPS_NATIVE=0`` switches the kernels off. ``JAXGROUPS_NATIVE=baseline``, or another
 instruction set that the library holds, forbids wider instructions than these.

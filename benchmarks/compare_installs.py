@@ -2,7 +2,7 @@
 
 OLD and NEW are Python executables, each of an environment with jaxgroups; ``PYTHON:FOLDER`` has
 FOLDER in front of its PYTHONPATH. Each runs in a process of its own on the same processors. They
-take turns at each layer, and the shortest time of each counts, so that a busy machine disturbs
+take turns at each layer, and the least CPU time of each counts, so that a busy machine disturbs
 little. What is printed is the time of NEW divided by that of OLD: below 1, NEW is faster.
 """
 

@@ -10,16 +10,17 @@ instruction set that the library holds, forbids wider instructions than these.
 """
 
 import ctypes
+import importlib
 import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import jax
 
 from jaxgroups._native import huge_pages
 
-LIBRARY = "_kernels.so"
 FORWARD, WEIGHT_GRADIENT = "jaxgroups_forward", "jaxgroups_weight_gradient"
 INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native.build"
 
@@ -33,17 +34,14 @@ class Status:
     instruction_sets: tuple[str, ...] = ()  # compiled, and run by this processor; in use: the first
 
 
-def cache_folder() -> Path:
-    """The folder for a build of this user, if the package's folder is read-only."""
-    from jaxgroups._native import build as _build  # not above: it is run with python -m
-
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "jaxgroups" / _build.source_hash()
-
-
 def places() -> tuple[Path, ...]:
     """Where the library is looked for, in this order."""
-    return Path(__file__).parent / LIBRARY, cache_folder() / LIBRARY
+    return _build().places()
+
+
+def _build() -> ModuleType:
+    # not imported at the top, because ``python -m jaxgroups._native.build`` imports this file first
+    return importlib.import_module("jaxgroups._native.build")
 
 
 @cache
@@ -64,13 +62,11 @@ def status() -> Status:
 
 
 def _load(path: Path, wanted: str) -> Status:
-    from jaxgroups._native import build as _build
-
     reach = huge_pages.reach()
     library = ctypes.CDLL(str(path))
     library.jaxgroups_sources.restype = ctypes.c_char_p
     library.jaxgroups_instruction_set.restype = ctypes.c_char_p
-    if library.jaxgroups_sources().decode() != _build.source_hash():
+    if library.jaxgroups_sources().decode() != _build().source_hash():
         raise RuntimeError(f"it was compiled from other sources; {INSTALL}")
     names = []
     while name := library.jaxgroups_instruction_set(len(names)):

@@ -172,15 +172,20 @@ def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
     return target
 
 
+def places() -> tuple[Path, Path]:
+    """Where a build may go: beside this file, or in the user's cache if that is read-only."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(base) / "jaxgroups" / source_hash()
+    return Path(__file__).parent / LIBRARY, cache / LIBRARY
+
+
 def main(arguments: list[str]) -> int:
     """Build beside the package, or in the user's cache if the package's folder is read-only."""
-    from jaxgroups import _native as native
-
     if arguments:
         print("usage: python -m jaxgroups._native.build", file=sys.stderr)
         return 2
     error: Exception | None = None
-    for place in native.places():
+    for place in places():
         try:
             built = build(place)
         except BuildError as failure:

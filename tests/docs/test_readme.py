@@ -295,7 +295,7 @@ def test_every_row_of_the_table_is_read():
 def test_functions_of_the_table(name, rank):
     names, _ = row(f"F.{name}")
     function = getattr(jg, name.replace("2", rank))
-    assert parameters(function)[: len(names)] == ["x", *names[1:]]
+    assert parameters(function)[: len(names)] == names
 
 
 @needs_torch

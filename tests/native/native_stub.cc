@@ -22,3 +22,4 @@ const char* jaxgroups_sources() { return JG_SOURCES; }
 const char* jaxgroups_instruction_set(int i) { return i == 0 ? "baseline" : nullptr; }
 int jaxgroups_use_instruction_set(const char*) { return 1; }
 }
+extern "C" void jaxgroups_hint_huge_pages(int) {}

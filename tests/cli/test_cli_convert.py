@@ -257,7 +257,7 @@ USAGE = [
     ),
     (
         ["convert", "model.safetensors", "--to", "flax", "--model", "twin:Net", "-o", "b.pth"],
-        "is written as .safetensors",
+        "must end in .safetensors",
     ),
     (
         ["convert", "model.safetensors", "--to", "flax", "--plan", "none.json", "-o", "b"],

@@ -249,7 +249,7 @@ USAGE = [
     (["plan", "model.safetensors", "--model", "twin:Net", "--key", "model"], "are flat"),
     (["plan", "none.safetensors", "--model", "twin:Net"], "No such file or directory: none.safe"),
     (["plan", "model.safetensors", "--model", "twin:Net", "-o", "no/p.json"], "No such file"),
-    (["convert", "model.safetensors", "--to", "flax", "--model", "twin:Net"], "-o says where"),
+    (["convert", "model.safetensors", "--to", "flax", "--model", "twin:Net"], "missing -o"),
     (["convert", "model.safetensors", "--to", "torch", "-o", "b.safetensors"], "missing --plan"),
     (
         ["convert", "model.safetensors", "--to", "torch", "--model", "twin:Net", "-o", "b"],
@@ -257,7 +257,7 @@ USAGE = [
     ),
     (
         ["convert", "model.safetensors", "--to", "flax", "--model", "twin:Net", "-o", "b.pth"],
-        "is written as .safetensors",
+        "must end in .safetensors",
     ),
     (
         ["convert", "model.safetensors", "--to", "flax", "--plan", "none.json", "-o", "b"],

@@ -602,7 +602,7 @@ class TestSafetensors:
             ({"a": 3}, "needs exactly dtype"),
             ({"__metadata__": {"a": 3}}, "must hold strings"),
             ({"__metadata__": []}, "must hold strings"),
-            (b'{"a":1,"a":2}', "'a' is there 2 times"),
+            (b'{"a":1,"a":2}', "'a' is a duplicate key"),
             (b'{"a":', "not valid JSON"),
             (b'{"\xff":1}', "not valid JSON"),
             (b"[]", "instead of {"),
@@ -726,7 +726,7 @@ class TestIndex:
         path = self.sharded(tmp_path, shards, {"a": "1.safetensors"})
         refused("'b' is in 1.safetensors, but the index does not list it", path)
         path.write_text('{"weight_map": {"a": "1.safetensors", "a": "2.safetensors"}}')
-        refused("'a' is there 2 times", path)
+        refused("'a' is a duplicate key", path)
         path.write_text("{")
         refused("not valid JSON", path)
 

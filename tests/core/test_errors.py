@@ -94,7 +94,7 @@ def test_refusals_survive_python_without_asserts():
         "import sys\n"
         "import jax\n"
         "jax.config.update('jax_enable_x64', True)\n"
-        "import errors\n"
+        "from support import errors\n"
         "if __debug__:\n"
         "    sys.exit('asserts are on')\n"
         "faults = [f'{row.id}: {errors.fault(row)}' for row in errors.ROWS if errors.fault(row)]\n"

@@ -54,11 +54,11 @@ def test_explain_names_the_reason(capsys):
     assert found.implementation != "native"
     assert found.refused["native"] == "the kernels are not compiled"
     _, out, _ = command.run(capsys, "explain", SPEC)
-    assert "  not native  the kernels are not compiled\n" in out
+    assert "  not native     the kernels are not compiled\n" in out
 
 
 @pytest.mark.usefixtures("with_kernels")
 def test_explain_names_the_kernels(capsys):
     assert jg.explain(SPEC, platform="cpu").implementation == "native"
     _, out, _ = command.run(capsys, "explain", SPEC)
-    assert "  lowering    native on cpu: C++ kernels through XLA's FFI\n" in out
+    assert "  implementation native on cpu: C++ kernels through XLA's FFI\n" in out

@@ -19,7 +19,6 @@ import jax
 
 from jaxgroups._native import huge_pages
 
-LIBRARY = "_kernels.so"
 FORWARD, WEIGHT_GRADIENT = "jaxgroups_forward", "jaxgroups_weight_gradient"
 INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native.build"
 
@@ -33,17 +32,11 @@ class Status:
     instruction_sets: tuple[str, ...] = ()  # compiled, and run by this processor; in use: the first
 
 
-def cache_folder() -> Path:
-    """The folder for a build of this user, if the package's folder is read-only."""
-    from jaxgroups._native import build as _build  # not above: it is run with python -m
-
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "jaxgroups" / _build.source_hash()
-
-
 def places() -> tuple[Path, ...]:
     """Where the library is looked for, in this order."""
-    return Path(__file__).parent / LIBRARY, cache_folder() / LIBRARY
+    from jaxgroups._native import build as _build  # not above: it is run with python -m
+
+    return _build.places()
 
 
 @cache

@@ -96,6 +96,12 @@ def chosen_isas() -> list[str]:
     return [name for name in known if name in (*names, BASELINE)]
 
 
+def places() -> tuple[Path, ...]:
+    """Where the library may be: in this folder, or in the user's cache if that is read-only."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(__file__).parent / LIBRARY, cache / "jaxgroups" / source_hash() / LIBRARY
+
+
 def find_compiler() -> list[str] | None:
     """$CXX, else the first of c++, g++ and clang++ that is there."""
     if os.environ.get("CXX", "").strip():
@@ -174,13 +180,11 @@ def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
 
 def main(arguments: list[str]) -> int:
     """Build beside the package, or in the user's cache if the package's folder is read-only."""
-    from jaxgroups import _native as native
-
     if arguments:
         print("usage: python -m jaxgroups._native.build", file=sys.stderr)
         return 2
     error: Exception | None = None
-    for place in native.places():
+    for place in places():
         try:
             built = build(place)
         except BuildError as failure:

@@ -147,18 +147,18 @@ def test_a_build_goes_to_the_cache_where_the_package_cannot_be_written(
     assert package == Path(native.__file__).with_name("_kernels.so")
     assert cache == tmp_path / "cache" / "jaxgroups" / _build.source_hash() / "_kernels.so"
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(native, "places", lambda: (tmp_path / "file" / "_kernels.so", cache))
+    monkeypatch.setattr(_build, "places", lambda: (tmp_path / "file" / "_kernels.so", cache))
     assert _build.main([]) == 0
     isas = ", ".join(_build.chosen_isas())
     assert capsys.readouterr().out == f"built {cache} with {isas} instructions\n"
-    monkeypatch.setattr(native, "places", lambda: (tmp_path / "file" / "_kernels.so",))
+    monkeypatch.setattr(_build, "places", lambda: (tmp_path / "file" / "_kernels.so",))
     assert _build.main([]) == 1
     assert capsys.readouterr().err.startswith("jaxgroups: [Errno ")
 
 
 def test_the_command_says_what_is_missing(monkeypatch, tmp_path, capsys):
     no_compiler(monkeypatch)
-    monkeypatch.setattr(native, "places", lambda: (tmp_path / "_kernels.so",))
+    monkeypatch.setattr(_build, "places", lambda: (tmp_path / "_kernels.so",))
     assert _build.main([]) == 1
     assert capsys.readouterr() == ("", f"jaxgroups: {NO_COMPILER}\n")
     assert _build.main(["build"]) == 2

@@ -1,8 +1,8 @@
 """The compiled kernels: finds the library, checks it, and registers it with XLA, once.
 
 The library is looked for beside this file, where an installation with a C++ compiler puts it, and
-in the user's cache, where ``python -m jaxgroups._native.build`` puts it if this folder is
-read-only.
+in the user's cache, where ``python -m jaxgroups._native.build`` puts it if this folder cannot be
+written.
 
 ``JAXGROUPS_NATIVE=0`` switches the kernels off. ``JAXGROUPS_NATIVE=baseline``, or another
 instruction set that the library holds, forbids wider instructions than these.
@@ -10,12 +10,10 @@ instruction set that the library holds, forbids wider instructions than these.
 """
 
 import ctypes
-import importlib
 import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import jax
 
@@ -36,12 +34,9 @@ class Status:
 
 def places() -> tuple[Path, ...]:
     """Where the library is looked for, in this order."""
-    return _build().places()
+    from jaxgroups._native import build as _build  # not above: it is run with python -m
 
-
-def _build() -> ModuleType:
-    # not imported at the top, because ``python -m jaxgroups._native.build`` imports this file first
-    return importlib.import_module("jaxgroups._native.build")
+    return _build.places()
 
 
 @cache
@@ -62,11 +57,13 @@ def status() -> Status:
 
 
 def _load(path: Path, wanted: str) -> Status:
+    from jaxgroups._native import build as _build
+
     reach = huge_pages.reach()
     library = ctypes.CDLL(str(path))
     library.jaxgroups_sources.restype = ctypes.c_char_p
     library.jaxgroups_instruction_set.restype = ctypes.c_char_p
-    if library.jaxgroups_sources().decode() != _build().source_hash():
+    if library.jaxgroups_sources().decode() != _build.source_hash():
         raise RuntimeError(f"it was compiled from other sources; {INSTALL}")
     names = []
     while name := library.jaxgroups_instruction_set(len(names)):

@@ -96,6 +96,12 @@ def chosen_isas() -> list[str]:
     return [name for name in known if name in (*names, BASELINE)]
 
 
+def places() -> tuple[Path, ...]:
+    """Where the library may be: in this folder, or in the user's cache if that is read-only."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(__file__).parent / LIBRARY, cache / "jaxgroups" / source_hash() / LIBRARY
+
+
 def find_compiler() -> list[str] | None:
     """$CXX, else the first of c++, g++ and clang++ that is there."""
     if os.environ.get("CXX", "").strip():
@@ -170,13 +176,6 @@ def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
         _run([*compiler, "-std=c++17", "-pthread", *how, *objects, "-o", str(to / LIBRARY)])
         os.replace(to / LIBRARY, target)
     return target
-
-
-def places() -> tuple[Path, Path]:
-    """Where a build may go: beside this file, or in the user's cache if that is read-only."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = Path(base) / "jaxgroups" / source_hash()
-    return Path(__file__).parent / LIBRARY, cache / LIBRARY
 
 
 def main(arguments: list[str]) -> int:

@@ -147,7 +147,7 @@ def test_a_weight_gradient_has_no_dilated_input():
     assert str(caught.value) == text
 
 
-STEPS = "jaxgroups: the weights should have one step for each of their axes, but got "
+STEPS = "jaxgroups: the weights should have one stride for each of their axes, but got "
 SIX = "the bias should have one number for each output channel"
 BIASES = {
     "few": ([np.ones(5, "float32")], SIX),

@@ -158,7 +158,7 @@ def test_a_build_goes_to_the_cache_where_the_package_cannot_be_written(
 
 def test_the_command_says_what_is_missing(monkeypatch, tmp_path, capsys):
     no_compiler(monkeypatch)
-    monkeypatch.setattr(native, "places", lambda: (tmp_path / "_kernels.so",))
+    monkeypatch.setattr(_build, "places", lambda: (tmp_path / "_kernels.so",))
     assert _build.main([]) == 1
     assert capsys.readouterr() == ("", f"jaxgroups: {NO_COMPILER}\n")
     assert _build.main(["build"]) == 2

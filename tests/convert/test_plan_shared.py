@@ -108,7 +108,7 @@ def test_the_plan_of_the_load_is_the_way_back(tmp_path):
     back = saved(model, tmp_path, plan=jc.Plan.from_json(report.plan.to_json()))
     assert back["m.fc.weight"].dtype == back["tied.weight"].dtype == "bfloat16"
     assert back["m.fc.bias"].dtype == "float32"
-    with pytest.raises(ValueError, match="leave out names, rules and prefix"):
+    with pytest.raises(ValueError, match="plan= includes names, rules and prefix"):
         saved(model, tmp_path, plan=report.plan, prefix="m.")
     other = nnx.Sequential(nnx.Linear(3, 8, rngs=nnx.Rngs(0)))
     with pytest.raises(

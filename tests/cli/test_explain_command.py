@@ -86,10 +86,10 @@ def test_a_checkpoint(capsys, checkpoint):
     assert rows["blocks.0.weight"]["kernels_per_filter"] == 1
     assert rows["blocks.0.weight"]["kernel_size"] == [3, 3]
     assert rows["pos_embed"]["filters"] is None
-    assert not any("groups" in row for row in rows.values()), "a weight does not tell its groups"
+    assert not any("groups" in row for row in rows.values()), "a weight does not show its groups"
     status, out, _ = run(capsys, "explain", str(checkpoint), "--sort", "order")
     assert {line.split()[0] for line in out.splitlines()[1:7]} == set(TENSORS)
-    assert "a weight does not tell its groups" in out
+    assert "a weight does not show its groups" in out
 
 
 def test_a_checkpoint_of_torch(capsys, tmp_path):

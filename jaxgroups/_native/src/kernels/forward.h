@@ -222,7 +222,7 @@ struct Fixed {
           if (!Fast || Edge > 0) opaque(inside);
           JG_UNROLL
           for (int q = 0; q < Pixels; ++q) {
-            if ((Fast && q >= Edge && q < Pixels - Edge) || (inside >> q & 1)) {
+            if ((Fast && q >= Edge && q < Pixels - Edge) || JG_LIKELY(inside >> q & 1)) {
               const V<T> x = read(walk.at(q));
               JG_UNROLL
               for (int k = 0; k < Taps; ++k) {
@@ -288,7 +288,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
             StridedPointer<T> walk(a.x, row + k * a.x_tap + read.start(i), a.x_pixel);
             JG_UNROLL
             for (int t = 0; t < Outputs; ++t) {
-              if (Whole || (column >= 0 && column < a.size)) {
+              if (Whole || JG_LIKELY(column >= 0 && column < a.size)) {
                 const V<T> x = read(walk.at(t));
                 JG_UNROLL
                 for (int v = 0; v < Vectors; ++v) {

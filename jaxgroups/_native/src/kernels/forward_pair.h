@@ -32,7 +32,7 @@ struct Pair {
     opaque(inside);
     JG_UNROLL
     for (int q = 0; q < Pixels; ++q) {
-      if ((Fast && q >= Edge && q < Pixels - Edge) || (inside >> q & 1)) {
+      if ((Fast && q >= Edge && q < Pixels - Edge) || JG_LIKELY(inside >> q & 1)) {
         const V<T> x = load_masked(walk.at(q), some);
         JG_UNROLL
         for (int k = 0; k < Taps; ++k) {

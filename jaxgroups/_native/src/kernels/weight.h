@@ -82,12 +82,12 @@ struct Gradient {
     const int64_t x_step = a.x_step;
     JG_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      if (there >> r & 1) {
+      if (JG_LIKELY(there >> r & 1)) {
         int64_t at = rows[r] + column * a.x_pixel;
         opaque(inside);
         JG_UNROLL
         for (int q = 0; q < Pixels; ++q) {
-          if (inside >> q & 1) {
+          if (JG_LIKELY(inside >> q & 1)) {
             JG_UNROLL
             for (int i = 0; i < Channels; ++i) {
               const Reader<S, T> read(some, a.near, a.channel + i);

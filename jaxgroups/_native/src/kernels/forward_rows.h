@@ -128,10 +128,10 @@ inline Shape shape_of(const Phase& w) {
 template <class T>
 constexpr bool kHasKSplit = JG_VECTOR_BYTES == 64 && sizeof(T) == 4;
 
-// Whether there are kernels for both phases of an input dilated by 2. Outputs of several lanes,
-// which are seldom of a strided layer, take one phase after the other.
-template <class T, InputMode S>
-constexpr bool kTakesUp = kSpecial<T>&& S != InputMode::broadcast2&& S != InputMode::broadcast4;
+// Whether there are kernels for both phases of an input dilated by 2. Outputs of several lanes have
+// them for one and two vectors: with three they are seldom of a strided layer.
+template <class T, InputMode S, int Vectors>
+constexpr bool kTakesUp = kSpecial<T> && (k_split(S) == 1 || Vectors < 3);
 
 template <class T, InputMode S, int Vectors>
 TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
@@ -139,7 +139,7 @@ TileKernel<T> kernel_of_shape(Shape& s, int64_t count, int& width) {
   if constexpr (Vectors < 3 || (Vectors == 3 && kHasKSplit<T>)) {
     if (s.is(3, 1)) return Single<T, S, Vectors, 3, 1>::of(count, width);
     if constexpr (kSpecial<T>) {
-      if constexpr (kTakesUp<T, S>) {
+      if constexpr (kTakesUp<T, S, Vectors>) {
         if (s.is(3, kDilatedEven)) return Single<T, S, Vectors, 3, kDilatedEven>::of(count, width);
         if (s.is(3, kDilatedOdd)) return Single<T, S, Vectors, 3, kDilatedOdd>::of(count, width);
       }
@@ -191,7 +191,8 @@ TileKernel<T> kernel_of(const BlockPlan& b, Shape& s, int64_t count, int& width)
 // Whether `kernel_of` has one for both phases of an input dilated by 2.
 template <class T>
 bool takes_up(const BlockPlan& b, int64_t taps) {
-  if (!kSpecial<T> || b.vectors > (kHasKSplit<T> ? 3 : 2) || k_split(b.mode) > 1) return false;
+  const int most = kHasKSplit<T> && k_split(b.mode) == 1 ? 3 : 2;
+  if (!kSpecial<T> || b.vectors > most) return false;
   return taps == 3 || (taps == 5 && b.mode == InputMode::depthwise);
 }
 

@@ -73,7 +73,7 @@ def call_of(problem: ConvProblem, lowering: Lowering) -> Callable[[], object]:
         jax.device_put(rng.standard_normal(shape).astype(problem.dtype))
         for shape in (problem.lhs_shape, problem.rhs_shape)
     ]
-    run = jax.jit(partial(lowering.apply, problem))
+    run = jax.jit(partial(lowering.apply, problem, view_of(problem)))
     jax.block_until_ready(run(*operands))
     return lambda: jax.block_until_ready(run(*operands))
 

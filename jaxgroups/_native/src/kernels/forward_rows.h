@@ -29,7 +29,8 @@ template <class T>
 constexpr bool kSpecial = JG_VECTOR_BYTES > 16 && sizeof(T) == 4;
 
 template <class T>
-constexpr Widths widths_of(int vectors, int taps, int stride) {
+constexpr Widths widths_of([[maybe_unused]] int vectors, [[maybe_unused]] int taps,
+                           [[maybe_unused]] int stride) {
 #ifdef JG_WIDTHS
   return {{JG_WIDTHS}};
 #else

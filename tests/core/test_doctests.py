@@ -49,7 +49,8 @@ def test_signatures_are_the_same_and_documented(kind):
     assert all(other == one for other in others)
     assert next(iter(one.parameters)) == "input"
     for rank in (1, 2, 3):
-        documented = re.findall(r"^      (\w+): ", getattr(jg, f"{kind}{rank}d").__doc__, re.M)
+        text = inspect.getdoc(getattr(jg, f"{kind}{rank}d"))  # without the indent of the function
+        documented = re.findall(r"^  (\w+): ", text, re.M)
         assert set(one.parameters) <= set(documented)
 
 

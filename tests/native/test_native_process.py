@@ -16,8 +16,9 @@ from support import command, native_results
 
 from jaxgroups import _native as native
 
-RESULTS = str(Path(__file__).parents[1] / "support" / "native_results.py")
-HERE = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+TESTS = str(Path(__file__).parents[1])
+RESULTS = ("-P", "-m", "support.native_results")  # -P: not the checkout, which has no kernels
+HERE = f"import sys; sys.path.insert(0, {TESTS!r})\n"
 MISSING = native.status().missing
 SETS = native.status().instruction_sets
 needs_kernels = pytest.mark.skipif(MISSING is not None, reason=f"NO KERNELS to run: {MISSING}")
@@ -28,8 +29,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="n
 @cache
 def results(wanted="1", threads="2"):
     """What `native_results.py` tells, in a process with so many threads in XLA's pool."""
-    environment = os.environ | {"JAXGROUPS_NATIVE": wanted, "NPROC": threads}
-    done = command.python(RESULTS, env=environment)
+    path = os.pathsep.join(filter(None, [TESTS, os.environ.get("PYTHONPATH")]))
+    environment = {"JAXGROUPS_NATIVE": wanted, "NPROC": threads, "PYTHONPATH": path}
+    done = command.python(*RESULTS, env=os.environ | environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

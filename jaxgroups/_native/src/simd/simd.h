@@ -105,10 +105,6 @@ JG_INLINE void prefetch(const T* p, int64_t offset) {
 #include "simd/neon.h"
 #endif
 
-// Places the code of the usual case in line. GCC otherwise takes the tests within unrolled loops
-// for unlikely and moves their code away, which costs two jumps a pixel.
-#define JG_LIKELY(condition) __builtin_expect(static_cast<bool>(condition), 1)
-
 namespace jaxgroups {
 namespace JG_ISA {
 

@@ -11,6 +11,7 @@ instruction set that the library holds, forbids wider instructions than these.
 
 import ctypes
 import os
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,7 @@ def _load(path: Path, wanted: str) -> Status:
     names = []
     while name := library.jaxgroups_instruction_set(len(names)):
         names.append(name.decode())
+    widest = names[0]
     if wanted != "1":
         if not library.jaxgroups_use_instruction_set(wanted.encode()):
             raise ValueError(f"JAXGROUPS_NATIVE={wanted}, but there is 0, 1, {', '.join(names)}")
@@ -85,4 +87,15 @@ def _load(path: Path, wanted: str) -> Status:
             jax.ffi.register_ffi_target(target, handler, platform="cpu")
         except RuntimeError as error:
             raise RuntimeError(f"{error}; {INSTALL}") from error
+    _warn_if_narrower(path, widest, _build.widest_isa())
     return Status(None, path, tuple(names))
+
+
+def _warn_if_narrower(path: Path, compiled: str, processor: str | None) -> None:
+    """Warn of a library that was compiled on a processor with narrower, or other, instructions."""
+    if processor is not None and compiled != processor:
+        warnings.warn(
+            f"jaxgroups: {path} has no {processor} kernels, which this processor can run: "
+            f"convolutions use the slower {compiled} ones. Run python -m jaxgroups._native.build",
+            stacklevel=2,
+        )

@@ -58,23 +58,28 @@ def compilable_isas() -> dict[str, str]:
     return {**ISAS.get(machine, {}), BASELINE: ""}
 
 
-def host_isas(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """What a library for this processor needs: its widest instruction set, and the baseline.
-
-    All of them where the processor's flags cannot be read.
-    """
-    known = compilable_isas()
+def widest_isa(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """The widest instruction set of this processor; None if its flags cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return list(known)
+        return None
     flags = next((line.partition(":")[2].split() for line in lines if line[:5] == "flags"), None)
     if flags is None:
-        return list(known)
-    for name, options in known.items():
+        return None
+    for name, options in compilable_isas().items():
         if all(option.removeprefix("-m") in flags for option in options.split()):
-            return list(dict.fromkeys([name, BASELINE]))
-    return [BASELINE]
+            return name
+    return BASELINE
+
+
+def host_isas(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """What a library for this processor needs: its widest instruction set, and the baseline.
+
+    All of them if the flags of the processor cannot be read.
+    """
+    widest = widest_isa(cpuinfo)
+    return list(compilable_isas()) if widest is None else list(dict.fromkeys([widest, BASELINE]))
 
 
 def chosen_isas() -> list[str]:

@@ -136,6 +136,18 @@ def test_the_instruction_sets_of_this_processor(monkeypatch, tmp_path, flags):
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
     assert _build.host_isas(tmp_path / "cpuinfo") == FLAGS[flags]
+    readable = flags is not None and flags.startswith(("flags", "processor"))
+    assert _build.widest_isa(tmp_path / "cpuinfo") == (FLAGS[flags][0] if readable else None)
+
+
+@needs_kernels
+def test_a_library_without_this_processor_s_instructions_warns(monkeypatch):
+    """As where an environment was made on another processor: it works, and says that it is slow."""
+    found = native.status()
+    monkeypatch.setattr(_build, "widest_isa", lambda: "sse9")
+    text = "has no sse9 kernels, which this processor can run: convolutions use the slower "
+    with pytest.warns(UserWarning, match=text + found.instruction_sets[0]):
+        assert status_of(monkeypatch, found.path) == found
 
 
 def test_a_build_goes_to_the_cache_where_the_package_cannot_be_written(

@@ -15,7 +15,6 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxgroups._lowerings import dispatch
 from jaxgroups._op import primitive
 from jaxgroups._problem.problem import accumulation_dtype, problem_of
 from jaxgroups._spec import arguments, checks
@@ -63,8 +62,6 @@ class _Prepared:
         self.result = preferred or spec.dtype  # dtype of the primitive's result
         self.narrows = dtype is None and preferred is not None  # to the dtype of the input
         self.compiled = jax.jit(self.traced, inline=True)
-        if implementation is not None:
-            dispatch.choose(self.problem, implementation)
 
     def traced(self, x: jax.Array, weight: jax.Array, bias: jax.Array | None) -> jax.Array:
         spec, batch = self.spec, self.spec.batch or ()

@@ -36,7 +36,7 @@ struct RowStrip {
   int nx, ny;
   bool more;   // the sums are added to what is there
   bool ahead;  // the next block's lines are asked for
-  T* sums;     // [row][channel][tap][vector][lane], steps below
+  T* sums;     // [row][channel][tap][vector][lane], strides below
   int64_t sums_row, sums_channel, sums_tap;
 };
 

@@ -176,7 +176,7 @@ void weight(const WeightTask<T>& task) {
   a.near = b.near;
   a.stride = axis[2].stride;
   a.row_step = axis[1].dilation;
-  const auto steps = [&](int64_t x_pixel, int64_t y_pixel) {
+  const auto set_strides = [&](int64_t x_pixel, int64_t y_pixel) {
     a.x_pixel = x_pixel;
     a.x_row = axis[2].size * x_pixel;
     a.x_depth = axis[1].size * a.x_row;
@@ -195,7 +195,7 @@ void weight(const WeightTask<T>& task) {
         copy_channels(task.x + n * pixels * channels + part.x, pixels, channels, p.c, x);
         copy_channels(task.y + row * axis[2].out * outputs + part.y, (row_end - row) * axis[2].out,
                       outputs, part.ny, y);
-        steps(p.c, part.ny);
+        set_strides(p.c, part.ny);
         a.x = x;
         a.y = y;
         strips(task, a, rows, row, row_end, [&] {
@@ -205,7 +205,7 @@ void weight(const WeightTask<T>& task) {
     }
     return;
   }
-  steps(channels, outputs);
+  set_strides(channels, outputs);
   a.x = task.x + task.row / plane * pixels * channels;
   a.y = task.y + task.row * axis[2].out * outputs;
   a.more = false;

@@ -86,7 +86,7 @@ Weights in_order(const Problem& p) {
   return w;
 }
 
-// The weights of a call with steps; every one of them has to be in the array.
+// The weights of a call with strides. Every weight has to be inside the array.
 std::string check_weights(const Call& call, Plan& plan) {
   const Problem& p = plan.problem;
   const int64_t rank = call.x.size - 2;

@@ -60,7 +60,7 @@ constexpr int64_t kConflictBytesGradient = 2048;
 constexpr int64_t kConflictBytesForward = 4096;
 constexpr int64_t kConflictBytesPhases = 2048;
 
-// --- Microkernels (forward_rows.h, weight_rows.h) ---
+// --- Microkernels (forward_kernels.h, forward_rows.h, weight_rows.h) ---
 
 // Pixels, at least, that one pass over the packed weights computes.
 constexpr int64_t kMinBandPixels = 96;

@@ -66,12 +66,12 @@ def _answer(arguments: argparse.Namespace) -> Any:
     return explain(target, **how)
 
 
-def _model(arguments: argparse.Namespace, spelled: str, file: str | None, **how: Any) -> Any:
+def _model(arguments: argparse.Namespace, factory: str, file: str | None, **how: Any) -> Any:
     """The explanation of a model; a checkpoint given with it must fit it."""
     if not arguments.example:
         raise ValueError("a model needs --example, the shape of its input: 1,224,224,3")
     size = shape("--example", arguments.example)
-    model = model_of(spelled, json_object("--kwargs", arguments.kwargs))
+    model = model_of(factory, json_object("--kwargs", arguments.kwargs))
     if file is not None:
         example = jax.ShapeDtypeStruct(size, "float32")
         convert.plan(model, file, key=arguments.key, example=example).raise_if_incomplete()

@@ -9,17 +9,17 @@ from flax import linen as nn
 from flax import nnx
 
 
-def model_of(spelled: str, kwargs: dict[str, Any]) -> Any:
-    """The model that ``pkg.mod:factory`` makes with `kwargs`: abstract nnx, or a linen module.
+def model_of(path: str, kwargs: dict[str, Any]) -> Any:
+    """The model that `path`, ``pkg.mod:factory``, makes with `kwargs`: abstract nnx, or linen.
 
     A factory with an argument `rngs` gets ``nnx.Rngs(0)`` unless `kwargs` has one.
 
     Raises:
       ValueError: the factory cannot be imported, fails, or does not return a model.
     """
-    module, colon, name = spelled.partition(":")
+    module, colon, name = path.partition(":")
     if not colon or not module or not name:
-        raise ValueError(f"a model must be given as package.module:factory, got {spelled!r}")
+        raise ValueError(f"a model must be given as package.module:factory, got {path!r}")
     if "" not in sys.path:
         sys.path.insert(0, "")  # the working directory
     try:
@@ -27,13 +27,11 @@ def model_of(spelled: str, kwargs: dict[str, Any]) -> Any:
         for part in name.split("."):
             factory = getattr(factory, part)
     except Exception as error:  # a user's module may raise anything
-        raise ValueError(f"{spelled} cannot be imported: {_said(error)}") from error
+        raise ValueError(f"{path} cannot be imported: {_said(error)}") from error
     if isinstance(factory, (nnx.Module, nn.Module)) and not kwargs:
         return factory
     if not callable(factory):
-        raise ValueError(
-            f"{spelled} is a {type(factory).__name__}, not a callable that makes a model"
-        )
+        raise ValueError(f"{path} is a {type(factory).__name__}, not a callable that makes a model")
     made: list[Any] = []
 
     def make() -> Any:
@@ -44,11 +42,11 @@ def model_of(spelled: str, kwargs: dict[str, Any]) -> Any:
     try:
         abstract = nnx.eval_shape(make)
     except Exception as error:
-        raise ValueError(f"{spelled} with {kwargs} fails: {_said(error)}") from error
+        raise ValueError(f"{path} with {kwargs} fails: {_said(error)}") from error
     model = made[0] if abstract is None else abstract
     if not isinstance(model, (nnx.Module, nn.Module)):
         kind = type(model).__name__
-        raise ValueError(f"{spelled} makes a {kind}, not a flax.nnx.Module or flax.linen.Module")
+        raise ValueError(f"{path} makes a {kind}, not a flax.nnx.Module or flax.linen.Module")
     return model
 
 

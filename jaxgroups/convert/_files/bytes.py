@@ -67,9 +67,9 @@ def read_array(
         return array
     flat = np.empty(extent(shape, stride), dtype)
     _fill(path, start, flat)
-    steps = tuple(n * dtype.itemsize for n in stride)
+    strides = tuple(n * dtype.itemsize for n in stride)
     # not as_strided, which does not take all of ml_dtypes
-    view = np.ndarray(shape, dtype, flat, strides=steps)
+    view = np.ndarray(shape, dtype, flat, strides=strides)
     return np.array(view, order="C", copy=True)
 
 

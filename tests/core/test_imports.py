@@ -71,7 +71,7 @@ WITH_FLAX = {
     "cli",
 }
 # inside a function, and only to meet what the caller has in torch already or has installed
-WITH_TORCH = {"cli.experiment", "convert._compare", "convert._files.torch_load"}
+WITH_TORCH = {"cli.experiment", "convert._compare.trace", "convert._files.torch_load"}
 ON_DEMAND = {"matplotlib", "rich"}  # loaded by the functions that draw and print
 
 

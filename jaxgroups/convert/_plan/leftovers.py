@@ -1,4 +1,4 @@
-"""Entries and hints for tensors, names and rules that are unused, or used more than once."""
+"""Entries and hints for tensors, names, rules and patterns that are unused or used twice."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,10 @@ from jaxgroups.convert._plan.plan import Entry
 from jaxgroups.convert._rules import ops
 
 Claims = dict[str, list[Entry]]
+PROPOSE = (
+    "where only the names differ, propose_names(model, checkpoint) or `jaxgroups plan --propose` "
+    "gives a table for names="
+)
 
 
 def unclaimed(
@@ -32,7 +36,15 @@ def unclaimed(
         entries.append(
             Entry(status, keys, None, torch_shape=info.shape, dtype=info.dtype, note=note)
         )
-    return entries
+    return entries + [_idle(p, infos) for p in patterns if not any(map(p.fullmatch, infos))]
+
+
+def _idle(pattern: re.Pattern[str], infos: Iterable[str]) -> Entry:
+    """The problem of a pattern that no tensor matches: a misspelt one would hide others."""
+    note = f"ignore has {pattern.pattern!r}, which matches no key of the checkpoint"
+    partly = next((key for key in infos if pattern.search(key)), None)
+    note += "" if partly is None else f"; a pattern must match the whole key, such as {partly!r}"
+    return Entry("unknown", (), None, note=note)
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
@@ -83,7 +95,7 @@ def unused(
 
 
 def hints(entries: Iterable[Entry]) -> list[str]:
-    """Missing keys that resemble unexpected ones: for the message only, never applied."""
+    """Missing keys that resemble unexpected ones of the same shape: for the message only."""
     entries = list(entries)
     missing = [e for e in entries if e.status == "missing"]
     free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
@@ -92,10 +104,21 @@ def hints(entries: Iterable[Entry]) -> list[str]:
             return [f'all keys begin with "{wrapper}": pass prefix="{wrapper}"']
     found = []
     for entry in missing[:20]:
-        close = get_close_matches(entry.torch[0], free, n=1, cutoff=0.8)
+        fitting = [key for key, shape in free.items() if _fits(entry, shape)]
+        close = get_close_matches(entry.torch[0], fitting, n=1, cutoff=0.8)
         if close:
             found.append(f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"')
+    if any(_fits(entry, shape) for entry in missing[:20] for shape in {*free.values()}):
+        found.append(PROPOSE)
     return found
+
+
+def _fits(entry: Entry, shape: Any) -> bool:
+    """Whether a tensor of that shape could fill the parameter of a missing key."""
+    try:
+        return entry.op.flax_shape(tuple(shape)) == entry.flax_shape
+    except ops.ShapeRefused:
+        return False
 
 
 def rule_hints(unruled: Mapping[type, list[ParamInfo]]) -> list[str]:

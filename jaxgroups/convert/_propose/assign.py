@@ -1,0 +1,177 @@
+"""One module of the checkpoint for each unit of the model, and what that stands on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxgroups.convert._propose.likeness import likeness, words
+from jaxgroups.convert._propose.order import natural
+from jaxgroups.convert._propose.units import Modules, Unit
+
+NAME = "equal name"
+SHAPE = "only one of its shape"
+ORDER_AND_NAME = "order and similar name"
+ORDER = "order alone"
+SIMILAR = "similar name"
+SIMILAR_TOO = "name no more similar than others"
+_COMPARED = 100_000  # pairs of names in one group, above which they are not compared
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One unit and its module.
+
+    Attributes:
+      evidence: what it stands on, one of the sentences above.
+      check: whether the evidence leaves it open: another module or another unit fits as well.
+      others: some of the other modules that fit.
+    """
+
+    unit: Unit
+    name: str
+    evidence: str
+    check: bool = False
+    others: tuple[str, ...] = ()
+
+
+def assign(
+    units: Sequence[Unit], modules: Modules, default: Callable[[Unit], str], *, ordered: bool
+) -> list[Assignment]:
+    """Assign modules to units: attentions first, then other layers, then single parameters.
+
+    Args:
+      units: the units, in the order of definition if it is known.
+      modules: the checkpoint's modules.
+      default: the torch name that a unit has without a table.
+      ordered: whether both sides are in the order of definition. Otherwise names decide.
+    """
+    found: list[Assignment] = []
+    taken: set[str] = set()
+    for unit in units:
+        used = modules.fitting(unit).get(default(unit), frozenset())
+        if used and not used & taken:
+            found.append(Assignment(unit, default(unit), NAME))
+            taken |= used
+    done = {id(a.unit) for a in found}
+    for stage in range(3):
+        rest = [unit for unit in units if id(unit) not in done and _stage(unit) == stage]
+        open_ = {id(u): _open(u, modules, taken) for u in rest}
+        for group, names in _groups(rest, open_):
+            names.sort(key=modules.place if ordered else natural)
+            allowed = [[name in open_[id(unit)] for name in names] for unit in group]
+            for a in _assigned(group, names, allowed, default, modules, ordered):
+                used = modules.fitting(a.unit)[a.name]
+                if not used & taken:
+                    found.append(a)
+                    taken |= used
+    return found
+
+
+def _stage(unit: Unit) -> int:
+    if unit.is_parameter:
+        return 2
+    return 0 if any("." in tensor for tensor in unit.wanted) else 1
+
+
+def _open(unit: Unit, modules: Modules, taken: set[str]) -> dict[str, Any]:
+    """The modules that fit a unit and are not used yet, without those that share all their data."""
+    fitting = modules.fitting(unit)
+    return {n: used for n, used in fitting.items() if not used & taken and n not in modules.shared}
+
+
+def _groups(units: list[Unit], open_: dict[int, Any]) -> list[tuple[list[Unit], list[str]]]:
+    """Units and the modules they compete for; no unit fits a module of another group."""
+    group_of: dict[str, int] = {}
+    groups: dict[int, list[Unit]] = {}
+    for number, unit in enumerate(units):
+        members = [unit]
+        for old in {group_of[name] for name in open_[id(unit)] if name in group_of}:
+            members = [*groups.pop(old), *members]
+        groups[number] = members
+        for member in members:
+            group_of.update(dict.fromkeys(open_[id(member)], number))
+    place = {id(unit): n for n, unit in enumerate(units)}
+    result = []
+    for members in groups.values():
+        names = dict.fromkeys(name for unit in members for name in open_[id(unit)])
+        if names:
+            result.append((sorted(members, key=lambda u: place[id(u)]), list(names)))
+    return result
+
+
+def _assigned(
+    group: list[Unit],
+    names: list[str],
+    allowed: list[list[bool]],
+    default: Callable[[Unit], str],
+    modules: Modules,
+    ordered: bool,
+) -> list[Assignment]:
+    if len(group) == len(names) == 1:
+        rivals = [n for n in modules.fitting(group[0]) if n != names[0] and n not in modules.shared]
+        if not rivals:
+            return [Assignment(group[0], names[0], SHAPE)]
+    small = len(group) * len(names) <= _COMPARED
+    ours = words([default(unit) for unit in group])
+    theirs = words(names)
+
+    def alike(unit: Unit, name: str) -> float:
+        return likeness(ours[default(unit)], theirs[name]) if small else 0.0
+
+    scores = [[alike(unit, name) for name in names] for unit in group]
+    pairs = (_in_order if ordered else _by_likeness)(allowed, scores)
+    result = []
+    for i, j in pairs:
+        rivals = [(scores[i][n], names[n]) for n in range(len(names)) if n != j and allowed[i][n]]
+        contested = [scores[m][j] for m in range(len(group)) if m != i and allowed[m][j]]
+        clear = all(scores[i][j] > score for score in [*contested, *(score for score, _ in rivals)])
+        if ordered:
+            evidence = ORDER_AND_NAME if clear else ORDER
+        else:
+            evidence = SIMILAR if clear else SIMILAR_TOO
+        near = sorted(rivals, key=lambda rival: -rival[0])[:_SHOWN]
+        others = () if clear else tuple(name for _, name in near)
+        result.append(Assignment(group[i], names[j], evidence, not clear, others))
+    return result
+
+
+def _in_order(allowed: list[list[bool]], scores: list[list[float]]) -> list[tuple[int, int]]:
+    """As many pairs as possible that keep the order of both sides; among those, the likest."""
+    rows, columns = len(allowed), len(allowed[0])
+    best = [[(0, 0.0)] * (columns + 1) for _ in range(rows + 1)]
+    for i in range(rows - 1, -1, -1):
+        for j in range(columns - 1, -1, -1):
+            options = [best[i + 1][j], best[i][j + 1]]
+            if allowed[i][j]:
+                count, score = best[i + 1][j + 1]
+                options.append((count + 1, score + scores[i][j]))
+            best[i][j] = max(options)
+    pairs, i, j = [], 0, 0
+    while i < rows and j < columns:
+        count, score = best[i + 1][j + 1]
+        if allowed[i][j] and best[i][j] == (count + 1, score + scores[i][j]):
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            i += 1
+        else:
+            j += 1
+    return pairs
+
+
+def _by_likeness(allowed: list[list[bool]], scores: list[list[float]]) -> list[tuple[int, int]]:
+    """The likest pair first; of pairs that are as like, those at the same place."""
+    candidates = [
+        (-scores[i][j], abs(i - j), i, j)
+        for i, row in enumerate(allowed)
+        for j, fits in enumerate(row)
+        if fits
+    ]
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, _, i, j in sorted(candidates):
+        if i not in pairs and j not in taken:
+            pairs[i] = j
+            taken.add(j)
+    return sorted(pairs.items())

@@ -21,7 +21,7 @@ def unclaimed(
     infos: Mapping[str, Any], aliases: Mapping[str, str], claims: Claims, ignore: Iterable[str]
 ) -> list[Entry]:
     """The tensors that no parameter needs: ignored, aliases of others, or unexpected."""
-    patterns = [_compiled(p) for p in ([ignore] if isinstance(ignore, str) else ignore)]
+    patterns = compiled(ignore)
     entries = []
     shared = {aliases.get(key, key): key for key in reversed(claims)}
     for key, info in infos.items():
@@ -47,11 +47,20 @@ def _idle(pattern: re.Pattern[str], infos: Iterable[str]) -> Entry:
     return Entry("unknown", (), None, note=note)
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"ignore: invalid regular expression {pattern!r}: {error}") from error
+def compiled(ignore: Iterable[str]) -> list[re.Pattern[str]]:
+    """The patterns of `ignore`, which may also be one pattern.
+
+    Raises:
+      ValueError: an invalid regular expression.
+    """
+    patterns = []
+    for pattern in [ignore] if isinstance(ignore, str) else ignore:
+        try:
+            patterns.append(re.compile(pattern))
+        except re.error as error:
+            text = f"ignore: invalid regular expression {pattern!r}: {error}"
+            raise ValueError(text) from error
+    return patterns
 
 
 def ambiguous(claims: Claims) -> list[Entry]:

@@ -1,7 +1,8 @@
 """One module of the checkpoint for each unit of the model, and what that stands on."""
 
+from bisect import bisect, bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxgroups.convert._propose.likeness import likeness, words
@@ -14,6 +15,7 @@ ORDER_AND_NAME = "order and similar name"
 ORDER = "order alone"
 SIMILAR = "similar name"
 SIMILAR_TOO = "name no more similar than others"
+Place = tuple[int, int]  # of a unit among the units, and of its module in the checkpoint
 _COMPARED = 100_000  # pairs of names in one group, above which they are not compared
 _SHOWN = 3
 
@@ -54,18 +56,59 @@ def assign(
             found.append(Assignment(unit, default(unit), NAME))
             taken |= used
     done = {id(a.unit) for a in found}
+    groups: list[list[Assignment]] = []
     for stage in range(3):
         rest = [unit for unit in units if id(unit) not in done and _stage(unit) == stage]
         open_ = {id(u): _open(u, modules, taken) for u in rest}
         for group, names in _groups(rest, open_):
             names.sort(key=modules.place if ordered else natural)
             allowed = [[name in open_[id(unit)] for name in names] for unit in group]
+            groups.append([])
             for a in _assigned(group, names, allowed, default, modules, ordered):
                 used = modules.fitting(a.unit)[a.name]
                 if not used & taken:
-                    found.append(a)
+                    groups[-1].append(a)
                     taken |= used
-    return found
+    every = [found, *groups]
+    if ordered:
+        place = {id(unit): n for n, unit in enumerate(units)}
+        at = {id(a): (place[id(a.unit)], modules.place(a.name)) for part in every for a in part}
+        sure = [at[id(a)] for part in every for a in part if a.evidence in (NAME, SHAPE)]
+        every = [_contradicted(part, sure, at) for part in every]
+    return [a for part in every for a in part]
+
+
+def _contradicted(
+    group: list[Assignment], sure: list[Place], at: dict[int, Place]
+) -> list[Assignment]:
+    """The same, to be checked if their order contradicts that of the sure assignments nearby."""
+    kept = longest_increasing(sure)
+    rows = [row for row, _ in kept]
+    for a in group:
+        row, column = at[id(a)]
+        if a.evidence in (NAME, SHAPE):
+            continue
+        n = bisect(rows, row)
+        before, after = kept[:n][-1:], kept[n:][:1]
+        if any(column < c for _, c in before) or any(column > c for _, c in after):
+            return [replace(other, evidence=ORDER, check=True) for other in group]
+    return group
+
+
+def longest_increasing(places: Sequence[Place]) -> list[Place]:
+    """The longest run of places, by row, whose columns increase too."""
+    ends: list[int] = []
+    chain: list[tuple[Place, Any]] = []
+    for place in sorted(places):
+        n = bisect_left(ends, place[1])
+        link = (place, chain[n - 1] if n else None)
+        ends[n : n + 1] = [place[1]]
+        chain[n : n + 1] = [link]
+    found, link = [], chain[-1] if chain else None
+    while link is not None:
+        found.append(link[0])
+        link = link[1]
+    return found[::-1]
 
 
 def _stage(unit: Unit) -> int:
@@ -127,12 +170,12 @@ def _assigned(
         contested = [scores[m][j] for m in range(len(group)) if m != i and allowed[m][j]]
         clear = all(scores[i][j] > score for score in [*contested, *(score for score, _ in rivals)])
         if ordered:
-            evidence = ORDER_AND_NAME if clear else ORDER
-        else:
-            evidence = SIMILAR if clear else SIMILAR_TOO
+            evidence, check = (ORDER_AND_NAME, False) if clear else (ORDER, True)
+        else:  # a name that is the most similar one may still be another layer's
+            evidence, check = SIMILAR if clear else SIMILAR_TOO, True
         near = sorted(rivals, key=lambda rival: -rival[0])[:_SHOWN]
-        others = () if clear else tuple(name for _, name in near)
-        result.append(Assignment(group[i], names[j], evidence, not clear, others))
+        others = tuple(name for _, name in near)
+        result.append(Assignment(group[i], names[j], evidence, check, others))
     return result
 
 

@@ -69,8 +69,7 @@ class Proposal:
         return f"Proposal({self.model}: {counted(len(self.lines), 'name')}, {check} to check)"
 
     def __str__(self) -> str:
-        lines = [f"# {line}" for line in self._head()]
-        lines += ["names={"]
+        lines = [*self._head(), "names={"]
         lines += _rows(self.lines, lambda line: f"    {literal(line.flax)}: {literal(line.torch)},")
         lines += ["},"]
         lines += [f"prefix={literal(self.prefix)},"] if self.prefix else []
@@ -78,7 +77,7 @@ class Proposal:
 
     def toml(self) -> str:
         """The table for the file that ``jaxgroups plan --rules`` reads."""
-        lines = [f"# {line}" for line in self._head()]
+        lines = self._head()
         lines += [f"prefix = {_toml(self.prefix)}"] if self.prefix else []
         lines += ["[names]"]
         lines += _rows(self.lines, lambda line: f"{_toml(line.flax)} = {_toml(line.torch)}")
@@ -93,7 +92,7 @@ class Proposal:
         named = sum(line.layers for line in self.lines)
         first = f"{counted(len(self.lines), 'name')} for {named} layers, {check} to check"
         first += f"; {self.same} more need none" if self.same else ""
-        return [f"proposed, not applied: {first}", *self.notes]
+        return [_comment(line) for line in (f"proposed, not applied: {first}", *self.notes)]
 
     def _tail(self) -> list[str]:
         lines = []
@@ -101,10 +100,15 @@ class Proposal:
             ("no tensor found for", self.unmatched_flax),
             ("not used by the model:", self.unmatched_torch),
         ):
-            lines += [f"# {what} {text}" for text in found[:_SHOWN]]
+            lines += [_comment(f"{what} {text}") for text in found[:_SHOWN]]
             more = len(found) - _SHOWN
-            lines += [f"# {what} {more} more"] if more > 0 else []
+            lines += [_comment(f"{what} {more} more")] if more > 0 else []
         return lines
+
+
+def _comment(text: str) -> str:
+    """A comment of Python and TOML, on one line whatever the text holds."""
+    return "# " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _rows(lines: Sequence[NameLine], text: Callable[[NameLine], str]) -> list[str]:
@@ -149,8 +153,9 @@ def lines_of(branches: Sequence[Any]) -> list[NameLine]:
     found = []
     for branch in branches:
         evidence = Counter(a.evidence for a in branch.assignments)
-        others = branch.assignments[0].others if len(branch.assignments) == 1 else ()
         check = any(a.check for a in branch.assignments)
+        alone = check and len(branch.assignments) == 1
+        others = branch.assignments[0].others if alone else ()
         flax = ".".join(map(str, branch.path))
         found.append(
             NameLine(

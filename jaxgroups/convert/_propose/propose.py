@@ -1,6 +1,5 @@
 """`propose_names`: names for a model whose attributes are not called as torch's modules are."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +8,8 @@ from flax import nnx
 
 from jaxgroups.convert._model.names import Names, TorchNames
 from jaxgroups.convert._model.structure import Path, Structure
+from jaxgroups.convert._plan.build import check_rules
+from jaxgroups.convert._plan.leftovers import compiled
 from jaxgroups.convert._propose import order
 from jaxgroups.convert._propose.assign import assign
 from jaxgroups.convert._propose.proposal import Proposal, lines_of, literal
@@ -42,9 +43,9 @@ def propose_names(
     A module of the checkpoint is proposed for a layer if all its tensors fit the layer's kind and
     shapes and none is left. Where several fit, the order of definition decides, and similar names
     confirm it. Where the order is not known (a sorted file, an abstract nnx model), similar names
-    decide. What another module fits as well is marked: shapes cannot tell equal layers apart, nor
-    a convolution from a transposed one. Check those lines, load, and run
-    `compare`.
+    decide. A line is marked CHECK if another module fits as well and no name confirms the order,
+    or if the order is not known: shapes cannot tell equal layers apart, nor a convolution from a
+    transposed one. Check those lines, load, and run `compare`.
 
     Args:
       model: as in `plan`, or a function without arguments that makes an nnx model. The function
@@ -64,13 +65,17 @@ def propose_names(
     structure = _structure(model, example)
     with opened(checkpoint, key) as source:
         refuse_stamped(source)
-        patterns = [re.compile(p) for p in ([ignore] if isinstance(ignore, str) else ignore)]
+        patterns = compiled(ignore)
         infos = {
             name.removeprefix(prefix): info
             for name, info in source.infos.items()
             if name.startswith(prefix) and not any(p.fullmatch(name) for p in patterns)
         }
-        aliases = {name.removeprefix(prefix): kept for name, kept in source.aliases.items()}
+        aliases = {
+            name.removeprefix(prefix): kept.removeprefix(prefix)
+            for name, kept in source.aliases.items()
+        }
+    check_rules(rules or {})
     units, notes = units_of(structure, rules or {})
     given, plain = TorchNames(structure, names, ""), TorchNames(structure, None, "")
     modules = Modules(structure, infos, aliases)
@@ -95,9 +100,7 @@ def propose_names(
 
     more, branches = table(found, default)
     lines = lines_of(branches)
-    if sum(line.check for line in lines) or any(
-        "name" in kind for ln in lines for kind in ln.evidence
-    ):
+    if any(line.check for line in lines):
         notes += [] if places is not None else [_SORTED_MODEL]
         notes += [] if in_file else [_SORTED_FILE]
     assigned = {id(a.unit) for a in found}

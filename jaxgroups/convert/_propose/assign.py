@@ -12,9 +12,11 @@ from jaxgroups.convert._propose.units import Modules, Unit
 NAME = "equal name"
 SHAPE = "only one of its shape"
 ORDER_AND_NAME = "order and similar name"
+ORDER_OF_ALL = "order, as many on both sides"
 ORDER = "order alone"
 SIMILAR = "similar name"
 SIMILAR_TOO = "name no more similar than others"
+LEFT = "only one left of its shape"
 Place = tuple[int, int]  # of a unit among the units, and of its module in the checkpoint
 _COMPARED = 100_000  # pairs of names in one group, above which they are not compared
 _SHOWN = 3
@@ -57,6 +59,9 @@ def assign(
             taken |= used
     done = {id(a.unit) for a in found}
     groups: list[list[Assignment]] = []
+    for unit in units:
+        modules.fitting(unit)  # each place is known before any is compared
+    beside = _Neighbours(units, modules) if ordered else None
     for stage in range(3):
         rest = [unit for unit in units if id(unit) not in done and _stage(unit) == stage]
         open_ = {id(u): _open(u, modules, taken) for u in rest}
@@ -64,7 +69,7 @@ def assign(
             names.sort(key=modules.place if ordered else natural)
             allowed = [[name in open_[id(unit)] for name in names] for unit in group]
             groups.append([])
-            for a in _assigned(group, names, allowed, default, modules, ordered):
+            for a in _assigned(group, names, allowed, default, modules, beside):
                 used = modules.fitting(a.unit)[a.name]
                 if not used & taken:
                     groups[-1].append(a)
@@ -149,7 +154,7 @@ def _assigned(
     allowed: list[list[bool]],
     default: Callable[[Unit], str],
     modules: Modules,
-    ordered: bool,
+    beside: "_Neighbours | None",
 ) -> list[Assignment]:
     if len(group) == len(names) == 1:
         rivals = [n for n in modules.fitting(group[0]) if n != names[0] and n not in modules.shared]
@@ -163,20 +168,48 @@ def _assigned(
         return likeness(ours[default(unit)], theirs[name]) if small else 0.0
 
     scores = [[alike(unit, name) for name in names] for unit in group]
-    pairs = (_in_order if ordered else _by_likeness)(allowed, scores)
+    if beside is None:
+        pairs = _by_likeness(allowed, scores)
+    else:
+        also = [[beside(unit, name) for name in names] for unit in group]
+        pairs = _in_order(
+            allowed, [[*map(sum, zip(*row, strict=True))] for row in zip(scores, also, strict=True)]
+        )
+    ordering = ORDER_OF_ALL if len(pairs) == len(group) == len(names) else ORDER
     result = []
     for i, j in pairs:
         rivals = [(scores[i][n], names[n]) for n in range(len(names)) if n != j and allowed[i][n]]
         contested = [scores[m][j] for m in range(len(group)) if m != i and allowed[m][j]]
         clear = all(scores[i][j] > score for score in [*contested, *(score for score, _ in rivals)])
-        if ordered:
-            evidence, check = (ORDER_AND_NAME, False) if clear else (ORDER, True)
+        if beside is not None:
+            evidence, check = (ORDER_AND_NAME, False) if clear else (ordering, True)
         else:  # a name that is the most similar one may still be another layer's
             evidence, check = SIMILAR if clear else SIMILAR_TOO, True
+        if len(group) == len(names) == 1:
+            evidence, check = LEFT, True
         near = sorted(rivals, key=lambda rival: -rival[0])[:_SHOWN]
         others = tuple(name for _, name in near)
         result.append(Assignment(group[i], names[j], evidence, check, others))
     return result
+
+
+class _Neighbours:
+    """Whether the modules beside a module fit the units beside a unit: more so those before it."""
+
+    def __init__(self, units: Sequence[Unit], modules: Modules) -> None:
+        self._units = units
+        self._fitting = modules.fitting
+        self._row = {id(unit): n for n, unit in enumerate(units)}
+        self._names = modules.in_order()
+        self._column = {name: n for n, name in enumerate(self._names)}
+
+    def __call__(self, unit: Unit, name: str) -> float:
+        row, column = self._row[id(unit)], self._column[name]
+        return 2 * self._fits(row - 1, column - 1) + self._fits(row + 1, column + 1)
+
+    def _fits(self, row: int, column: int) -> bool:
+        inside = 0 <= row < len(self._units) and 0 <= column < len(self._names)
+        return inside and self._names[column] in self._fitting(self._units[row])
 
 
 def _in_order(allowed: list[list[bool]], scores: list[list[float]]) -> list[tuple[int, int]]:

@@ -21,8 +21,10 @@ class NameLine:
       layers: how many layers and single parameters it names: those below the path keep the rest
         of their names.
       evidence: what it stands on, and for how many of them: ``"only one of its shape"``,
-        ``"order and similar name"``, ``"order alone"``, ``"similar name"``,
-        ``"name no more similar than others"``, or ``"equal name"``.
+        ``"order and similar name"``, ``"order, as many on both sides"``, ``"order alone"``,
+        ``"similar name"``,
+        ``"name no more similar than others"``, ``"only one left of its shape"``, or
+        ``"equal name"``.
       check: whether another module fits as well, so that the line must be checked.
       others: torch names that fit as well, at most three.
     """

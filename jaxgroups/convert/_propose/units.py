@@ -126,6 +126,10 @@ class Modules:
         """The place in the checkpoint of the first tensor under a name that fits some unit."""
         return self._first[name]
 
+    def in_order(self) -> list[str]:
+        """The names that fit some unit, by their place."""
+        return sorted(self._first, key=self.place)
+
     def _names(self, unit: Unit) -> list[str]:
         """The names whose tensors have the names that the unit needs."""
         if unit.is_parameter:

@@ -33,7 +33,7 @@ def table(
     wanted = [(a, _parts(a.name)) for a in assignments]
     best: tuple[str, list[Branch]] | None = None
     for length in range(_shared(wanted) + 1):
-        if length == 0 and any(not a.unit.path and parts for a, parts in wanted):
+        if any(not a.unit.path and len(parts) > length for a, parts in wanted):
             continue  # no line can name the model itself
         stripped = [(a, parts[length:]) for a, parts in wanted]
         lines = _branch((), (), stripped, default)

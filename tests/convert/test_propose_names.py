@@ -214,7 +214,7 @@ def test_the_order_of_definition_decides_where_both_sides_have_it(how):
         return
     assert all(line.check for line in proposal.lines)
     (note,) = proposal.notes
-    assert ("an abstract model" if how == "abstract" else "the file is sorted") in note
+    assert ("an abstract model" if how == "abstract" else "the checkpoint is sorted") in note
     assert note in str(proposal)
     kinds = {"similar name", "name no more similar than others"}
     assert {kind for line in proposal.lines for kind in line.evidence} <= kinds

@@ -92,7 +92,8 @@ class Proposal:
     def _head(self) -> list[str]:
         check = sum(line.check for line in self.lines)
         named = sum(line.layers for line in self.lines)
-        first = f"{counted(len(self.lines), 'name')} for {named} layers, {check} to check"
+        names, layers = counted(len(self.lines), "name"), counted(named, "layer")
+        first = f"{names} for {layers}, {check} to check"
         first += f"; {self.same} more need none" if self.same else ""
         return [_comment(line) for line in (f"proposed, not applied: {first}", *self.notes)]
 

@@ -19,7 +19,7 @@ from jaxgroups.convert._transfer.load import structure_of
 from jaxgroups.convert._transfer.read import Source, opened, refuse_stamped
 
 _SORTED_FILE = (
-    "the file is sorted, so it does not tell the order of definition: similar names decide"
+    "the checkpoint is sorted and does not tell the order of definition: similar names decide"
 )
 _SORTED_MODEL = (
     "an abstract model does not tell the order of definition, similar names decide: pass the "

@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxgroups import convert
 from jaxgroups.cli.common import UsageError, guarded, json_object, shape
-from jaxgroups.cli.factory import model_of
+from jaxgroups.cli.factory import maker_of, model_of
 from jaxgroups.convert._rules import ops
 
 
@@ -30,6 +30,11 @@ def add_to(commands: Any) -> None:
     plan.add_argument("checkpoint")
     plan.add_argument(
         "-o", "--output", metavar="PLAN.json", help="file to write the plan to, if it is complete"
+    )
+    plan.add_argument(
+        "--propose",
+        action="store_true",
+        help="print a table [names] for --rules instead: what fits by kind, shape and order",
     )
     plan.set_defaults(run=guarded(_plan))
 
@@ -105,6 +110,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    if arguments.propose:
+        return _propose(arguments)
     made = _make_plan(arguments)
     if arguments.output and made.complete:
         made.to_json(arguments.output)
@@ -113,6 +120,21 @@ def _plan(arguments: argparse.Namespace) -> int:
         print(convert.ConversionError(made.model, made.entries, made.hints), file=sys.stderr)
         return 1
     return 0
+
+
+def _propose(arguments: argparse.Namespace) -> int:
+    if arguments.output:
+        raise UsageError("--propose makes no plan: leave -o out, and give its table to --rules")
+    if not arguments.model:
+        raise _refusal(arguments)
+    given = arguments.model, json_object("--kwargs", arguments.kwargs)
+    model_of(*given)  # refuses what makes no model
+    with convert.open_checkpoint(
+        arguments.checkpoint, key=arguments.key, reader=arguments.reader
+    ) as opened:
+        found = convert.propose_names(maker_of(*given), opened, **_rules(arguments))
+    print(found.to_json() if arguments.json else found.toml())
+    return 1 if found.unmatched_flax else 0
 
 
 def _convert(arguments: argparse.Namespace) -> int:
@@ -173,6 +195,15 @@ def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
         raise UsageError("missing --plan: the plan that the file was converted by")
     if not arguments.model:
         raise _refusal(arguments)
+    with convert.open_checkpoint(
+        arguments.checkpoint, key=arguments.key, reader=arguments.reader
+    ) as opened:
+        model = model_of(arguments.model, json_object("--kwargs", arguments.kwargs))
+        return convert.plan(model, opened, **_rules(arguments))
+
+
+def _rules(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `plan` that ``--rules`` and ``--example`` give."""
     rules = tomllib.loads(_text(arguments.rules)) if arguments.rules else {}
     unknown = set(rules) - {"names", "flatten", "ignore", "prefix"}
     if unknown:
@@ -182,18 +213,13 @@ def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
         import jax
 
         example = jax.ShapeDtypeStruct(shape("--example", arguments.example), "float32")
-    with convert.open_checkpoint(
-        arguments.checkpoint, key=arguments.key, reader=arguments.reader
-    ) as opened:
-        return convert.plan(
-            model_of(arguments.model, json_object("--kwargs", arguments.kwargs)),
-            opened,
-            names=rules.get("names"),
-            rules={path: _flatten(path, chw) for path, chw in rules.get("flatten", {}).items()},
-            ignore=rules.get("ignore", ()),
-            prefix=rules.get("prefix", ""),
-            example=example,
-        )
+    return {
+        "names": rules.get("names"),
+        "rules": {path: _flatten(path, chw) for path, chw in rules.get("flatten", {}).items()},
+        "ignore": rules.get("ignore", ()),
+        "prefix": rules.get("prefix", ""),
+        "example": example,
+    }
 
 
 def _text(path: str) -> str:

@@ -17,6 +17,32 @@ def model_of(path: str, kwargs: dict[str, Any]) -> Any:
     Raises:
       ValueError: the factory cannot be imported, fails, or does not return a model.
     """
+    maker = maker_of(path, kwargs)
+    if isinstance(maker, (nnx.Module, nn.Module)):
+        return maker
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(maker())
+        return made[0] if isinstance(made[0], nnx.Module) else None
+
+    try:
+        abstract = nnx.eval_shape(make)
+    except Exception as error:
+        raise ValueError(f"{path} with {kwargs} fails: {_said(error)}") from error
+    model = made[0] if abstract is None else abstract
+    if not isinstance(model, (nnx.Module, nn.Module)):
+        kind = type(model).__name__
+        raise ValueError(f"{path} makes a {kind}, not a flax.nnx.Module or flax.linen.Module")
+    return model
+
+
+def maker_of(path: str, kwargs: dict[str, Any]) -> Any:
+    """A function without arguments that makes the model of `model_of`, or the model itself.
+
+    Raises:
+      ValueError: it cannot be imported, or is no function.
+    """
     module, colon, name = path.partition(":")
     if not colon or not module or not name:
         raise ValueError(f"a model must be given as package.module:factory, got {path!r}")
@@ -32,22 +58,11 @@ def model_of(path: str, kwargs: dict[str, Any]) -> Any:
         return factory
     if not callable(factory):
         raise ValueError(f"{path} is a {type(factory).__name__}, not a callable that makes a model")
-    made: list[Any] = []
 
     def make() -> Any:
-        given = ({"rngs": nnx.Rngs(0)} if _takes_rngs(factory) else {}) | kwargs
-        made.append(factory(**given))
-        return made[0] if isinstance(made[0], nnx.Module) else None
+        return factory(**({"rngs": nnx.Rngs(0)} if _takes_rngs(factory) else {}) | kwargs)
 
-    try:
-        abstract = nnx.eval_shape(make)
-    except Exception as error:
-        raise ValueError(f"{path} with {kwargs} fails: {_said(error)}") from error
-    model = made[0] if abstract is None else abstract
-    if not isinstance(model, (nnx.Module, nn.Module)):
-        kind = type(model).__name__
-        raise ValueError(f"{path} makes a {kind}, not a flax.nnx.Module or flax.linen.Module")
-    return model
+    return make
 
 
 def _takes_rngs(factory: Any) -> bool:

@@ -23,6 +23,8 @@ from jaxgroups.convert._kernel import (
     kernel_to_torch,
 )
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
+from jaxgroups.convert._propose.proposal import NameLine, Proposal
+from jaxgroups.convert._propose.propose import propose_names
 from jaxgroups.convert._rules.kernels import KINDS
 from jaxgroups.convert._rules.layers import FlattenLinear, Rule, TensorRule, register
 from jaxgroups.convert._rules.ops import Chain, FlattenCHW, Flip, Identity, Part, Permute, Reshape
@@ -42,9 +44,11 @@ __all__ = [
     "FlattenLinear",
     "Flip",
     "Identity",
+    "NameLine",
     "Part",
     "Permute",
     "Plan",
+    "Proposal",
     "Report",
     "Reshape",
     "Rule",
@@ -59,6 +63,7 @@ __all__ = [
     "load_torch_linen",
     "open_checkpoint",
     "plan",
+    "propose_names",
     "register",
     "save_torch",
     "verify_file",

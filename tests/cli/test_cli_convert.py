@@ -58,6 +58,39 @@ def source(tmp_path):
 # --- the path of a user ---------------------------------------------------------------------------
 
 
+def test_names_are_proposed_written_to_a_file_and_used(run, tmp_path):
+    """The last layer has another name; the printed table is the file for --rules."""
+    renamed = {n.replace("fc.", "head.1."): array for n, array in state().items()}
+    path = written(tmp_path / "model.safetensors", renamed)
+    status, out, err = run("plan", path, "--model", "twin:Net")
+    assert status == 1
+    assert (
+        "\thint: where only the names differ, propose_names(model, checkpoint) or `jaxgroups "
+        in err
+    )
+    status, out, err = run("plan", path, "--model", "twin:Net", "--propose")
+    assert (status, err) == (0, "")
+    assert out == (
+        "# proposed, not applied: 1 name for 1 layer, 0 to check; 2 more need none\n"
+        "[names]\n"
+        '"fc" = "head.1"  # only one of its shape\n'
+    )
+    (tmp_path / "names.toml").write_text(out)
+    assert run("plan", path, "--model", "twin:Net", "--rules", "names.toml")[0] == 0
+    status, out, err = run("plan", path, "--model", "twin:Net", "--propose", "-o", "plan.json")
+    assert status == 2
+    assert "--propose makes no plan: leave -o out, and give its table to --rules" in err
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_a_proposal_that_lacks_a_layer_is_printed_with_status_1(run, tmp_path):
+    renamed = {n: array for n, array in state().items() if not n.startswith("fc.")}
+    path = written(tmp_path / "model.safetensors", renamed)
+    status, out, err = run("plan", path, "--model", "twin:Net", "--propose")
+    assert (status, err) == (1, "")
+    assert "# no tensor found for fc.bias (5,), fc.kernel (24, 5)\n" in out
+
+
 @pytest.mark.parametrize("kind", ["safetensors", *torch_files.FORMATS])
 def test_there_and_back(run, tmp_path, kind):
     reader = ["--reader", "own"]

@@ -38,6 +38,19 @@ OUTCOMES = {
         1,
         "plan",
     ),
+    "names": (["plan", "other_names.safetensors", *GOOD, "--propose"], 0, "proposal"),
+    "names for another model": (
+        ["plan", "broken.safetensors", *GOOD[:2], "--propose"],
+        1,
+        "proposal",
+    ),
+    "no names needed": (["plan", "good.safetensors", *GOOD, "--propose"], 0, "proposal"),
+    "names for nothing": (["plan", "good.safetensors", "--propose"], 2, "refused"),
+    "names and a plan": (
+        ["plan", "good.safetensors", *GOOD, "--propose", "-o", "again.json"],
+        2,
+        "failed",
+    ),
     "plan by nothing": (["plan", "good.safetensors"], 2, "refused"),
     "nothing to be ambiguous": (["plan", "empty.safetensors"], 2, "refused"),
     "plan of no model": (["plan", "good.safetensors", "--model", "nowhere:Net"], 2, "failed"),
@@ -89,6 +102,11 @@ def folder(tmp_path_factory):
     written(here / "empty.safetensors", {})
     (here / "damaged.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     written(here / "broken.safetensors", mixed.broken())
+    others = {"look": "attn", "fc": "head", "again": "tied", "scale": "gamma"}
+    renamed = dict(arrays)
+    for ours, theirs in others.items():
+        renamed = {n.replace(ours, theirs): a for n, a in renamed.items()}
+    written(here / "other_names.safetensors", renamed | {"loss.weight": np.ones(2, "f4")})
     written(here / "prefixed.safetensors", {f"module.{n}": a for n, a in arrays.items()})
     changed = {n: a + (n == "bn.bias") for n, a in arrays.items()}
     written(here / "other.safetensors", changed)

@@ -196,6 +196,42 @@ def test_near_misses_are_hints_only():
     assert error.missing_keys == ["fc.weight"]
 
 
+def test_near_misses_of_another_shape_are_no_hint():
+    tensors = state()
+    bias = tensors.pop("fc.bias")
+    tensors |= {"fc.bais": np.ones(6, "f4"), "features.bias": bias}
+    (hint,) = jc.plan(net(), tensors).hints
+    assert hint == (
+        "where only the names differ, propose_names(model, checkpoint) or `jaxgroups plan "
+        "--propose` gives a table for names="
+    )
+    tensors["fc.bais"] = bias
+    near, _ = jc.plan(net(), tensors).hints
+    assert near == 'missing "fc.bias" is close to unexpected "fc.bais"'
+    del tensors["fc.bais"], tensors["features.bias"]
+    assert jc.plan(net(), tensors | {"b": np.ones(9, "f4")}).hints == []  # nothing could fit
+
+
+def test_a_pattern_that_ignores_nothing_is_an_error():
+    tensors = state() | {"head.a": np.ones(2, "f4")}
+    error = problems(net(), tensors, ignore=[r"head\..*", "haed.*", "head"])
+    assert error.unknown == [
+        "ignore has 'haed.*', which matches no key of the checkpoint",
+        "ignore has 'head', which matches no key of the checkpoint; a pattern must match the whole "
+        "key, such as 'head.a'",
+    ]
+    assert "\tunknown: ignore has 'haed.*', which matches" in str(error)
+    with pytest.raises(jc.ConversionError, match=r"ignore has 'haed\.\*'"):
+        jc.load_torch(Net(nnx.Rngs(0)), tensors, ignore=[r"head\..*", "haed.*"], strict=False)
+
+
+def test_a_pattern_may_match_tensors_that_are_used():
+    """Counters are kept aside in any case."""
+    plan = jc.plan(net(), state(), ignore=[r".*\.num_batches_tracked"])
+    assert plan.complete
+    assert len(plan.of_status("counter")) == 2
+
+
 def test_ignored_tensors_are_in_the_plan(tmp_path):
     tensors = state() | {"head.a": np.ones(2, "f4"), "ahead": np.ones(2, "f4")}
     assert problems(net(), tensors, ignore=["head"]).unexpected_keys == ["head.a", "ahead"]

@@ -46,6 +46,7 @@ ORDER = [
     "convert/_model",
     "convert/_plan",
     "convert/_transfer",
+    "convert/_propose",
     "convert",
     "cli",
     "__main__",
@@ -66,12 +67,13 @@ WITH_FLAX = {
     "convert",
     "convert/_model",
     "convert/_plan",
+    "convert/_propose",
     "convert/_rules",
     "convert/_transfer",
     "cli",
 }
 # inside a function, and only to meet what the caller has in torch already or has installed
-WITH_TORCH = {"cli.experiment", "convert._compare", "convert._files.torch_load"}
+WITH_TORCH = {"cli.experiment", "convert._compare.trace", "convert._files.torch_load"}
 ON_DEMAND = {"matplotlib", "rich"}  # loaded by the functions that draw and print
 
 

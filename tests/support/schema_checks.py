@@ -8,9 +8,9 @@ import pytest
 
 FOLDER = files("jaxgroups") / "schemas"
 END = ".schema.json"
-# objects that hold whatever a file names, by the key they lie under: a name more or less is no
-# error there
-MAPS = {"metadata", "aliases", "tensors", "refused"}
+# objects that hold whatever a file names, or some of several names, by the key they lie under: a
+# name more or less is no error there
+MAPS = {"metadata", "aliases", "tensors", "refused", "evidence"}
 OF_NO_KIND = 0.5  # no output has a fraction
 
 

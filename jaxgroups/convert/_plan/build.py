@@ -49,7 +49,7 @@ def build(
       ValueError: an invalid regular expression in `ignore`.
     """
     given = rules or {}
-    _check_rules(given)
+    check_rules(given)
     by_path = {strip_collection(structure, path): rule for path, rule in given.items()}
     matches = resolve_rules(structure, by_path)
     resolved = resolve_names(structure, matches, TorchNames(structure, names, prefix))
@@ -66,7 +66,12 @@ def build(
     return Plan(structure.name, entries, hints=hints)
 
 
-def _check_rules(rules: Mapping[str, Any]) -> None:
+def check_rules(rules: Mapping[str, Any]) -> None:
+    """Do nothing for rules that `plan` takes.
+
+    Raises:
+      TypeError: something that is not a rule.
+    """
     for path, rule in rules.items():
         if not callable(rule) and not isinstance(rule, (ops.Op, TensorRule)):
             raise TypeError(

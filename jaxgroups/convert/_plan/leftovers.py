@@ -1,4 +1,4 @@
-"""Entries and hints for tensors, names and rules that are unused, or used more than once."""
+"""Entries and hints for tensors, names, rules and patterns that are unused or used twice."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,17 @@ from jaxgroups.convert._plan.plan import Entry
 from jaxgroups.convert._rules import ops
 
 Claims = dict[str, list[Entry]]
+PROPOSE = (
+    "where only the names differ, propose_names(model, checkpoint) or `jaxgroups plan --propose` "
+    "gives a table for names="
+)
 
 
 def unclaimed(
     infos: Mapping[str, Any], aliases: Mapping[str, str], claims: Claims, ignore: Iterable[str]
 ) -> list[Entry]:
     """The tensors that no parameter needs: ignored, aliases of others, or unexpected."""
-    patterns = [_compiled(p) for p in ([ignore] if isinstance(ignore, str) else ignore)]
+    patterns = compiled(ignore)
     entries = []
     shared = {aliases.get(key, key): key for key in reversed(claims)}
     for key, info in infos.items():
@@ -32,14 +36,31 @@ def unclaimed(
         entries.append(
             Entry(status, keys, None, torch_shape=info.shape, dtype=info.dtype, note=note)
         )
-    return entries
+    return entries + [_idle(p, infos) for p in patterns if not any(map(p.fullmatch, infos))]
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"ignore: invalid regular expression {pattern!r}: {error}") from error
+def _idle(pattern: re.Pattern[str], infos: Iterable[str]) -> Entry:
+    """The problem of a pattern that no tensor matches: a misspelt one would hide others."""
+    note = f"ignore has {pattern.pattern!r}, which matches no key of the checkpoint"
+    partly = next((key for key in infos if pattern.search(key)), None)
+    note += "" if partly is None else f"; a pattern must match the whole key, such as {partly!r}"
+    return Entry("unknown", (), None, note=note)
+
+
+def compiled(ignore: Iterable[str]) -> list[re.Pattern[str]]:
+    """The patterns of `ignore`, which may also be one pattern.
+
+    Raises:
+      ValueError: an invalid regular expression.
+    """
+    patterns = []
+    for pattern in [ignore] if isinstance(ignore, str) else ignore:
+        try:
+            patterns.append(re.compile(pattern))
+        except re.error as error:
+            text = f"ignore: invalid regular expression {pattern!r}: {error}"
+            raise ValueError(text) from error
+    return patterns
 
 
 def ambiguous(claims: Claims) -> list[Entry]:
@@ -83,7 +104,7 @@ def unused(
 
 
 def hints(entries: Iterable[Entry]) -> list[str]:
-    """Missing keys that resemble unexpected ones: for the message only, never applied."""
+    """Missing keys that resemble unexpected ones of the same shape: for the message only."""
     entries = list(entries)
     missing = [e for e in entries if e.status == "missing"]
     free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
@@ -92,10 +113,21 @@ def hints(entries: Iterable[Entry]) -> list[str]:
             return [f'all keys begin with "{wrapper}": pass prefix="{wrapper}"']
     found = []
     for entry in missing[:20]:
-        close = get_close_matches(entry.torch[0], free, n=1, cutoff=0.8)
+        fitting = [key for key, shape in free.items() if _fits(entry, shape)]
+        close = get_close_matches(entry.torch[0], fitting, n=1, cutoff=0.8)
         if close:
             found.append(f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"')
+    if any(_fits(entry, shape) for entry in missing[:20] for shape in {*free.values()}):
+        found.append(PROPOSE)
     return found
+
+
+def _fits(entry: Entry, shape: Any) -> bool:
+    """Whether a tensor of that shape could fill the parameter of a missing key."""
+    try:
+        return entry.op.flax_shape(tuple(shape)) == entry.flax_shape
+    except ops.ShapeRefused:
+        return False
 
 
 def rule_hints(unruled: Mapping[type, list[ParamInfo]]) -> list[str]:

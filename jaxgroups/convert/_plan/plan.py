@@ -31,8 +31,8 @@ class ConversionError(ValueError):
       mismatched: torch keys of tensors whose shape or dtype does not fit.
       ambiguous: sentences on torch keys that several parameters claim, and on paths to which
         `names` gives no name.
-      unknown: sentences on parameters, or on entries of `names` and `rules`, that have no
-        counterpart: there is no torch key to give.
+      unknown: sentences on parameters, or on entries of `names`, `rules` and `ignore`, that have
+        no counterpart: there is no torch key to give.
     """
 
     def __init__(self, model: str, entries: "Iterable[Entry]", hints: Iterable[str] = ()) -> None:
@@ -47,7 +47,7 @@ class ConversionError(ValueError):
         lines += _listed("Unexpected key(s) in state_dict", self.unexpected_keys)
         lines += [f"\t{e.note}" for e in by["mismatched"]]
         lines += [f"\tambiguous: {note}" for note in self.ambiguous]
-        lines += [f"\tunknown layer: {note}" for note in self.unknown]
+        lines += [f"\tunknown{' layer' if e.flax else ''}: {e.note}" for e in by["unknown"]]
         lines += [f"\thint: {hint}" for hint in hints]
         super().__init__("\n".join(lines))
 

@@ -49,13 +49,26 @@ def plan(
 
     Nothing is loaded. The plan may be incomplete: `Plan.problems` lists why.
 
+    The torch name of a layer is its Flax path, ``blocks.0.conv``. Of the items of a Sequential it
+    is the number alone, as in torch: the path ``features.layers.2`` has the name ``features.2``.
+    `names` says where the checkpoint's names differ, always from Flax to torch:
+
+    * A mapping has Flax paths, with ``.layers.``, as keys. A key stands for all that is below it,
+      and the longest key that fits decides: ``{"stem": "conv1", "features.layers.2": "layer1"}``
+      makes ``layer1.conv.weight`` of the kernel ``features.layers.2.conv.kernel``. Names of
+      layers do not end in ``.weight``; only a parameter outside any layer is named itself.
+    * In (regex, replacement) pairs and for a function the names are the default ones, without
+      ``.layers.``, and whole; exactly one regex must match each of them.
+
+    `prefix` is put in front of every name afterwards.
+
     Args:
       model: ``flax.nnx`` model, real or from ``nnx.eval_shape``, or linen module with `example`.
       checkpoint: path of a .safetensors, .safetensors.index.json, .pt or .pth file, or a dict.
       names: torch names that differ from the Flax paths: ``{flax path: torch name}``,
-        (regex, replacement) pairs, or a function.
+        (regex, replacement) pairs, or a function; see below. `propose_names` proposes a mapping.
       rules: ``{flax path: rule}`` for single layers, such as ``FlattenLinear(512, 7, 7)``.
-      ignore: regular expressions of torch keys to leave out.
+      ignore: regular expressions of torch keys to leave out; each must match a whole key.
       prefix: text in front of every torch key, such as ``"module."``.
       key: where in a nested checkpoint the state_dict is, such as ``"model"``.
       example: an input of a linen module, or its ``jax.ShapeDtypeStruct``; a tuple for several.

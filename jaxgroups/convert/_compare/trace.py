@@ -1,0 +1,151 @@
+"""The outputs of all modules of both models, in order of execution."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from jax.core import Tracer
+
+from jaxgroups._wrap_calls import wrapped_calls
+from jaxgroups.convert._files import copied
+from jaxgroups.convert._model.structure import Path, Structure
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor object of torch, which several modules may read.
+
+    Attributes:
+      key: equal for the same object only.
+      rank: its number of axes.
+      since: the time at which a module first read or made it.
+    """
+
+    key: int
+    rank: int
+    since: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """The first call of one torch module.
+
+    Attributes:
+      start, end: times, counted over the starts and ends of all calls.
+      kind: what is known of torch's layout, from the module's class: see `_kind`.
+      spatial: the number of axes after the channels, for the kind ``"spatial"``.
+    """
+
+    name: str
+    output: np.ndarray
+    reads: tuple[Tensor, ...]
+    makes: Tensor
+    start: int
+    end: int
+    kind: str
+    spatial: int = 0
+
+
+def run_torch(module: Any, arrays: list[np.ndarray]) -> list[Call]:
+    """The first call of every module whose output is a tensor."""
+    import torch  # installed, since the caller has a torch module
+
+    clock = itertools.count()
+    alive: dict[int, tuple[Any, Tensor]] = {}  # an id is not used again while its tensor is here
+    started: dict[str, tuple[int, tuple[Tensor, ...]]] = {}
+    calls: dict[str, Call] = {}
+
+    def seen(tensor: Any, now: int) -> Tensor:
+        entry = (tensor, Tensor(id(tensor), tensor.ndim, now))
+        return alive.setdefault(id(tensor), entry)[1]
+
+    def before(name: str, args: Any, kwargs: Any) -> None:
+        now = next(clock)
+        tensors = [t for t in _flat((args, kwargs)) if isinstance(t, torch.Tensor)]
+        reads = tuple(seen(t, now) for t in tensors if t.is_floating_point() or t.is_complex())
+        started.setdefault(name, (now, reads))
+
+    def after(name: str, layer: Any, output: Any) -> None:
+        now = next(clock)
+        if isinstance(output, tuple) and output:  # attention also returns its weights
+            output = output[0]
+        if isinstance(output, torch.Tensor) and name not in calls:
+            start, reads = started[name]
+            makes = seen(output, now)
+            calls[name] = Call(
+                name, copied(output), reads, makes, start, now, *_kind(torch.nn, layer)
+            )
+
+    hooks = []
+    for name, layer in module.named_modules():
+        hooks.append(
+            layer.register_forward_pre_hook(
+                lambda _, args, kwargs, name=name: before(name, args, kwargs), with_kwargs=True
+            )
+        )
+        hooks.append(
+            layer.register_forward_hook(
+                lambda layer, _, output, name=name: after(name, layer, output)
+            )
+        )
+    try:
+        with torch.no_grad():
+            module(*[torch.from_numpy(a.copy()) for a in arrays])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sorted(calls.values(), key=lambda call: call.end)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The leaves of nested tuples, lists and dicts."""
+    if isinstance(value, tuple | list | dict):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _flat(child)
+    else:
+        yield value
+
+
+def _kind(tnn: Any, layer: Any) -> tuple[str, int]:
+    """Where the class of a torch module puts the features.
+
+    ``"spatial"``: in front of a number of spatial axes; ``"second"``: axis 1; ``"last"``;
+    ``"as read"``: a module of torch without parameters and children; ``""``: not known, or a
+    container. A ``forward`` that is not torch's own may do anything.
+    """
+    if not str(type(layer).forward.__module__).startswith("torch.nn."):
+        return "", 0
+    if isinstance(layer, tnn.modules.conv._ConvNd):
+        return "spatial", len(layer.kernel_size)
+    if isinstance(layer, tnn.LayerNorm | tnn.RMSNorm):
+        return "spatial", len(layer.normalized_shape) - 1
+    norms = (tnn.modules.batchnorm._BatchNorm, tnn.modules.instancenorm._InstanceNorm)
+    if isinstance(layer, (*norms, tnn.GroupNorm, tnn.PReLU)):
+        return "second", 0
+    if isinstance(layer, tnn.Linear | tnn.Embedding | tnn.MultiheadAttention | tnn.RNNBase):
+        return "last", 0
+    plain = next(layer.children(), None) is None and next(layer.parameters(), None) is None
+    return ("as read", 0) if plain else ("", 0)
+
+
+def run_nnx(
+    model: nnx.Module, structure: Structure, arrays: Iterable[np.ndarray]
+) -> dict[Path, np.ndarray]:
+    """First output of every module, by path, in order of execution."""
+    outputs: dict[Path, np.ndarray] = {}
+    paths = {id(layer): path for path, layer in structure.layers.items()}
+
+    def note(call: Any, layer: Any, args: tuple, kwargs: dict) -> Any:
+        out = call(*args, **kwargs)
+        path = paths.get(id(layer))
+        if path is not None and hasattr(out, "shape") and not isinstance(out, Tracer):
+            outputs.setdefault(path, np.asarray(out))
+        return out
+
+    kinds = {type(layer) for layer in structure.layers.values() if callable(layer)}
+    with wrapped_calls(kinds, note):
+        model(*arrays)  # pyright: ignore[reportCallIssue]
+    return outputs

@@ -25,7 +25,9 @@ from jaxgroups.convert._kernel import (
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
 from jaxgroups.convert._rules.kernels import KINDS
 from jaxgroups.convert._rules.layers import FlattenLinear, Rule, TensorRule, register
+from jaxgroups.convert._rules.merges import FlaxOnly
 from jaxgroups.convert._rules.ops import Chain, FlattenCHW, Flip, Identity, Part, Permute, Reshape
+from jaxgroups.convert._rules.recurrent import RNNLayers
 from jaxgroups.convert._transfer.convert_file import convert_file
 from jaxgroups.convert._transfer.load import load_torch, load_torch_linen, plan
 from jaxgroups.convert._transfer.read import Report
@@ -40,11 +42,13 @@ __all__ = [
     "Entry",
     "FlattenCHW",
     "FlattenLinear",
+    "FlaxOnly",
     "Flip",
     "Identity",
     "Part",
     "Permute",
     "Plan",
+    "RNNLayers",
     "Report",
     "Reshape",
     "Rule",

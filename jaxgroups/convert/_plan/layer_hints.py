@@ -10,9 +10,7 @@ from flax import nnx
 
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._plan.plan import Entry
-
-_RECURRENT = (nnx.RNN, nn.RNN, nnx.Bidirectional, nn.Bidirectional)
-_CELLS = (nnx.nn.recurrent.RNNCellBase, nn.RNNCellBase)
+from jaxgroups.convert._rules.recurrent import RECURRENT
 
 
 @dataclass(frozen=True)
@@ -98,9 +96,7 @@ def _instance_norm(of: _Problems) -> Iterator[str]:
 
 
 def _recurrent(of: _Problems) -> Iterator[str]:
-    if not isinstance(of.layer, (*_RECURRENT, *_CELLS)) and not any(
-        name.startswith("weight_ih") for name in of.missing
-    ):
+    if not isinstance(of.layer, RECURRENT):
         return
     projected = sorted(name for name in of.present if name.startswith("weight_hr_l"))
     if projected:
@@ -137,8 +133,8 @@ def _prelu(structure: Structure, entries: list[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.status != "mismatched" or not str(entry.flax).endswith("negative_slope"):
             continue
-        if entry.flax_shape == () and len(entry.torch_shape or ()) == 1:
-            channels = (entry.torch_shape or ())[0]
+        if entry.flax_shape == () and entry.torch_shape and len(entry.torch_shape) == 1:
+            (channels,) = entry.torch_shape
             yield (
                 f"{entry.torch[0]} has a slope for each of {channels} channels: make the model's "
                 f"layer with as many, PReLU(jnp.full(({channels},), 0.25))"

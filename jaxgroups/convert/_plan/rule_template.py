@@ -40,17 +40,8 @@ def rule_template(kind: type, leaves: Mapping[str, Shape], tensors: Mapping[str,
     if where not in ("builtins", "__main__") and "<" not in kind.__qualname__:
         imports.append(f"from {where} import {kind.__qualname__.split('.')[0]}")
     name = kind.__name__ if "<" in kind.__qualname__ else kind.__qualname__
-    return "\n".join(
-        [
-            *imports,
-            "",
-            f"@register({name})",
-            "def _(layer, shapes):",
-            "    return {",
-            *lines,
-            "    }",
-        ]
-    )
+    head = [*imports, "", f"@register({name})", "def _(layer, shapes):", "    return {"]
+    return "\n".join([*head, *lines, "    }"])
 
 
 def _import_order(name: str) -> tuple[bool, str]:
@@ -83,11 +74,10 @@ def _only(leaves: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> Iterator
     """Parameters and tensors that fit each other and nothing else."""
     for leaf, shape in leaves.items():
         fitting = [name for name, other in tensors.items() if _fits(other, shape)]
-        rivals = [
-            one for one, other in leaves.items() if fitting and _fits(tensors[fitting[0]], other)
-        ]
-        if len(fitting) == 1 and rivals == [leaf]:
-            yield leaf, fitting[0]
+        if len(fitting) == 1:
+            (name,) = fitting
+            if [one for one, other in leaves.items() if _fits(tensors[name], other)] == [leaf]:
+                yield leaf, name
 
 
 def _without_ones(shape: Shape) -> list[int]:

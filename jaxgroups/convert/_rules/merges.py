@@ -253,7 +253,7 @@ class Orthogonal(Merge):
         angles, vectors = np.linalg.eigh(1j * a)
         phases = np.exp(-1j * angles)[..., None, :]
         q = (vectors * phases) @ np.conj(np.swapaxes(vectors, -1, -2))
-        return (q if np.iscomplexobj(x) else q.real)[..., :k]
+        return (q if np.iscomplexobj(x) else np.real(q))[..., :k]
 
 
 def _reflections(x: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 from flax import linen as nn
 from flax import nnx
 
-from jaxgroups.convert._rules.layers import Rule, Shapes, TensorRule, register, rule_of
+from jaxgroups.convert._rules.layers import Shapes, TensorRule, register, rule_of
 from jaxgroups.convert._rules.merges import FlaxOnly, GRUSum, Sum
 from jaxgroups.convert._rules.ops import Chain, Identity, Op, Part, Permute
 
@@ -47,7 +47,7 @@ _CELLS: dict[type, _Cell] = {
     nn.SimpleCell: _Cell(("i",), ("h",)),
 }
 _RNN, _BOTH_WAYS = (nnx.RNN, nn.RNN), (nnx.Bidirectional, nn.Bidirectional)
-_RECURRENT = (*_CELLS, *_RNN, *_BOTH_WAYS)
+RECURRENT = (*_CELLS, *_RNN, *_BOTH_WAYS)
 Leaves = dict[str, TensorRule | FlaxOnly]
 
 
@@ -89,7 +89,7 @@ class RNNLayers:
     ) -> None:
         self.layers, self.first, self.reverse, self.bias = layers, first, reverse, bias
 
-    def __call__(self, layer: Any, shapes: Shapes) -> Rule | Leaves:
+    def __call__(self, layer: Any, shapes: Shapes) -> Leaves:
         """The rules of all cells in the layer, as a function for `register` gives them.
 
         Raises:
@@ -106,7 +106,7 @@ class RNNLayers:
         """The recurrent layers, with their paths."""
         if self.layers:
             return [(name, _attribute(layer, name)) for name in self.layers]
-        if isinstance(layer, _RECURRENT):
+        if isinstance(layer, RECURRENT):
             return [("", layer)]
         items: list[tuple[str, Any]] = []
         if isinstance(layer, nnx.Sequential):
@@ -115,7 +115,7 @@ class RNNLayers:
             items = [(str(i), item) for i, item in enumerate(layer)]
         elif isinstance(layer, nn.Sequential):
             items = [(f"layers_{i}", item) for i, item in enumerate(layer.layers)]
-        found = [(path, item) for path, item in items if isinstance(item, _RECURRENT)]
+        found = [(path, item) for path, item in items if isinstance(item, RECURRENT)]
         if not found:
             raise ValueError(
                 "RNNLayers is for recurrent layers of Flax, or for a Sequential or a List of them: "

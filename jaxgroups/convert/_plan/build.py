@@ -106,9 +106,13 @@ def _entries(outcomes: list[list[Entry] | Problem]) -> list[Entry]:
     """The entries in order; a path without a torch name is reported once."""
     entries: list[Entry] = []
     unnamed: set[Path] = set()
+    aliases: set[tuple[str, ...]] = set()  # the parts of a tensor have the same ones
     for outcome in outcomes:
         if not isinstance(outcome, Problem):
-            entries += outcome
+            for entry in outcome:
+                if entry.status != "alias" or entry.torch not in aliases:
+                    entries.append(entry)
+                aliases |= {entry.torch} if entry.status == "alias" else set()
         elif outcome.unnamed is None:
             entries += [_unknown(param, outcome.note) for param in outcome.params]
         elif outcome.unnamed not in unnamed:

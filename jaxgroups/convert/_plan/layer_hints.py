@@ -12,6 +12,10 @@ from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._plan.plan import Entry
 from jaxgroups.convert._rules.recurrent import RECURRENT
 
+_BATCH_NORMS = (nnx.BatchNorm, nn.BatchNorm)
+_INSTANCE_NORMS = (nnx.InstanceNorm, nn.InstanceNorm)
+_KNOWN = (*_BATCH_NORMS, *_INSTANCE_NORMS, *RECURRENT)
+
 
 @dataclass(frozen=True)
 class _Problems:
@@ -42,13 +46,15 @@ def _by_layer(
 ) -> Iterator[_Problems]:
     """The layers of which something is missing or unexpected, with their entries."""
     layers = {".".join(map(str, path)): layer for path, layer in structure.layers.items()}
+    layers = {path: layer for path, layer in layers.items() if isinstance(layer, _KNOWN)}
     by_path: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.flax and entry.torch:
             path = entry.flax if structure.kind == "nnx" else entry.flax.partition(".")[2]
-            while path and path not in layers:
+            while path:
                 path = path.rpartition(".")[0]
-            by_path.setdefault(path, []).append(entry)
+                if path in layers:
+                    by_path.setdefault(path, []).append(entry)
     for path, its in by_path.items():
         fronts = {key.rpartition(".")[0] for entry in its for key in entry.torch}
         for front in fronts:
@@ -65,7 +71,7 @@ def _last(key: str) -> str:
 
 
 def _batch_norm(of: _Problems) -> Iterator[str]:
-    if not isinstance(of.layer, (nnx.BatchNorm, nn.BatchNorm)):
+    if not isinstance(of.layer, _BATCH_NORMS):
         return
     where = of.path or "the model"
     if of.missing & {"weight", "bias"} and "running_mean" in of.present:
@@ -85,7 +91,7 @@ def _batch_norm(of: _Problems) -> Iterator[str]:
 
 def _instance_norm(of: _Problems) -> Iterator[str]:
     stats = sorted(of.present & {"running_mean", "running_var", "num_batches_tracked"})
-    if isinstance(of.layer, (nnx.InstanceNorm, nn.InstanceNorm)) and stats:
+    if isinstance(of.layer, _INSTANCE_NORMS) and stats:
         yield (
             f"Unexpected running stats buffer(s) {' and '.join(map(repr, stats))} for "
             f"{type(of.layer).__name__}, {of.path or 'the model'}: a torch layer with "

@@ -88,7 +88,7 @@ def unused(
 def hints(entries: Iterable[Entry]) -> list[str]:
     """Missing keys that resemble unexpected ones: for the message only, never applied."""
     entries = list(entries)
-    missing = [e for e in entries if e.status == "missing"]
+    missing = list({e.torch[0]: e for e in entries if e.status == "missing"}.values())
     free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
     for wrapper in ("module.", "_orig_mod.", "model."):
         if missing and all(wrapper + e.torch[0] in free for e in missing):

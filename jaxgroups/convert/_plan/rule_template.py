@@ -4,6 +4,7 @@ A parameter is paired with a tensor of the checkpoint under the layer's torch na
 usual name for it or is the only one that fits. It is a proposal: the reader decides.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import permutations
 
@@ -16,6 +17,7 @@ _USUAL = {  # Flax's name of a parameter: torch's
     "mean": "running_mean",
     "var": "running_var",
 }
+_MOST = 200  # of tensors that are compared with every parameter
 
 
 def rule_template(kind: type, leaves: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> str:
@@ -33,8 +35,8 @@ def rule_template(kind: type, leaves: Mapping[str, Shape], tensors: Mapping[str,
         used |= {op.split("(")[0]} if op else set()
         known = f"torch {shape}" if shape is not None else "torch's name is not known"
         comment = f"{leaves[leaf]}, {known}{doubt}"
-        rule = f'TensorRule("{name}"{", " + op if op else ""})'
-        lines.append(f'        "{leaf}": {rule},  # {comment}')
+        rule = f"TensorRule({_quoted(name)}{', ' + op if op else ''})"
+        lines.append(f"        {_quoted(leaf)}: {rule},  # {comment}")
     where = kind.__module__
     imports = [f"from jaxgroups.convert import {', '.join(sorted(used, key=_import_order))}"]
     if where not in ("builtins", "__main__") and "<" not in kind.__qualname__:
@@ -42,6 +44,11 @@ def rule_template(kind: type, leaves: Mapping[str, Shape], tensors: Mapping[str,
     name = kind.__name__ if "<" in kind.__qualname__ else kind.__qualname__
     head = [*imports, "", f"@register({name})", "def _(layer, shapes):", "    return {"]
     return "\n".join([*head, *lines, "    }"])
+
+
+def _quoted(name: str) -> str:
+    """A name as a Python string; one from a file may hold anything."""
+    return f'"{name}"' if re.fullmatch(r"[\w.-]+", name, re.ASCII) else ascii(name)
 
 
 def _import_order(name: str) -> tuple[bool, str]:
@@ -56,13 +63,14 @@ def _pairs(leaves: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> dict[st
             if name in tensors and name not in found.values() and _fits(tensors[name], shape):
                 found[leaf] = name
                 break
-    while True:  # each pair that is found may leave one candidate to another parameter
+    while len(tensors) <= _MOST:  # a pair may leave one candidate to another leaf
         rest = {leaf: shape for leaf, shape in leaves.items() if leaf not in found}
         free = {name: shape for name, shape in tensors.items() if name not in found.values()}
         new = next(_only(rest, free), None)
         if new is None:
-            return {leaf: found.get(leaf, leaf) for leaf in leaves}
+            break
         found[new[0]] = new[1]
+    return {leaf: found.get(leaf, leaf) for leaf in leaves}
 
 
 def _names(leaf: str) -> list[str]:
@@ -91,7 +99,7 @@ def _fits(torch: Shape, flax: Shape) -> bool:
 def _operation(leaf: str, torch: Shape, flax: Shape) -> tuple[str, str]:
     """The text of the operation between two shapes that fit, and what is doubtful about it."""
     if sorted(torch) != sorted(flax):
-        return f'Reshape({_in_terms(torch, flax, leaf)}, shapes["{leaf}"])', ""
+        return f"Reshape({_in_terms(torch, flax, leaf)}, shapes[{_quoted(leaf)}])", ""
     n = len(flax)
     orders = [p for p in permutations(range(n)) if tuple(torch[a] for a in p) == flax]
     usual = tuple(range(n))
@@ -106,5 +114,5 @@ def _in_terms(torch: Shape, flax: Shape, leaf: str) -> str:
     """torch's shape with the sizes of Flax's in it, so that it holds for layers of other sizes."""
     axes = [i for i, n in enumerate(flax) if n != 1]
     sizes = iter(axes)
-    parts = ["1" if n == 1 else f'shapes["{leaf}"][{next(sizes)}]' for n in torch]
+    parts = ["1" if n == 1 else f"shapes[{_quoted(leaf)}][{next(sizes)}]" for n in torch]
     return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"

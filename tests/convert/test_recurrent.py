@@ -79,8 +79,8 @@ def test_one_layer(kind, sizes, tmp_path):
     before = {k: v.clone() for k, v in module.state_dict().items()}
     saved, state = assert_returns(model, report, module, x, tmp_path / "back.safetensors")
     assert saved.warnings == [
-        "layer.bias_hh_l0: written as zeros, since Flax has one bias for torch's two; it is "
-        "written to layer.bias_ih_l0"
+        "layer.bias_hh_l0: written as zeros, since Flax has one parameter where torch adds two; "
+        "it is written to layer.bias_ih_l0"
     ]
     assert not state["layer.bias_hh_l0"].any()
     total = before["layer.bias_ih_l0"] + before["layer.bias_hh_l0"]

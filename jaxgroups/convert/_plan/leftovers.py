@@ -103,12 +103,13 @@ def hints(entries: Iterable[Entry]) -> list[str]:
 
 def split(entries: Iterable[Entry]) -> Iterator[str]:
     """What saving writes as zeros, because Flax has one parameter for two tensors."""
-    zeros = list(dict.fromkeys(e.torch[1] for e in entries if e.status == "summed"))
-    if zeros:
-        more = f" and {len(zeros) - 1} more" if len(zeros) > 1 else ""
+    pairs = sorted({e.torch for e in entries if e.status == "summed"})
+    if pairs:
+        kept, zeros = pairs[0]
+        more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
         yield (
-            f"{zeros[0]}{more}: written as zeros, since Flax has one bias for torch's two; it is "
-            f"written to {zeros[0].replace('bias_hh', 'bias_ih')}"
+            f"{zeros}{more}: written as zeros, since Flax has one parameter where torch adds two; "
+            f"it is written to {kept}"
         )
 
 

@@ -64,7 +64,7 @@ def batch_statistics():
     model = nnx.eval_shape(
         lambda: Holder(nnx.BatchNorm(5, use_running_average=False, epsilon=1e-5, rngs=nnx.Rngs(0)))
     )
-    return model, held(tnn.BatchNorm2d(5, track_running_stats=False))
+    return model, held(tnn.BatchNorm2d(5, track_running_stats=False)).float()
 
 
 RULES = {
@@ -89,18 +89,18 @@ def test_batch_norm_of_torch_without_running_statistics(tmp_path):
         "layer.mean is only in Flax: filled with 0",
         "layer.var is only in Flax: filled with 1",
     ]
-    x = data((4, 5, 3, 2))
+    x = data((4, 5, 3, 2)).astype("f4")
     with torch.no_grad():
         expected = module.layer(torch.from_numpy(x)).numpy()
     actual = model.layer(jnp.asarray(np.moveaxis(x, 1, -1)), use_running_average=False)
-    np.testing.assert_allclose(np.moveaxis(actual, -1, 1), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(np.moveaxis(actual, -1, 1), expected, rtol=1e-5, atol=1e-6)
     # the call has changed the statistics, which torch's layer does not have
     assert np.any(np.asarray(model.layer.mean.get_value()))
     for name, how in {"a": {"rules": RULES}, "b": {"plan": report.plan}}.items():
         path = tmp_path / f"{name}.safetensors"
         jc.save_torch(model, path, extras=report.extras, **how)
         back = load_file(path)
-        assert set(back) == {*state, "layer.num_batches_tracked"} - set(report.plan.hints)
+        assert back.keys() == state.keys()
         assert all(np.array_equal(back[k].numpy(), v) for k, v in state.items())
 
 

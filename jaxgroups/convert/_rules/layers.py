@@ -213,7 +213,8 @@ _NORM = {"scale": "weight", "bias": "bias"}
 def _batch_norm(layer: Any, shapes: Shapes):
     names = _NORM | {"mean": "running_mean", "var": "running_var"}
     leaves = {leaf: TensorRule(name) for leaf, name in names.items() if leaf in shapes}
-    return Rule(leaves, torch_only=("num_batches_tracked",))
+    # without statistics there are no batches to count
+    return Rule(leaves, torch_only=("num_batches_tracked",) if "mean" in shapes else ())
 
 
 @register(nnx.GroupNorm, nn.GroupNorm, nnx.InstanceNorm, nn.InstanceNorm)

@@ -329,6 +329,15 @@ def test_a_base_of_another_shape_is_refused():
     assert "(4, 1) is not the shape of a base for a weight of shape (4, 4)" in text
 
 
+@pytest.mark.parametrize("dtype", ["complex128", "int64"])
+def test_vectors_of_another_kind_are_refused(dtype):
+    """A complex one would lose its imaginary part."""
+    state = {"weight_orig": np.ones((4, 4)), "weight_u": np.ones(4), "weight_v": np.ones(4)}
+    state |= {"weight_v": np.ones(4, dtype), "bias": np.ones(4)}
+    said = f"dtype mismatch for weight_v: {dtype}, but weight_orig is float64."
+    assert said in refused(state)
+
+
 def test_another_file_than_the_plan_was_made_of_is_refused(tmp_path):
     """The plan has the shape of the first tensor alone; the others would broadcast."""
     state = {"weight_orig": np.ones((4, 4)), "weight_mask": np.ones((4, 4)), "bias": np.ones(4)}

@@ -276,6 +276,39 @@ def test_one_direction_alone():
     np.testing.assert_allclose(model.layer(jnp.asarray(x)), expected, rtol=1e-11)
 
 
+class Reader(nnx.Module):
+    """A convolution, whose columns an LSTM reads one after the other, as in text recognition."""
+
+    def __init__(self, kind, both, rngs):
+        self.conv = nnx.Conv(2, 4, (3, 3), padding="VALID", param_dtype="float64", rngs=rngs)
+        self.layer = (both_ways if both else rnn)(kind, 4 * 3, rngs)
+
+    def __call__(self, x):
+        y = jnp.swapaxes(self.conv(x), 1, 2)
+        return self.layer(y.reshape(*y.shape[:2], -1))
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["forward", "both ways"])
+@pytest.mark.parametrize("kind", ["LSTM", "LSTM, optimized"])
+def test_a_flattened_feature_map(kind, both, tmp_path):
+    module = tnn.Module()
+    module.conv = tnn.Conv2d(2, 4, 3)
+    module.layer = tnn.LSTM(4 * 3, H, batch_first=True, bidirectional=both)
+    random_state(module, 5)
+    x = data((BATCH, 2, 5, 8))
+    with torch.no_grad():
+        y = module.conv(torch.from_numpy(x))  # (batch, channels, height, width)
+        expected = module.layer(y.permute(0, 3, 1, 2).flatten(2))[0].numpy()
+    state = {k: v.numpy() for k, v in module.state_dict().items()}
+    rules = {"layer": jc.RNNLayers(flatten=(4, 3, 1))}
+    model, _ = jc.load_torch(Reader(kind, both, nnx.Rngs(0)), state, rules=rules)
+    actual = model(jnp.asarray(np.moveaxis(x, 1, -1)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-11)
+    jc.save_torch(model, tmp_path / "back.safetensors", rules=rules)
+    back = load_file(tmp_path / "back.safetensors")
+    np.testing.assert_array_equal(back["layer.weight_ih_l0"], state["layer.weight_ih_l0"])
+
+
 def test_without_biases(tmp_path):
     module = theirs("LSTM", bias=False)
     state = {k: v.numpy() for k, v in module.state_dict().items()}

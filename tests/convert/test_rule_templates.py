@@ -246,14 +246,14 @@ def test_children_of_a_registered_linen_layer():
     class Gated(nn.Module):
         @nn.compact
         def __call__(self, x):
-            gate = self.param("gate", nn.initializers.ones, (4,), "float32")
+            gate = self.param("gate", nn.initializers.ones, (1, 4), "float32")
             return nn.Dense(4, name="fc")(x) * gate
 
     @jc.register(Gated)
     def _(layer, shapes):
-        return {"gate": jc.TensorRule("g", jc.Reshape((1, 4), (4,)))}
+        return {"gate": jc.TensorRule("g", jc.Reshape((4,), (1, 4)))}
 
-    state = numbers({"g": (1, 4), "fc.weight": (4, 3), "fc.bias": (4,)})
+    state = numbers({"g": (4,), "fc.weight": (4, 3), "fc.bias": (4,)})
     variables, _ = jc.load_torch_linen(Gated(), state, example=jnp.ones((2, 3), "float32"))
-    np.testing.assert_array_equal(variables["params"]["gate"], state["g"].ravel())
+    np.testing.assert_array_equal(variables["params"]["gate"], state["g"][None])
     np.testing.assert_array_equal(variables["params"]["fc"]["kernel"], state["fc.weight"].T)

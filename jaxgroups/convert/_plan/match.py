@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from jaxgroups._types import Shape
 from jaxgroups.convert._files import TensorInfo
 from jaxgroups.convert._model.structure import Structure
+from jaxgroups.convert._plan import dtype_kinds as kinds
 from jaxgroups.convert._plan.mismatch import mismatch
 from jaxgroups.convert._plan.parametrized import Parametrized, folded_note, parametrized
 from jaxgroups.convert._plan.plan import Entry
 from jaxgroups.convert._plan.resolve import Constant, Counter, Problem, Target, without_rule
 from jaxgroups.convert._rules import ops
+from jaxgroups.convert._rules.merges import Mask
 
 Infos = Mapping[str, TensorInfo]
 
@@ -163,6 +165,12 @@ def _merged(found: Match, infos: Infos) -> Entry:
     shapes = [tuple(info.shape) for info in (first, *others)]
     if not note and (reason := merge.problem(shapes)):
         note = f"size mismatch for {', '.join(keys[1:])}: {reason}."
+    for key, info in zip(keys[1:], others, strict=True):
+        # a mask may have any dtype
+        if not isinstance(merge, Mask) and kinds.kind(info.dtype) != kinds.kind(first.dtype):
+            note = note or (
+                f"dtype mismatch for {key}: {info.dtype}, but {keys[0]} is {first.dtype}."
+            )
     if note:
         return _entry("mismatched", target, keys, first.shape, first.dtype, note)
     status = "summed" if found.folded is None else "folded"

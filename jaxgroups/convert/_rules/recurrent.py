@@ -19,7 +19,7 @@ from flax import nnx
 
 from jaxgroups.convert._rules.layers import Shapes, TensorRule, register, rule_of
 from jaxgroups.convert._rules.merges import FlaxOnly, GRUSum, Sum
-from jaxgroups.convert._rules.ops import Chain, Identity, Op, Part, Permute
+from jaxgroups.convert._rules.ops import Chain, FlattenCHW, Identity, Op, Part, Permute
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ _CELLS: dict[type, _Cell] = {
 }
 _RNN, _BOTH_WAYS = (nnx.RNN, nn.RNN), (nnx.Bidirectional, nn.Bidirectional)
 RECURRENT = (*_CELLS, *_RNN, *_BOTH_WAYS)
+_TRANSPOSED = Permute((1, 0))
 Leaves = dict[str, TensorRule | FlaxOnly]
 
 
 @register(*_CELLS)
 def _cell(layer: Any, shapes: Shapes) -> Leaves:
     """torch's LSTMCell, GRUCell or RNNCell."""
-    return _leaves(layer, shapes, "", "", bias=True)
+    return _leaves(layer, shapes)
 
 
 @register(*_RNN, *_BOTH_WAYS)
@@ -82,12 +83,21 @@ class RNNLayers:
       first: torch's number of the first one.
       reverse: whether an RNN or a cell is the backward direction.
       bias: whether torch's layer has biases; without, Flax's are filled with zeros.
+      flatten: ``(c, h, w)`` of the feature map at each step, where torch flattens it into the input
+        of the first of these layers; Flax flattens ``(h, w, c)``.
     """
 
     def __init__(
-        self, *layers: str, first: int = 0, reverse: bool = False, bias: bool = True
+        self,
+        *layers: str,
+        first: int = 0,
+        reverse: bool = False,
+        bias: bool = True,
+        flatten: tuple[int, int, int] | None = None,
     ) -> None:
         self.layers, self.first, self.reverse, self.bias = layers, first, reverse, bias
+        self.flatten = flatten
+        self._of_input: Op = Permute((1, 0)) if flatten is None else FlattenCHW(*flatten)
 
     def __call__(self, layer: Any, shapes: Shapes) -> Leaves:
         """The rules of all cells in the layer, as a function for `register` gives them.
@@ -99,7 +109,8 @@ class RNNLayers:
         for number, (path, part) in enumerate(self._parts(layer), self.first):
             for front, cell, reverse in _cells(part, path, self.reverse):
                 end = f"_l{number}{'_reverse' if reverse else ''}"
-                leaves |= _leaves(cell, shapes, front, end, self.bias)
+                of_input = self._of_input if number == self.first else Permute((1, 0))
+                leaves |= _leaves(cell, shapes, front, end, self.bias, of_input)
         return leaves
 
     def _parts(self, layer: Any) -> list[tuple[str, Any]]:
@@ -128,6 +139,7 @@ class RNNLayers:
         given += [f"first={self.first}"] if self.first else []
         given += ["reverse=True"] if self.reverse else []
         given += [] if self.bias else ["bias=False"]
+        given += [f"flatten={self.flatten}"] if self.flatten else []
         return f"RNNLayers({', '.join(given)})"
 
 
@@ -152,7 +164,14 @@ def _cells(layer: Any, path: str, reverse: bool) -> Iterator[tuple[str, Any, boo
         yield front, layer, reverse
 
 
-def _leaves(cell: Any, shapes: Shapes, front: str, end: str, bias: bool) -> Leaves:
+def _leaves(
+    cell: Any,
+    shapes: Shapes,
+    front: str = "",
+    end: str = "",
+    bias: bool = True,
+    of_input: Op = _TRANSPOSED,
+) -> Leaves:
     """The rules of a cell's parameters; `front` and `end` are around the names."""
     if getattr(cell, "residual", False):
         raise ValueError("a residual SimpleCell has no counterpart in torch")
@@ -160,9 +179,10 @@ def _leaves(cell: Any, shapes: Shapes, front: str, end: str, bias: bool) -> Leav
     leaves: Leaves = {}
     count = len(kind.inputs)
     for gate, pair in enumerate(zip(kind.inputs, kind.hidden, strict=True)):
-        for module, side in zip(pair, ("ih", "hh"), strict=True):
-            op = _gate(gate, count, Permute((1, 0)))
-            leaves[f"{front}{module}.kernel"] = TensorRule(f"weight_{side}{end}", op)
+        kernels = (("ih", of_input), ("hh", _TRANSPOSED))
+        for module, (side, op) in zip(pair, kernels, strict=True):
+            rule = TensorRule(f"weight_{side}{end}", _gate(gate, count, op))
+            leaves[f"{front}{module}.kernel"] = rule
         op = _gate(gate, count, Identity())
         ih, hh = f"bias_ih{end}", f"bias_hh{end}"
         held = [name for name in (f"{front}{module}.bias" for module in pair) if name in shapes]

@@ -81,7 +81,7 @@ def merged(kind, **fields):
 ONE = {"op": step("Identity"), "torch_shape": [6], "flax_shape": [6]}
 NO_TENSOR = {"torch": [], "torch_shape": None}
 MERGES = {
-    "a weight norm without its name": ({"status": "folded", "torch": ["a", "b"]}, True),
+    "a merge of nothing said": ({"status": "folded", "torch": ["a", "b"]}, False),
     "a weight norm": ({"status": "folded", "torch": ["a", "b"]} | merged("WeightNorm"), True),
     "a mask": ({"status": "folded", "torch": ["a", "b"]} | merged("Mask"), True),
     "a spectral norm": (
@@ -112,13 +112,20 @@ MERGES = {
         {"status": "constant"} | NO_TENSOR | merged("FlaxOnly", value=1.5, exact=False),
         True,
     ),
-    "a constant of a tensor": ({"status": "constant"} | merged("FlaxOnly", value=1.5), False),
+    "a constant of a tensor": (
+        {"status": "constant"} | merged("FlaxOnly", value=1.5, exact=True),
+        False,
+    ),
     "a constant text": (
-        {"status": "constant"} | NO_TENSOR | merged("FlaxOnly", value="1.5"),
+        {"status": "constant"} | NO_TENSOR | merged("FlaxOnly", value="1.5", exact=True),
         False,
     ),
     "a constant without its value": ({"status": "constant"} | NO_TENSOR, False),
     "merged, but ok": (merged("Mask"), False),
+    "a constant of half its fields": (
+        {"status": "constant"} | NO_TENSOR | merged("FlaxOnly", value=1.5),
+        False,
+    ),
     "unknown": ({"status": "folded", "torch": ["a", "b"]} | merged("Median"), False),
     "fields of another merge": (
         {"status": "folded", "torch": ["a", "b"]} | merged("Mask", axis=0),

@@ -251,10 +251,7 @@ def _how(entry: Entry) -> str:
 
 
 def _entry_json(e: Entry) -> dict[str, Any]:
-    # a folded entry without it is a weight norm
-    folded = e.status == "folded" and e.merge == merges.WeightNorm()
-    merge = {} if e.merge is None or folded else {"merge": merges.to_json(e.merge)}
-    return merge | {
+    return {
         "status": e.status,
         "torch": list(e.torch),
         "flax": e.flax,
@@ -263,6 +260,7 @@ def _entry_json(e: Entry) -> dict[str, Any]:
         "flax_shape": None if e.flax_shape is None else list(e.flax_shape),
         "dtype": e.dtype,
         "note": e.note,
+        "merge": None if e.merge is None else merges.to_json(e.merge),
     }
 
 
@@ -278,15 +276,9 @@ def _entry_from_json(data: dict[str, Any]) -> Entry:
         flax_shape=_sizes(data["flax_shape"]),
         dtype=None if data["dtype"] is None else _text(data["dtype"]),
         note=_text(data["note"]),
-        merge=_merge(data),
+        merge=None if data["merge"] is None else merges.from_json(data["merge"]),
     )
     return _checked(entry)
-
-
-def _merge(data: dict[str, Any]) -> merges.Merge | None:
-    if "merge" in data:
-        return merges.from_json(data["merge"])
-    return merges.WeightNorm() if data["status"] == "folded" else None
 
 
 def _checked(entry: Entry) -> Entry:

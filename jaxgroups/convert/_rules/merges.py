@@ -13,7 +13,7 @@ after it. Where values are divided, the result is computed in float64 and rounde
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import isfinite, prod
 from typing import Any, ClassVar
 
@@ -299,9 +299,9 @@ def from_json(data: Any) -> Merge:
       ValueError: something that `to_json` does not write.
     """
     match data:
-        case [str(kind), dict(fields)] if kind in _KINDS:
-            try:
-                return _KINDS[kind](**fields)
-            except TypeError as error:
-                raise ValueError(f"{kind}: {error}") from error
+        case [str(kind), dict(given)] if kind in _KINDS:
+            names = [field.name for field in fields(_KINDS[kind])]
+            if sorted(given) != sorted(names):
+                raise ValueError(f"{kind}: expected the fields {names}, got {sorted(given)}")
+            return _KINDS[kind](**given)
     raise ValueError(f"unknown merge {data!r:.200}: expected one of {', '.join(_KINDS)}")

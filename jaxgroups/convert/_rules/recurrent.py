@@ -85,6 +85,10 @@ class RNNLayers:
       bias: whether torch's layer has biases; without, Flax's are filled with zeros.
       flatten: ``(c, h, w)`` of the feature map at each step, where torch flattens it into the input
         of the first of these layers; Flax flattens ``(h, w, c)``.
+
+    Raises:
+      TypeError: an argument of another type.
+      ValueError: sizes in `flatten` that are not positive.
     """
 
     def __init__(
@@ -95,6 +99,13 @@ class RNNLayers:
         bias: bool = True,
         flatten: tuple[int, int, int] | None = None,
     ) -> None:
+        if not all(isinstance(name, str) for name in layers):
+            raise TypeError(f"RNNLayers: the names of layers must be strings, got {layers}")
+        if type(first) is not int or first < 0:
+            raise TypeError(f"RNNLayers: first must be an integer >= 0, got {first!r}")
+        for name, given in (("reverse", reverse), ("bias", bias)):
+            if not isinstance(given, bool):
+                raise TypeError(f"RNNLayers: {name} must be True or False, got {given!r}")
         self.layers, self.first, self.reverse, self.bias = layers, first, reverse, bias
         self.flatten = flatten
         self._of_input: Op = Permute((1, 0)) if flatten is None else FlattenCHW(*flatten)

@@ -8,7 +8,6 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 from support.checkpoints import assert_same_tensors, saved
-from support.flax_twins import Holder
 
 import jaxgroups.convert as jc
 import jaxgroups.nnx as jnn
@@ -31,6 +30,11 @@ def pasted(error):
     (text,) = re.findall(r"^from jaxgroups\.convert import .*?^    }$", str(error), re.M | re.S)
     exec(compile(text, "pasted", "exec"), {"__name__": "pasted"})
     return text
+
+
+class Holder(nnx.Module):
+    def __init__(self, layer):
+        self.layer = layer
 
 
 class Scale(nnx.Module):

@@ -72,7 +72,8 @@ def add_to(commands: Any) -> None:
         command.add_argument(
             "--rules",
             metavar="RULES.toml",
-            help="tables [names], [flatten] (path = [C, H, W]), and ignore = [...], prefix = ...",
+            help="tables [names], [flatten] (path = [C, H, W]), [recurrent] and [flax_only] (path "
+            "= arguments of RNNLayers and FlaxOnly), and ignore = [...], prefix = ...",
         )
 
 
@@ -205,9 +206,13 @@ def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
 def _rules(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `plan` that ``--rules`` and ``--example`` give."""
     rules = tomllib.loads(_text(arguments.rules)) if arguments.rules else {}
-    unknown = set(rules) - {"names", "flatten", "ignore", "prefix"}
+    unknown = set(rules) - {"names", "flatten", *_TABLES, "ignore", "prefix"}
     if unknown:
         raise UsageError(f"{arguments.rules} has unknown entries: {', '.join(sorted(unknown))}")
+    by_path = {path: _flatten(path, chw) for path, chw in rules.get("flatten", {}).items()}
+    for table in _TABLES:
+        for path, given in rules.get(table, {}).items():
+            by_path[path] = _rule(table, path, given)
     example = None
     if arguments.example:
         import jax
@@ -215,7 +220,7 @@ def _rules(arguments: argparse.Namespace) -> dict[str, Any]:
         example = jax.ShapeDtypeStruct(shape("--example", arguments.example), "float32")
     return {
         "names": rules.get("names"),
-        "rules": {path: _flatten(path, chw) for path, chw in rules.get("flatten", {}).items()},
+        "rules": by_path,
         "ignore": rules.get("ignore", ()),
         "prefix": rules.get("prefix", ""),
         "example": example,
@@ -233,6 +238,21 @@ def _flatten(path: str, chw: Any) -> convert.FlattenLinear:
     if not isinstance(chw, list) or len(chw) != 3:
         raise UsageError(f"flatten: {path} must be [C, H, W], got {chw!r}")
     return convert.FlattenLinear(*chw)
+
+
+_TABLES = {"recurrent": "RNNLayers", "flax_only": "FlaxOnly"}  # in a file of rules
+
+
+def _rule(table: str, path: str, given: Any) -> Any:
+    """The rule whose arguments are in a table; ``layers`` are the positional ones."""
+    if not isinstance(given, dict):
+        raise UsageError(f"{table}: {path} must be a table of arguments, got {given!r}")
+    named = dict(given)
+    layers = named.pop("layers", [])
+    try:
+        return getattr(convert, _TABLES[table])(*layers, **named)
+    except TypeError as error:
+        raise UsageError(f"{table}: {path}: {error}") from error
 
 
 def _refusal(arguments: argparse.Namespace) -> UsageError:

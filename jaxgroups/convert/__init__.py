@@ -27,7 +27,9 @@ from jaxgroups.convert._propose.proposal import NameLine, Proposal
 from jaxgroups.convert._propose.propose import propose_names
 from jaxgroups.convert._rules.kernels import KINDS
 from jaxgroups.convert._rules.layers import FlattenLinear, Rule, TensorRule, register
+from jaxgroups.convert._rules.merges import FlaxOnly
 from jaxgroups.convert._rules.ops import Chain, FlattenCHW, Flip, Identity, Part, Permute, Reshape
+from jaxgroups.convert._rules.recurrent import RNNLayers
 from jaxgroups.convert._transfer.convert_file import convert_file
 from jaxgroups.convert._transfer.load import load_torch, load_torch_linen, plan
 from jaxgroups.convert._transfer.read import Report
@@ -42,6 +44,7 @@ __all__ = [
     "Entry",
     "FlattenCHW",
     "FlattenLinear",
+    "FlaxOnly",
     "Flip",
     "Identity",
     "NameLine",
@@ -49,6 +52,7 @@ __all__ = [
     "Permute",
     "Plan",
     "Proposal",
+    "RNNLayers",
     "Report",
     "Reshape",
     "Rule",

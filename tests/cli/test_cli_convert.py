@@ -323,10 +323,17 @@ def test_rules_with_unknown_entries(run, source, tmp_path):
         ("[flatten]\nfc = [1, 2]", "fc must be [C, H, W], got [1, 2]"),
         ("[flatten]\nfc = [0, 2, 12]", "must be an integer >= 1"),
         ("[flatten]\nfcc = [6, 2, 2]", "rules has 'fcc', which is no layer here"),
+        ("[recurrent]\nfc = 1", "recurrent: fc must be a table of arguments, got 1"),
+        ("[recurrent]\nfc = {first = -1}", "fc: RNNLayers: first must be an integer >= 0, got -1"),
+        ("[recurrent]\nfc = {bias = 0}", "fc: RNNLayers: bias must be True or False, got 0"),
+        ("[recurrent]\nfc = {layers = [1]}", "the names of layers must be strings, got (1,)"),
+        ("[recurrent]\nfc = {number = 1}", "unexpected keyword argument 'number'"),
+        ("[recurrent]\nfc = {}", "fc (Linear): RNNLayers is for recurrent layers of Flax"),
+        ("[flax_only]\n'fc.bias' = {value = 'x'}", "value must be a finite number, got 'x'"),
     ):
         (tmp_path / "rules.toml").write_text(text)
         status, _, err = run("plan", source, "--model", "twin:Net", "--rules", "rules.toml")
-        assert status == (1 if "fcc" in text else 2)
+        assert status == (1 if "fcc" in text or "fc = {}" in text else 2)
         assert said in err
 
 

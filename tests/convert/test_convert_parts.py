@@ -128,7 +128,9 @@ def test_a_magnitude_that_is_none_is_refused(shape):
         assert [e.status for e in plan.entries] == ["folded"]
         return
     assert [e.status for e in plan.entries] == ["mismatched"]
-    assert "is not the shape of a magnitude for weight_v of shape (5, 4, 3)" in plan.entries[0].note
+    assert (
+        "is not the shape of a magnitude for a direction of shape (5, 4, 3)" in plan.entries[0].note
+    )
 
 
 # --- Linear after flatten -------------------------------------------------------------------------
@@ -203,7 +205,6 @@ def test_register(registry, tmp_path):
     text = str(refused.value)
     assert "scaled (test_convert_parts.Scaled) holds 'weight_scale' of shape (3,)" in text
     assert "@jaxgroups.convert.register(Scaled)" in text
-    assert 'return {"weight_scale": TensorRule("<name in torch>", <operation>)}' in text
 
     @jc.register(Scaled)
     def _(layer, shapes):
@@ -241,15 +242,11 @@ def test_a_subclass_has_the_rule_of_its_base_and_a_registered_one_its_own(regist
 @pytest.mark.parametrize(
     "make",
     [
-        lambda rngs: nnx.LSTMCell(3, 4, rngs=rngs),
-        lambda rngs: nnx.GRUCell(3, 4, rngs=rngs),
-        lambda rngs: nnx.RNN(nnx.SimpleCell(3, 4, rngs=rngs)),
         lambda rngs: nnx.Einsum("ab,bc->ac", (3, 4), (4,), rngs=rngs),
         lambda rngs: nnx.SpectralNorm(nnx.Linear(3, 4, rngs=rngs), rngs=rngs),
         lambda rngs: nnx.WeightNorm(nnx.Linear(3, 4, rngs=rngs), rngs=rngs),
-        lambda rngs: nnx.LoRALinear(3, 4, lora_rank=2, rngs=rngs),
     ],
-    ids=["LSTMCell", "GRUCell", "RNN", "Einsum", "SpectralNorm", "WeightNorm", "LoRALinear"],
+    ids=["Einsum", "SpectralNorm", "WeightNorm"],
 )
 def test_layers_of_flax_without_a_rule_are_named_in_both_directions(make, tmp_path, request):
     model = Holder(make(nnx.Rngs(0)))

@@ -5,6 +5,8 @@ what was sabotaged: the tool's own (a plan, a stamp, reading back, verify), or t
 torch's definitions. That the checks pass without a mutation is tested first.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -17,6 +19,7 @@ from jaxgroups.convert._model import names as _names
 from jaxgroups.convert._plan import build as _build
 from jaxgroups.convert._plan import match as _match
 from jaxgroups.convert._rules import layers as _rules
+from jaxgroups.convert._rules import merges as _merges
 from jaxgroups.convert._rules import ops as _ops
 from jaxgroups.convert._transfer import convert_file as file_to_file
 from jaxgroups.convert._transfer import move as _move
@@ -52,6 +55,15 @@ def swapped(one, other):
 
 def with_op(op):
     return lambda answer: leaves(answer) | {"kernel": jc.TensorRule("weight", op)}
+
+
+def weight_norm(monkeypatch, merged):
+    """Changes what is computed of a direction and a magnitude."""
+    method(monkeypatch, _merges.WeightNorm, "merged", lambda self, arrays: merged(*arrays))
+
+
+def reversed_keys(found):
+    return found and replace(found, keys=found.keys[::-1])
 
 
 def method(monkeypatch, kind, name, replacement):
@@ -182,26 +194,22 @@ MUTATIONS = {
     ),
     "weight norm: over the other axis": (
         {"load": "normed"},
-        lambda m: m.setattr(
-            _move,
-            "merge_weight_norm",
-            lambda g, v: g * v / np.sqrt((v**2).sum(axis=0, keepdims=True)),
-        ),
+        lambda m: weight_norm(m, lambda v, g: g * v / np.sqrt((v**2).sum(axis=0, keepdims=True))),
     ),
     "weight norm: over all of the direction": (
         {"load": "normed"},
-        lambda m: m.setattr(_move, "merge_weight_norm", lambda g, v: g * v / np.sqrt((v**2).sum())),
+        lambda m: weight_norm(m, lambda v, g: g * v / np.sqrt((v**2).sum())),
     ),
     "weight norm: the direction taken for the weight": (
         {"load": "normed"},
-        lambda m: m.setattr(_move, "merge_weight_norm", lambda g, v: v),
+        lambda m: weight_norm(m, lambda v, g: v),
     ),
     "weight norm: magnitude and direction swapped": (
         {"load": "size mismatch for normed.weight_g"},
         lambda m: m.setattr(
             _match,
-            "weight_norm_keys",
-            lambda key, old=_match.weight_norm_keys: [pair[::-1] for pair in old(key)],
+            "parametrized",
+            lambda *how, old=_match.parametrized: reversed_keys(old(*how)),
         ),
     ),
     "names: two layers of one name": (

@@ -74,6 +74,79 @@ def test_both_refuse_what_no_plan_says(plan, name):
         assert reads(changed) is fine
 
 
+def merged(kind, **fields):
+    return {"merge": [kind, fields]}
+
+
+ONE = {"op": step("Identity"), "torch_shape": [6], "flax_shape": [6]}
+NO_TENSOR = {"torch": [], "torch_shape": None}
+MERGES = {
+    "a merge of nothing said": ({"status": "folded", "torch": ["a", "b"]}, False),
+    "a weight norm": ({"status": "folded", "torch": ["a", "b"]} | merged("WeightNorm"), True),
+    "a mask": ({"status": "folded", "torch": ["a", "b"]} | merged("Mask"), True),
+    "a spectral norm": (
+        {"status": "folded", "torch": ["a", "b", "c"]} | merged("SpectralNorm", axis=1),
+        True,
+    ),
+    "a spectral norm of two": (
+        {"status": "folded", "torch": ["a", "b"]} | merged("SpectralNorm", axis=1),
+        False,
+    ),
+    "a mask of three": ({"status": "folded", "torch": ["a", "b", "c"]} | merged("Mask"), False),
+    "three without a name": ({"status": "folded", "torch": ["a", "b", "c"]}, False),
+    "orthogonal": (
+        {"status": "folded", "torch": ["a", "b"]} | merged("Orthogonal", map="cayley"),
+        True,
+    ),
+    "orthogonal by nothing": (
+        {"status": "folded", "torch": ["a", "b"]} | merged("Orthogonal", map="qr"),
+        False,
+    ),
+    "a folded sum": ({"status": "folded", "torch": ["a", "b"]} | merged("Sum"), False),
+    "a sum": ({"status": "summed", "torch": ["a", "b"]} | merged("Sum"), True),
+    "a sum of a GRU": ({"status": "summed", "torch": ["a", "b"]} | merged("GRUSum"), True),
+    "a sum of one": ({"status": "summed", "torch": ["a"]} | merged("Sum"), False),
+    "a sum of nothing said": ({"status": "summed", "torch": ["a", "b"]}, False),
+    "a summed mask": ({"status": "summed", "torch": ["a", "b"]} | merged("Mask"), False),
+    "a constant": (
+        {"status": "constant"} | NO_TENSOR | merged("FlaxOnly", value=1.5, exact=False),
+        True,
+    ),
+    "a constant of a tensor": (
+        {"status": "constant"} | merged("FlaxOnly", value=1.5, exact=True),
+        False,
+    ),
+    "a constant text": (
+        {"status": "constant"} | NO_TENSOR | merged("FlaxOnly", value="1.5", exact=True),
+        False,
+    ),
+    "a constant without its value": ({"status": "constant"} | NO_TENSOR, False),
+    "merged, but ok": (merged("Mask"), False),
+    "a constant of half its fields": (
+        {"status": "constant"} | NO_TENSOR | merged("FlaxOnly", value=1.5),
+        False,
+    ),
+    "unknown": ({"status": "folded", "torch": ["a", "b"]} | merged("Median"), False),
+    "fields of another merge": (
+        {"status": "folded", "torch": ["a", "b"]} | merged("Mask", axis=0),
+        False,
+    ),
+    "an alias of three": (
+        {"status": "alias", "torch": ["a", "b", "c"], "flax": None, "flax_shape": None},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_both_know_what_is_merged(plan, name):
+    change, fine = MERGES[name]
+    (good,) = (entry for entry in plan["entries"] if entry["torch"] == ["up.bias"])
+    changed = plan | {"entries": [good | ONE | change]}
+    assert validator("plan").is_valid(changed) is fine
+    assert reads(changed) is fine
+
+
 @pytest.mark.parametrize("name", ["format", "model", "entries", "warnings", "hints"])
 def test_both_need_all_of_a_plan(plan, name):
     lacking = {key: value for key, value in plan.items() if key != name}

@@ -8,6 +8,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -211,6 +212,18 @@ PAIRS = {
         lambda: nn.InstanceNorm(epsilon=1e-5),
         (4, 5, 3, 2),
     ),
+    "InstanceNorm without parameters": Pair(
+        lambda: tnn.InstanceNorm1d(5),
+        lambda rngs: nnx.InstanceNorm(5, epsilon=1e-5, use_bias=False, use_scale=False, rngs=rngs),
+        lambda: nn.InstanceNorm(epsilon=1e-5, use_bias=False, use_scale=False),
+        (4, 5, 3),
+    ),
+    "InstanceNorm with running statistics": Pair(  # in evaluation it is a BatchNorm
+        lambda: tnn.InstanceNorm2d(5, affine=True, track_running_stats=True),
+        lambda rngs: nnx.BatchNorm(5, use_running_average=True, momentum=0.9, rngs=rngs),
+        lambda: nn.BatchNorm(use_running_average=True, momentum=0.9),
+        (4, 5, 3, 2),
+    ),
     "RMSNorm": Pair(
         lambda: tnn.RMSNorm(5, eps=1e-4),
         lambda rngs: nnx.RMSNorm(5, epsilon=1e-4, rngs=rngs),
@@ -218,6 +231,12 @@ PAIRS = {
         (4, 3, 5),
         same,
         same,
+    ),
+    "PReLU of channels": Pair(
+        lambda: tnn.PReLU(3),
+        lambda rngs: nnx.PReLU(jnp.full(3, 0.25)),
+        lambda: nn.PReLU(negative_slope_init=jnp.full(3, 0.25)),
+        (4, 3, 5),
     ),
     "PReLU": Pair(
         lambda: tnn.PReLU(),

@@ -11,7 +11,7 @@ END = ".schema.json"
 # objects that hold whatever a file names, or some of several names, by the key they lie under: a
 # name more or less is no error there
 MAPS = {"metadata", "aliases", "tensors", "refused", "evidence"}
-OF_NO_KIND = 0.5  # no output has a fraction
+OF_NO_KIND = object()  # of no type that JSON has
 
 
 def names():

@@ -92,7 +92,8 @@ def of_linen(module: nn.Module, example: Any, **kwargs: Any) -> Structure:
     found = Structure("linen", type(module).__name__)
 
     def note(call: Any, args: Any, kw: Any, context: nn.module.InterceptorContext) -> Any:
-        found.layers[tuple(context.module.path)] = context.module
+        # a cell that RNN scans calls a part of itself under the path of the model
+        found.layers.setdefault(tuple(context.module.path), context.module)
         return call(*args, **kw)
 
     given = (example if isinstance(example, tuple) else (example,), kwargs)

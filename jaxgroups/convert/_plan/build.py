@@ -12,12 +12,15 @@ from typing import Any
 from jaxgroups.convert._files import TensorInfo
 from jaxgroups.convert._model.names import Names, TorchNames, strip_collection
 from jaxgroups.convert._model.structure import ParamInfo, Path, Structure, dotted
-from jaxgroups.convert._plan import leftovers
-from jaxgroups.convert._plan.match import classify, counted, exported, find_tensors
+from jaxgroups.convert._plan import leftovers, parametrized
+from jaxgroups.convert._plan.layer_hints import layer_hints
+from jaxgroups.convert._plan.match import classify, constant, counted, exported, find_tensors
 from jaxgroups.convert._plan.plan import Entry, Plan
 from jaxgroups.convert._plan.resolve import (
+    Constant,
     Counter,
     Problem,
+    Resolved,
     RuleMatch,
     Target,
     resolve_names,
@@ -25,6 +28,7 @@ from jaxgroups.convert._plan.resolve import (
 )
 from jaxgroups.convert._rules import ops
 from jaxgroups.convert._rules.layers import TensorRule
+from jaxgroups.convert._rules.merges import FlaxOnly
 
 
 def build(
@@ -62,8 +66,13 @@ def build(
     if given or isinstance(names, Mapping):
         named, ruled = _asked(resolved), _ruled(matches)
         entries += leftovers.unused(structure, names, given, named, ruled)
-    hints = leftovers.hints(entries) + leftovers.rule_hints(_without_rule(outcomes))
-    return Plan(structure.name, entries, hints=hints)
+    unruled = [item for item in outcomes if isinstance(item, Problem) and item.kind is not None]
+    free = {e.torch[0]: e.torch_shape or () for e in entries if e.status == "unexpected"}
+    hints = leftovers.hints(entries) + layer_hints(structure, entries)
+    hints += parametrized.hints(list(free), infos or {})
+    hints += leftovers.rule_hints(unruled, free)
+    warnings = parametrized.unnamed(entries) if infos is not None else leftovers.split(entries)
+    return Plan(structure.name, entries, list(warnings), hints)
 
 
 def check_rules(rules: Mapping[str, Any]) -> None:
@@ -73,16 +82,16 @@ def check_rules(rules: Mapping[str, Any]) -> None:
       TypeError: something that is not a rule.
     """
     for path, rule in rules.items():
-        if not callable(rule) and not isinstance(rule, (ops.Op, TensorRule)):
+        if not callable(rule) and not isinstance(rule, (ops.Op, TensorRule, FlaxOnly)):
             raise TypeError(
-                f"rules[{path!r}] must be a FlattenLinear, an operation, a TensorRule or a "
-                f"function as for register, got {rule!r}"
+                f"rules[{path!r}] must be a FlattenLinear, an RNNLayers, an operation, a "
+                f"TensorRule, a FlaxOnly or a function as for register, got {rule!r}"
             )
 
 
 def _outcome(
     structure: Structure,
-    item: Target | Counter | Problem,
+    item: Resolved,
     infos: Mapping[str, TensorInfo] | None,
 ) -> list[Entry] | Problem:
     match item:
@@ -90,6 +99,8 @@ def _outcome(
             return item
         case Counter():
             return list(counted(item, infos))
+        case Constant():
+            return [constant(item)]
         case Target():
             if infos is None:
                 return exported(item)
@@ -100,9 +111,13 @@ def _entries(outcomes: list[list[Entry] | Problem]) -> list[Entry]:
     """The entries in order; a path without a torch name is reported once."""
     entries: list[Entry] = []
     unnamed: set[Path] = set()
+    aliases: set[tuple[str, ...]] = set()  # the parts of a tensor have the same ones
     for outcome in outcomes:
         if not isinstance(outcome, Problem):
-            entries += outcome
+            for entry in outcome:
+                if entry.status != "alias" or entry.torch not in aliases:
+                    entries.append(entry)
+                aliases |= {entry.torch} if entry.status == "alias" else set()
         elif outcome.unnamed is None:
             entries += [_unknown(param, outcome.note) for param in outcome.params]
         elif outcome.unnamed not in unnamed:
@@ -124,7 +139,7 @@ def _claims(entries: list[Entry]) -> leftovers.Claims:
     return dict(claims)
 
 
-def _asked(resolved: list[Target | Counter | Problem]) -> set[str]:
+def _asked(resolved: list[Resolved]) -> set[str]:
     """The paths for which a torch name was needed."""
     return {dotted(path) for item in resolved for path in item.asked}
 
@@ -132,12 +147,3 @@ def _asked(resolved: list[Target | Counter | Problem]) -> set[str]:
 def _ruled(matches: list[RuleMatch]) -> set[str]:
     """The paths whose rule from the user was used."""
     return {dotted(match.head) for match in matches if match.from_user and match.head is not None}
-
-
-def _without_rule(outcomes: list[list[Entry] | Problem]) -> dict[type, list[ParamInfo]]:
-    """The parameters of each layer type that needs a rule."""
-    found: dict[type, list[ParamInfo]] = defaultdict(list)
-    for outcome in outcomes:
-        if isinstance(outcome, Problem) and outcome.kind is not None:
-            found[outcome.kind] += outcome.params
-    return dict(found)

@@ -6,7 +6,7 @@ from jaxgroups.convert._files import Checkpoint, TensorInfo
 from jaxgroups.convert._files.flax_layout import COUNTER_PREFIX
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
 
-_READ = ("ok", "folded", "counter", "alias")
+_READ = ("ok", "folded", "summed", "counter", "alias")
 
 
 def check_torch(plan: Plan, source: Checkpoint) -> None:
@@ -19,7 +19,7 @@ def check_torch(plan: Plan, source: Checkpoint) -> None:
     planned = {e.torch[0]: e for e in plan.entries if e.status in _READ}
     wanted = {key: TensorInfo(e.torch_shape or (), str(e.dtype)) for key, e in planned.items()}
     ignored = {e.torch[0] for e in plan.entries if e.status == "ignored"}
-    also = {name for e in plan.entries if e.status == "folded" for name in e.torch[1:]}
+    also = {name for e in plan.leaves() for name in e.torch[1:]}
     _compare(plan.model, wanted, source.infos, ignored | also)
     lost = [name for name in also if name not in source.infos]
     if lost:

@@ -1,13 +1,16 @@
 """Entries and hints for tensors, names, rules and patterns that are unused or used twice."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from jaxgroups._types import Shape
 from jaxgroups.convert._model.names import Names, strip_collection
-from jaxgroups.convert._model.structure import ParamInfo, Structure
-from jaxgroups.convert._plan.plan import Entry
+from jaxgroups.convert._model.structure import Structure
+from jaxgroups.convert._plan.plan import LEAVES, Entry
+from jaxgroups.convert._plan.resolve import Problem
+from jaxgroups.convert._plan.rule_template import rule_template
 from jaxgroups.convert._rules import ops
 
 Claims = dict[str, list[Entry]]
@@ -67,7 +70,7 @@ def ambiguous(claims: Claims) -> list[Entry]:
     """Tensors that several parameters claim, other than as the parts that make up the tensor."""
     entries = []
     for key, entries_of_key in claims.items():
-        leaves = [e for e in entries_of_key if e.flax and e.status in ("ok", "folded")]
+        leaves = [e for e in entries_of_key if e.flax and e.status in LEAVES]
         parts = [ops.part_of(e.op) for e in leaves]
         paths = ", ".join(str(e.flax) for e in leaves)
         if len(leaves) > 1 and (None in parts or len(set(parts)) < len(parts)):
@@ -106,7 +109,7 @@ def unused(
 def hints(entries: Iterable[Entry]) -> list[str]:
     """Missing keys that resemble unexpected ones of the same shape: for the message only."""
     entries = list(entries)
-    missing = [e for e in entries if e.status == "missing"]
+    missing = list({e.torch[0]: e for e in entries if e.status == "missing"}.values())
     free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
     for wrapper in ("module.", "_orig_mod.", "model."):
         if missing and all(wrapper + e.torch[0] in free for e in missing):
@@ -130,16 +133,33 @@ def _fits(entry: Entry, shape: Any) -> bool:
         return False
 
 
-def rule_hints(unruled: Mapping[type, list[ParamInfo]]) -> list[str]:
-    """How to register a rule for each layer type that has none."""
-    texts = []
-    for kind, slots in unruled.items():
-        leaves = dict.fromkeys(str(param.path[-1]) for param in slots)
-        body = ", ".join(f'"{leaf}": TensorRule("<name in torch>", <operation>)' for leaf in leaves)
-        texts.append(
-            f"@jaxgroups.convert.register({kind.__name__}) adds a rule for such layers:\n"
-            f"\t\t@register({kind.__name__})\n"
-            f"\t\tdef _(layer, shapes):\n"
-            f"\t\t    return {{{body}}}"
+def split(entries: Iterable[Entry]) -> Iterator[str]:
+    """What saving writes as zeros, because Flax has one parameter for two tensors."""
+    pairs = sorted({e.torch for e in entries if e.status == "summed"})
+    if pairs:
+        kept, zeros = pairs[0]
+        more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+        yield (
+            f"{zeros}{more}: written as zeros, since Flax has one parameter where torch adds two; "
+            f"it is written to {kept}"
         )
-    return texts
+
+
+def rule_hints(problems: Iterable[Problem], free: Mapping[str, Shape]) -> list[str]:
+    """A rule to paste for each layer type that has none."""
+    by_kind: dict[type, dict[str, Shape]] = {}
+    tensors: dict[type, dict[str, Shape]] = {}
+    for problem in problems:
+        if problem.kind is None:
+            continue
+        leaves = by_kind.setdefault(problem.kind, {})
+        for tail, param in zip(problem.tails, problem.params, strict=True):
+            leaves.setdefault(tail, param.shape)
+        front = f"{problem.front}." if problem.front else ""
+        inside = {k.removeprefix(front): s for k, s in free.items() if k.startswith(front)}
+        tensors.setdefault(problem.kind, inside)
+    return [
+        f"@jaxgroups.convert.register({kind.__name__}) adds a rule for such layers; a proposal:\n\n"
+        f"{rule_template(kind, leaves, tensors[kind])}\n"
+        for kind, leaves in by_kind.items()
+    ]

@@ -7,49 +7,73 @@ Without a checkpoint (a plan for export) `exported` takes the place of both.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxgroups._types import Shape
 from jaxgroups.convert._files import TensorInfo
-from jaxgroups.convert._model.structure import Structure, dotted
+from jaxgroups.convert._model.structure import Structure
+from jaxgroups.convert._plan import dtype_kinds as kinds
 from jaxgroups.convert._plan.mismatch import mismatch
+from jaxgroups.convert._plan.parametrized import Parametrized, folded_note, parametrized
 from jaxgroups.convert._plan.plan import Entry
-from jaxgroups.convert._plan.resolve import Counter, Problem, Target
-from jaxgroups.convert._plan.weight_norm import is_magnitude, weight_norm_keys
+from jaxgroups.convert._plan.resolve import Constant, Counter, Problem, Target, without_rule
 from jaxgroups.convert._rules import ops
+from jaxgroups.convert._rules.merges import Mask
 
 Infos = Mapping[str, TensorInfo]
 
 
 @dataclass(frozen=True)
 class Match:
-    """The tensors that a parameter is made of: one; direction and magnitude of a weight norm; none.
+    """The tensors that a parameter is made of: one; those of a parametrization; two of a sum; none.
 
     Attributes:
+      folded: the parametrization.
       aliases: (key, kept key) of tensors that must hold the same data as one of them.
+      missing: the tensors that the checkpoint lacks.
     """
 
     target: Target
     tensors: tuple[str, ...] = ()
+    folded: Parametrized | None = None
     aliases: tuple[tuple[str, str], ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def find_tensors(target: Target, infos: Infos) -> Match:
-    """The first of the keys that the checkpoint has, plain or under a weight norm."""
+    """The first of the keys that the checkpoint has, plain or parametrized."""
+    if target.plus:
+        return _find_pair(target, infos)
     keys = dict.fromkeys(target.keys)
     present = [key for key in keys if key in infos]
     if present:
         kept, *others = present
-        return Match(target, (kept,), tuple((other, kept) for other in others))
-    pairs = [pair for key in keys for pair in weight_norm_keys(key)]
-    pairs = [pair for pair in pairs if all(key in infos for key in pair)]
-    if not pairs:
-        return Match(target)
-    (magnitude, direction), *others = pairs
+        return Match(target, (kept,), aliases=tuple((other, kept) for other in others))
+    found = [parametrized(key, infos, target.axis) for key in keys]
+    first, *others = [one for one in found if one is not None] or [None]
+    if first is None:
+        return Match(target, missing=target.keys[:1])
     aliases = [
-        alias for other in others for alias in zip(other, (magnitude, direction), strict=True)
+        alias
+        for other in others
+        if other is not None and other.merge == first.merge
+        for alias in zip(other.keys, first.keys, strict=True)
     ]
-    return Match(target, (direction, magnitude), tuple(aliases))
+    return Match(target, first.keys, first, tuple(aliases))
+
+
+def _find_pair(target: Target, infos: Infos) -> Match:
+    """The two tensors of a sum, under the first of the layer's names that has either."""
+    pairs = list(dict.fromkeys(zip(target.keys, target.plus, strict=True)))
+    present = [pair for pair in pairs if any(key in infos for key in pair)]
+    first, *others = present or pairs[:1]
+    missing = tuple(key for key in first if key not in infos)
+    if missing:
+        return Match(target, missing=missing)
+    aliases = [
+        alias for other in others for alias in zip(other, first, strict=True) if alias[0] in infos
+    ]
+    return Match(target, first, aliases=tuple(aliases))
 
 
 def classify(structure: Structure, found: Match, infos: Infos) -> list[Entry] | Problem:
@@ -58,12 +82,11 @@ def classify(structure: Structure, found: Match, infos: Infos) -> list[Entry] | 
     if len(found.tensors) == 1:
         entries = [_plain(target, found.tensors[0], infos)]
     elif found.tensors:
-        direction, magnitude = found.tensors
-        entries = [_weight_norm(target, magnitude, direction, infos)]
+        entries = [_merged(found, infos)]
     elif target.bare_in is not None:
-        return _no_rule(structure, target)
+        return without_rule(structure, target)
     else:
-        return [_entry("missing", target, target.keys[:1])]
+        return [_entry("missing", target, (key,)) for key in found.missing]
     return entries + [_alias(key, kept, infos[key]) for key, kept in found.aliases]
 
 
@@ -76,11 +99,41 @@ def exported(target: Target) -> list[Entry]:
         note = f"size mismatch for {key}: {param.name}: {error}"
         return [_entry("mismatched", target, (key,), note=note)]
     info = TensorInfo(shape, param.dtype)
-    others = [other for other in dict.fromkeys(target.keys) if other != key]
+    aliases = [(other, key) for other in target.keys]
+    if target.plus:
+        keys = (key, target.plus[0])
+        made = _entry("summed", target, keys, shape, param.dtype, sum_note(keys))
+        made = replace(made, merge=target.merge)
+        aliases += [(other, keys[1]) for other in target.plus]
+    else:
+        made = _entry("ok", target, (key,), shape, param.dtype)
     return [
-        _entry("ok", target, (key,), shape, param.dtype),
-        *(_alias(other, key, info) for other in others),
+        made,
+        *(_alias(*pair, info) for pair in dict.fromkeys(aliases) if pair[0] != pair[1]),
     ]
+
+
+def constant(found: Constant) -> Entry:
+    """The entry of a parameter that torch's layer does not have."""
+    param = found.param
+    note = f"{param.name} is only in Flax: filled with {found.rule.value:g}"
+    return Entry(
+        "constant",
+        (),
+        param.name,
+        flax_shape=param.shape,
+        dtype=param.dtype,
+        note=note,
+        merge=found.rule,
+    )
+
+
+def sum_note(keys: tuple[str, ...]) -> str:
+    one, other = keys
+    return (
+        f"{one} and {other} are added up, since Flax has one such parameter: saving writes it to "
+        f"{one}, and zeros to {other}"
+    )
 
 
 def counted(counter: Counter, infos: Infos | None) -> Iterator[Entry]:
@@ -103,29 +156,27 @@ def _plain(target: Target, key: str, infos: Infos) -> Entry:
     return _entry(status, target, (key,), info.shape, info.dtype, note)
 
 
-def _weight_norm(target: Target, magnitude: str, direction: str, infos: Infos) -> Entry:
-    info, norms = infos[direction], infos[magnitude]
-    note = mismatch(target.param, direction, info, target.op)
-    if not note and not is_magnitude(norms.shape, info.shape):
-        note = (
-            f"size mismatch for {magnitude}: {tuple(norms.shape)} is not the shape of a magnitude "
-            f"for {direction} of shape {tuple(info.shape)}: at most one axis may be longer than 1."
-        )
-    status = "mismatched" if note else "folded"
-    note = note or f"weight norm of {magnitude} and {direction} is folded: import only"
-    return _entry(status, target, (direction, magnitude), info.shape, info.dtype, note)
-
-
-def _no_rule(structure: Structure, target: Target) -> Problem:
-    module = target.bare_in or ()
-    kind = type(structure.layers.get(module))
-    where = dotted(module) or "the model itself"
-    note = (
-        f"{where} ({kind.__module__}.{kind.__qualname__}) holds {str(target.param.path[-1])!r} of "
-        f"shape {target.param.shape}, and no rule names it; a bare parameter is found by the exact "
-        f"name {target.keys[0]!r}"
-    )
-    return Problem(note, (target.param,), kind=kind)
+def _merged(found: Match, infos: Infos) -> Entry:
+    """A parameter of several tensors: a parametrization, or a sum."""
+    target, keys = found.target, found.tensors
+    merge = target.merge if found.folded is None else found.folded.merge
+    first, *others = (infos[key] for key in keys)
+    note = mismatch(target.param, keys[0], first, target.op)
+    shapes = [tuple(info.shape) for info in (first, *others)]
+    if not note and (reason := merge.problem(shapes)):
+        note = f"size mismatch for {', '.join(keys[1:])}: {reason}."
+    for key, info in zip(keys[1:], others, strict=True):
+        # a mask may have any dtype
+        if not isinstance(merge, Mask) and kinds.kind(info.dtype) != kinds.kind(first.dtype):
+            note = note or (
+                f"dtype mismatch for {key}: {info.dtype}, but {keys[0]} is {first.dtype}."
+            )
+    if note:
+        return _entry("mismatched", target, keys, first.shape, first.dtype, note)
+    status = "summed" if found.folded is None else "folded"
+    note = sum_note(keys) if found.folded is None else folded_note(found.folded)
+    made = _entry(status, target, keys, first.shape, first.dtype, note)
+    return replace(made, merge=merge)
 
 
 def _entry(

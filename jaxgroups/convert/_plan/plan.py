@@ -13,12 +13,13 @@ from typing import Any
 from jaxgroups._types import Shape
 from jaxgroups.convert._files import write_text
 from jaxgroups.convert._files.show import counted, html_table, text_table
-from jaxgroups.convert._rules import ops, ops_json
+from jaxgroups.convert._rules import merges, ops, ops_json
 
 FORMAT = "jaxgroups.plan-v1"
 
-# the status of an entry: the first four of GOOD carry data, BAD are problems
-GOOD = ("ok", "folded", "counter", "alias", "ignored")
+# the status of an entry: those of LEAVES fill a parameter, BAD are problems
+LEAVES = ("ok", "folded", "summed", "constant")
+GOOD = (*LEAVES, "counter", "alias", "ignored")
 BAD = ("missing", "unexpected", "mismatched", "ambiguous", "unknown")
 
 
@@ -37,15 +38,15 @@ class ConversionError(ValueError):
 
     def __init__(self, model: str, entries: "Iterable[Entry]", hints: Iterable[str] = ()) -> None:
         by = {status: [e for e in entries if e.status == status] for status in BAD}
-        self.missing_keys = [e.torch[0] for e in by["missing"]]
+        self.missing_keys = _once(e.torch[0] for e in by["missing"])
         self.unexpected_keys = [e.torch[0] for e in by["unexpected"]]
-        self.mismatched = [e.torch[0] for e in by["mismatched"]]
-        self.ambiguous = [e.note for e in by["ambiguous"]]
-        self.unknown = [e.note for e in by["unknown"]]
+        self.mismatched = _once(e.torch[0] for e in by["mismatched"])
+        self.ambiguous = _once(e.note for e in by["ambiguous"])
+        self.unknown = _once(e.note for e in by["unknown"])
         lines = [f"Error(s) in loading state_dict for {model}:"]
         lines += _listed("Missing key(s) in state_dict", self.missing_keys)
         lines += _listed("Unexpected key(s) in state_dict", self.unexpected_keys)
-        lines += [f"\t{e.note}" for e in by["mismatched"]]
+        lines += [f"\t{note}" for note in _once(e.note for e in by["mismatched"])]
         lines += [f"\tambiguous: {note}" for note in self.ambiguous]
         lines += [f"\tunknown{' layer' if e.flax else ''}: {e.note}" for e in by["unknown"]]
         lines += [f"\thint: {hint}" for hint in hints]
@@ -57,24 +58,31 @@ class ConversionError(ValueError):
         return {name: getattr(self, name) for name in names}
 
 
+def _once(texts: Iterable[str]) -> list[str]:
+    """The texts in order: a tensor that several parameters share is one problem."""
+    return list(dict.fromkeys(texts))
+
+
 def _listed(title: str, keys: list[str]) -> list[str]:
     return [f"\t{title}: " + ", ".join(f'"{key}"' for key in keys) + "."] if keys else []
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One Flax parameter and its torch tensor (two for a weight norm), or one of them alone.
+    """One Flax parameter and its torch tensors, or one of them alone.
 
     Attributes:
-      status: ``ok``; ``folded``, a weight norm merged into one weight; ``counter``, which only
-        torch has; ``alias``, a second name of another tensor; ``ignored``; or a problem:
+      status: ``ok``; ``folded``, a parametrization such as a weight norm merged into one weight;
+        ``summed``, two tensors added up; ``constant``, which only Flax has; ``counter``, which
+        only torch has; ``alias``, a second name of another tensor; ``ignored``; or a problem:
         ``missing``, ``unexpected``, ``mismatched``, ``ambiguous``, ``unknown``.
-      torch: torch keys: direction and magnitude for ``folded``, the key and the kept key for
-        ``alias``.
+      torch: torch keys: those that `merge` takes, in order, for ``folded`` and ``summed``; none
+        for ``constant``; the key and the kept key for ``alias``.
       flax: dotted path of the Flax parameter.
       op: the operation from torch to Flax.
-      torch_shape, flax_shape, dtype: of the tensor in the checkpoint and of the parameter.
+      torch_shape, flax_shape, dtype: of the (first) tensor in the checkpoint and of the parameter.
       note: a sentence for people.
+      merge: what makes one tensor of several, before `op`; None for one tensor.
     """
 
     status: str
@@ -85,6 +93,7 @@ class Entry:
     flax_shape: Shape | None = None
     dtype: str | None = None
     note: str = ""
+    merge: merges.Merge | None = None
 
 
 @dataclass(repr=False)
@@ -126,7 +135,7 @@ class Plan:
 
     def leaves(self) -> list[Entry]:
         """The entries that fill a Flax leaf."""
-        return self.of_status("ok", "folded")
+        return self.of_status(*LEAVES)
 
     def of_status(self, *statuses: str) -> list[Entry]:
         """The entries of one status, or of several."""
@@ -162,7 +171,7 @@ class Plan:
                     e.status,
                     " + ".join(e.torch),
                     _shape(e.torch_shape),
-                    _op_text(e.op) if e.flax else "",
+                    _how(e) if e.flax else "",
                     e.flax or "",
                     _shape(e.flax_shape),
                 )
@@ -232,6 +241,15 @@ def _op_text(op: ops.Op) -> str:
     return "as is" if isinstance(op, ops.Identity) else str(op)
 
 
+def _how(entry: Entry) -> str:
+    """What is done from torch to Flax."""
+    if entry.merge is None:
+        return _op_text(entry.op)
+    steps = [entry.merge.noun]
+    steps += [] if isinstance(entry.op, ops.Identity) else [_op_text(entry.op)]
+    return " then ".join(steps)
+
+
 def _entry_json(e: Entry) -> dict[str, Any]:
     return {
         "status": e.status,
@@ -242,6 +260,7 @@ def _entry_json(e: Entry) -> dict[str, Any]:
         "flax_shape": None if e.flax_shape is None else list(e.flax_shape),
         "dtype": e.dtype,
         "note": e.note,
+        "merge": None if e.merge is None else merges.to_json(e.merge),
     }
 
 
@@ -257,19 +276,31 @@ def _entry_from_json(data: dict[str, Any]) -> Entry:
         flax_shape=_sizes(data["flax_shape"]),
         dtype=None if data["dtype"] is None else _text(data["dtype"]),
         note=_text(data["note"]),
+        merge=None if data["merge"] is None else merges.from_json(data["merge"]),
     )
     return _checked(entry)
 
 
 def _checked(entry: Entry) -> Entry:
     """The entry; its number of names and its shapes must agree with its status and operation."""
-    names = {"ok": 1, "folded": 2, "alias": 2, "counter": 1}.get(entry.status)
+    of_status = {"folded": merges.Merge, "summed": merges.Sum, "constant": merges.FlaxOnly}
+    kind = of_status.get(entry.status, type(None))
+    fits = isinstance(entry.merge, kind)
+    if not fits or (entry.merge and entry.merge.import_only != (entry.status == "folded")):
+        raise ValueError(f"status {entry.status!r} does not go with merge={entry.merge}")
+    names = {"ok": 1, "alias": 2, "counter": 1}.get(entry.status)
+    if entry.merge is not None:
+        names = entry.merge.tensors
     if names is None:
         return entry
     if len(entry.torch) != names or (entry.flax is None) != (entry.status in ("alias", "counter")):
         raise ValueError(
             f"status {entry.status!r} does not go with torch={entry.torch}, flax={entry.flax}"
         )
+    if entry.status == "constant":
+        if entry.torch_shape is not None or entry.flax_shape is None or entry.dtype is None:
+            raise ValueError(f"the entry of {entry.flax!r} must have its shape and dtype")
+        return entry
     if entry.torch_shape is None or entry.dtype is None:
         raise ValueError(f"the entry of {entry.torch[0]!r} has no shape or no dtype")
     if entry.flax is not None and entry.op.flax_shape(entry.torch_shape) != entry.flax_shape:

@@ -1,19 +1,21 @@
 """The first two stages of a plan: which rule explains a parameter, and what torch calls it.
 
     resolve_rules   Structure, user's rules   -> RuleMatch for every parameter
-    resolve_names   RuleMatches, TorchNames   -> Target, Counter or Problem, in the plan's order
+    resolve_names   RuleMatches, TorchNames   -> a Resolved for each, in the plan's order
 
 Both depend on the model and on what the user gave; neither looks at the checkpoint.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxgroups.convert._model.names import TorchNames
 from jaxgroups.convert._model.structure import ParamInfo, Path, Structure, dotted
 from jaxgroups.convert._rules import ops
+from jaxgroups.convert._rules.kernels import kind_of
 from jaxgroups.convert._rules.layers import TensorRule, apply_rule, is_built_in, rule_of
+from jaxgroups.convert._rules.merges import FlaxOnly, Merge, Sum
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,32 @@ class RuleMatch:
 
 @dataclass(frozen=True)
 class Target:
-    """One parameter, the torch keys that may hold it, and the operation between the two."""
+    """One parameter, the torch keys that may hold it, and the operation between the two.
+
+    Attributes:
+      asked: the paths whose torch names were needed.
+      bare_in: the module of a parameter that no rule explains.
+      plus, merge: for each key the second tensor of a sum, and how the two are added.
+      axis: the axis of the torch tensor that belongs to the output channels.
+    """
 
     param: ParamInfo
     keys: tuple[str, ...]
     op: ops.Op
-    asked: tuple[Path, ...] = ()  # the paths whose torch names were needed
-    bare_in: Path | None = None  # the module of a parameter that no rule explains
+    asked: tuple[Path, ...] = ()
+    bare_in: Path | None = None
+    plus: tuple[str, ...] = ()
+    merge: Merge = field(default_factory=Sum)
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A parameter that torch's layer does not have."""
+
+    param: ParamInfo
+    rule: FlaxOnly
+    asked: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,13 +70,25 @@ class Counter:
 
 @dataclass(frozen=True)
 class Problem:
-    """Parameters that have no rule, or a path that has no torch name."""
+    """Parameters that have no rule, or a path that has no torch name.
+
+    Attributes:
+      unnamed: the path that has no torch name.
+      kind: the layer type that needs a rule.
+      tails: the paths of the parameters within their layer.
+      front: the layer's torch name.
+    """
 
     note: str
     params: tuple[ParamInfo, ...] = ()
     asked: tuple[Path, ...] = ()
     unnamed: Path | None = None
-    kind: type | None = None  # the layer type that needs a rule
+    kind: type | None = None
+    tails: tuple[str, ...] = ()
+    front: str = ""
+
+
+Resolved = Target | Constant | Counter | Problem
 
 
 @dataclass(frozen=True)
@@ -73,8 +106,9 @@ class _Keys:
 def resolve_rules(structure: Structure, rules: Mapping[str, Any]) -> list[RuleMatch]:
     """The rule of every parameter: the nearest one from the user, or the outermost layer's.
 
-    A layer with a rule explains everything inside it. So does one of Flax's own layers without a
-    rule: torch has no names for its parts. A shared parameter is explained by the first of its
+    A layer with a rule explains everything inside it, or leaves a nested layer to that layer's own
+    rule. One of Flax's own layers without a rule leaves nothing: torch has no names for its parts.
+    A shared parameter is explained by the first of its
     paths that has a rule from the user, or else by the first that has any.
     """
     by_type: dict[Path, Any] = {}
@@ -114,9 +148,9 @@ def _explained_by(layer: Any) -> tuple[Any, Any] | None:
 
 def resolve_names(
     structure: Structure, matches: list[RuleMatch], names: TorchNames
-) -> list[Target | Counter | Problem]:
+) -> list[Resolved]:
     """The torch keys of every parameter; parameters that no rule explains come first."""
-    found: list[Target | Counter | Problem] = []
+    found: list[Resolved] = []
     groups: dict[Path, list[RuleMatch]] = {}
     for match in matches:
         if match.head is None:
@@ -124,7 +158,7 @@ def resolve_names(
         else:
             groups.setdefault(match.head, []).append(match)
     for head, group in groups.items():
-        if isinstance(group[0].rule, (ops.Op, TensorRule)):
+        if isinstance(group[0].rule, (ops.Op, TensorRule, FlaxOnly)):
             found.append(_single(structure, matches, head, group, names))
         else:
             found += _layer(structure, head, group, names)
@@ -141,15 +175,22 @@ def _bare(structure: Structure, param: ParamInfo, names: TorchNames) -> Target |
 
 def _layer(
     structure: Structure, head: Path, group: list[RuleMatch], names: TorchNames
-) -> Iterator[Target | Counter | Problem]:
+) -> Iterator[Resolved]:
     """What the rule of a layer says of each of its parameters."""
     layer, rule = group[0].layer, group[0].rule
     params = tuple(match.param for match in group)
     where = f"{dotted(head) or 'the model'} ({type(layer).__name__})"
-    if rule is None:
-        yield Problem(f"{where} has parameters, but no rule", params, kind=type(layer))
-        return
     tails = [dotted(match.path[len(head) :]) for match in group]
+    front = _front(names, head)
+    if rule is None:
+        yield Problem(
+            f"{where} has parameters, but no rule",
+            params,
+            kind=type(layer),
+            tails=tuple(tails),
+            front=front,
+        )
+        return
     shapes = {tail: param.shape for tail, param in zip(tails, params, strict=True)}
     try:
         answer = apply_rule(rule, layer, shapes)
@@ -160,17 +201,57 @@ def _layer(
     except ValueError as error:
         yield Problem(f"{where}: {error}", params)
         return
+    nested: dict[Path, list[RuleMatch]] = {}
     for match, tail in zip(group, tails, strict=True):
         tensor = answer.leaves.get(tail)
-        if tensor is None:
-            note = f"{where} has a parameter {tail!r} without a rule"
-            yield Problem(note, (match.param,), kind=type(layer))
-        else:
+        if tensor is not None:
             yield _target(structure, match, head, tensor, names)
+        elif (inner := _nested(structure, match, head)) is not None:
+            nested.setdefault(inner.head or (), []).append(inner)
+        elif _module_of(structure, match.path) != head:
+            yield _bare(structure, match.param, names)
+        else:
+            note = f"{where} has a parameter {tail!r} without a rule"
+            yield Problem(note, (match.param,), kind=type(layer), tails=(tail,), front=front)
+    for inside, matches in nested.items():
+        yield from _layer(structure, inside, matches, names)
     heads = [head, *_other_heads(structure, group[0], head)]
     for name in answer.torch_only:
         keys = _keys(names, [(path, name, None) for path in heads])
         yield keys.problem or Counter(tuple(dict.fromkeys(keys.keys)), keys.asked)
+
+
+def _nested(structure: Structure, match: RuleMatch, head: Path) -> RuleMatch | None:
+    """The rule of the outermost layer within `head` that explains the parameter."""
+    for length in range(len(head) + 1, len(match.path)):
+        inside = match.path[:length]
+        explained = _explained_by(structure.at(inside))
+        if explained is not None:
+            layer, rule = explained
+            return replace(match, head=inside, layer=layer, rule=rule)
+    return None
+
+
+def _front(names: TorchNames, head: Path) -> str:
+    """The torch name of a layer, for messages; empty if it has none."""
+    try:
+        return names.of(head)
+    except ValueError:
+        return ""
+
+
+def without_rule(structure: Structure, target: Target) -> Problem:
+    """The problem of a parameter that no rule explains, and that no tensor is named after."""
+    module = target.bare_in or ()
+    kind = type(structure.layers.get(module))
+    where, tail = dotted(module) or "the model itself", dotted(target.param.path[len(module) :])
+    note = (
+        f"{where} ({kind.__module__}.{kind.__qualname__}) holds {tail!r} of shape "
+        f"{target.param.shape}, and no rule names it; a bare parameter is found by the exact name "
+        f"{target.keys[0]!r}"
+    )
+    front = target.keys[0].removesuffix(tail).removesuffix(".")
+    return Problem(note, (target.param,), kind=kind, tails=(tail,), front=front)
 
 
 def _single(
@@ -179,13 +260,15 @@ def _single(
     head: Path,
     group: list[RuleMatch],
     names: TorchNames,
-) -> Target | Problem:
+) -> Target | Constant | Problem:
     """The user's rule for one parameter: an operation, or a TensorRule with a name too."""
     if [match.path for match in group] != [head]:
         holds = ", ".join(dotted(match.path) for match in group)
         note = f"an operation is the rule of one parameter, but {dotted(head)} holds {holds}"
         return Problem(note, tuple(match.param for match in group))
     module, rule = _module_of(structure, head), group[0].rule
+    if isinstance(rule, FlaxOnly):
+        return Constant(group[0].param, rule, (head,))
     if not isinstance(rule, TensorRule):
         tail = dotted(head[len(module) :])
         rule = TensorRule(_tensor_name(structure, matches, module, tail), rule)
@@ -201,21 +284,29 @@ def _tensor_name(structure: Structure, matches: list[RuleMatch], module: Path, t
     inside = [match for match in matches if match.path[: len(module)] == module]
     shapes = {dotted(match.path[len(module) :]): match.param.shape for match in inside}
     try:
-        return apply_rule(rule, layer, shapes).leaves[tail].torch
+        found = apply_rule(rule, layer, shapes).leaves[tail]
     except (KeyError, ValueError):
         return tail
+    return found.torch if isinstance(found, TensorRule) else tail
 
 
 def _target(
-    structure: Structure, match: RuleMatch, head: Path, rule: TensorRule, names: TorchNames
-) -> Target | Problem:
+    structure: Structure,
+    match: RuleMatch,
+    head: Path,
+    rule: TensorRule | FlaxOnly,
+    names: TorchNames,
+) -> Target | Constant | Problem:
+    if isinstance(rule, FlaxOnly):
+        return Constant(match.param, rule)
     tail = match.path[len(head) :]
-    wanted = [(head, rule.torch, match.path)]
-    wanted += [
-        (other, rule.torch, (*other, *tail)) for other in _other_heads(structure, match, head)
-    ]
-    keys = _keys(names, wanted)
-    return keys.problem or Target(match.param, keys.keys, rule.op, keys.asked)
+    heads = [head, *_other_heads(structure, match, head)]
+    keys = _keys(names, [(one, rule.torch, (*one, *tail)) for one in heads])
+    plus = _keys(names, [(one, rule.plus, None) for one in heads if rule.plus is not None])
+    axis = int("transpose" in str(kind_of(match.layer)))
+    problem = keys.problem or plus.problem
+    made = Target(match.param, keys.keys, rule.op, keys.asked, None, plus.keys, rule.merge, axis)
+    return problem or made
 
 
 def _keys(names: TorchNames, wanted: Iterable[tuple[Path, str | None, Path | None]]) -> _Keys:

@@ -17,6 +17,7 @@ from jaxgroups import linen as jg_linen
 from jaxgroups import nnx as jg_nnx
 from jaxgroups._types import Shape
 from jaxgroups.convert._rules.kernels import kernel_op, kind_of
+from jaxgroups.convert._rules.merges import FlaxOnly, Merge, Sum
 from jaxgroups.convert._rules.ops import (
     Chain,
     FlattenCHW,
@@ -37,10 +38,15 @@ class TensorRule:
     Attributes:
       torch: the tensor's name within its layer.
       op: the operation from torch to Flax.
+      plus: the name of a second tensor, which is added to the first one before the operation; a
+        file that is saved holds zeros there.
+      merge: how the two are added.
     """
 
     torch: str
     op: Op = field(default_factory=Identity)
+    plus: str | None = None
+    merge: Merge = field(default_factory=Sum)
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,16 @@ class Rule:
     """The rule of a whole layer.
 
     Attributes:
-      leaves: the rule of each parameter, by its dotted path within the layer.
+      leaves: the rule of each parameter, by its dotted path within the layer. A parameter of a
+        nested layer that is not among them has the rule of the nested layer.
       torch_only: names of tensors that only torch has (counters).
     """
 
-    leaves: Mapping[str, TensorRule]
+    leaves: Mapping[str, TensorRule | FlaxOnly]
     torch_only: tuple[str, ...] = ()
 
 
-RuleFunction = Callable[[Any, Shapes], "Rule | Mapping[str, TensorRule]"]
+RuleFunction = Callable[[Any, Shapes], "Rule | Mapping[str, TensorRule | FlaxOnly]"]
 _CONTAINERS = (nnx.Module, nnx.List, nnx.Dict, nnx.Sequential, nn.Module, nn.Sequential)
 _RULES: dict[type, RuleFunction] = {}
 
@@ -71,7 +78,8 @@ def register(*types: type) -> Callable[[RuleFunction], RuleFunction]:
 
     The function gets the layer with its settings, and the shapes of its parameters by name, those
     of nested layers dotted (``"query.kernel"``). It returns a `Rule`, or a `TensorRule` for each
-    parameter. It may raise ValueError for settings that have no counterpart in torch.
+    parameter; nested layers whose parameters it leaves out have their own rules. It may raise
+    ValueError for settings that have no counterpart in torch.
 
     Args:
       types: the layer types that the rule is for.
@@ -205,7 +213,8 @@ _NORM = {"scale": "weight", "bias": "bias"}
 def _batch_norm(layer: Any, shapes: Shapes):
     names = _NORM | {"mean": "running_mean", "var": "running_var"}
     leaves = {leaf: TensorRule(name) for leaf, name in names.items() if leaf in shapes}
-    return Rule(leaves, torch_only=("num_batches_tracked",))
+    # without statistics there are no batches to count
+    return Rule(leaves, torch_only=("num_batches_tracked",) if "mean" in shapes else ())
 
 
 @register(nnx.GroupNorm, nn.GroupNorm, nnx.InstanceNorm, nn.InstanceNorm)
@@ -227,8 +236,12 @@ def _layer_norm(layer: Any, shapes: Shapes):
 
 @register(nnx.PReLU, nn.PReLU)
 def _prelu(layer: Any, shapes: Shapes):
-    """Flax has one slope, of shape (); torch's has shape (1,), or (C,), which does not fit."""
-    return {"negative_slope": TensorRule("weight", Reshape((1,), ()))}
+    """One slope has shape () in Flax and (1,) in torch; one a channel, (C,) in both.
+
+    ``nnx.PReLU(jnp.full((C,), 0.25))`` has one a channel: channels are last.
+    """
+    slope = shapes["negative_slope"]
+    return {"negative_slope": TensorRule("weight", Identity() if slope else Reshape((1,), ()))}
 
 
 @register(nnx.MultiHeadAttention, nn.MultiHeadDotProductAttention)

@@ -1,8 +1,8 @@
 """The closed set of operations between a torch tensor and a Flax parameter, with their inverses.
 
 An operation only moves values: ``to_flax`` goes from torch to Flax, ``to_torch`` back, and
-``to_torch(to_flax(x))`` is ``x`` bit for bit for every dtype. Arithmetic is not in the set; the one
-exception, merging a weight norm, is import-only and is a status of its own in a plan.
+``to_torch(to_flax(x))`` is ``x`` bit for bit for every dtype. Arithmetic is not in the set: what is
+computed of several tensors is in `_rules.merges`.
 
     Identity()                 as it is
     Permute((2, 3, 1, 0))      np.transpose

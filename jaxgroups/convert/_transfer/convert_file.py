@@ -55,7 +55,8 @@ def convert_file(
       progress: called with (tensor, bytes done, bytes in all).
 
     Returns:
-      Sentences on merged weight norms, and on NaN and infinities among the values.
+      Sentences on what is merged of several tensors, such as weight norms, and on NaN and
+      infinities among the values.
 
     Raises:
       ConversionError: an incomplete plan, or a source that differs from the planned one.
@@ -67,7 +68,7 @@ def convert_file(
     orbax = to == "flax" and Path(target).suffix in ("", ".orbax")
     if not orbax:
         check_suffix(target)
-    notes = [e.note for e in plan.entries if e.status == "folded"]
+    notes = list(dict.fromkeys(e.note for e in plan.leaves() if e.merge))
     with open_checkpoint(source, key=key, reader=reader, streaming=True) as opened:
         if to == "flax":
             refuse_stamped(opened)

@@ -67,7 +67,13 @@ def plan(
       checkpoint: path of a .safetensors, .safetensors.index.json, .pt or .pth file, or a dict.
       names: torch names that differ from the Flax paths: ``{flax path: torch name}``,
         (regex, replacement) pairs, or a function; see below. `propose_names` proposes a mapping.
-      rules: ``{flax path: rule}`` for single layers, such as ``FlattenLinear(512, 7, 7)``.
+      rules: ``{flax path: rule}`` for single layers or parameters:
+        ``{"fc": FlattenLinear(512, 7, 7)}`` for a layer after a flatten;
+        ``{"lstm": RNNLayers()}`` for recurrent layers that are one in torch;
+        ``{"gamma": Reshape((1, 96, 1, 1), (96,))}``, or another operation, for one parameter;
+        ``{"gamma": TensorRule("weight", Reshape((1, 96, 1, 1), (96,)))}`` for one that has
+        another name in torch too; ``{"norm.mean": FlaxOnly(0)}`` for one that torch does not have;
+        or a function, as for `register`.
       ignore: regular expressions of torch keys to leave out; each must match a whole key.
       prefix: text in front of every torch key, such as ``"module."``.
       key: where in a nested checkpoint the state_dict is, such as ``"model"``.

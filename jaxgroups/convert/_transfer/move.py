@@ -5,36 +5,38 @@ from typing import Any
 
 import numpy as np
 
+from jaxgroups.convert._files import TensorInfo
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
 from jaxgroups.convert._rules import ops
+from jaxgroups.convert._rules.merges import FlaxOnly, Merge
 
 Read = Callable[[str], np.ndarray]
 Tensor = tuple[str, tuple[int, ...], str, Callable[[], np.ndarray]]  # name, shape, dtype, data
 
 
 def flax_leaf(entry: Entry, read: Read) -> np.ndarray:
-    """The array of a Flax parameter, contiguous and with its own memory, from torch's tensors."""
-    if entry.status == "folded":
-        direction, magnitude = map(read, entry.torch)
-        x = merge_weight_norm(magnitude, direction)
-    else:
-        x = read(entry.torch[0])
+    """The array of a Flax parameter, contiguous and with its own memory, from torch's tensors.
+
+    Raises:
+      ValueError: tensors that cannot be merged.
+    """
+    if isinstance(entry.merge, FlaxOnly):
+        dtype = TensorInfo((), str(entry.dtype)).numpy_dtype
+        return entry.merge.filled(entry.flax_shape or (), dtype)
+    arrays = [read(key) for key in entry.torch]
+    x = arrays[0] if entry.merge is None else _merged(entry, entry.merge, arrays)
     # `read` returns a new array, so a contiguous one needs no copy
     return np.asarray(entry.op.to_flax(x), order="C")
 
 
-def merge_weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """``g v / |v|``, the norm over the axes where g has length 1 (torch's ``dim`` is the other).
-
-    A scalar g is a norm of all of v, torch's ``dim=None``. The result is computed in float64 and
-    rounded once; it has no inverse. A v of zeros gives NaN, as in torch.
-    """
-    axes = tuple(a for a in range(direction.ndim) if not magnitude.ndim or magnitude.shape[a] == 1)
-    wide = np.complex128 if np.iscomplexobj(direction) else np.float64
-    v, g = direction.astype(wide), magnitude.astype(wide)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        norm = np.sqrt(np.sum(np.abs(v) ** 2, axis=axes, keepdims=True))
-        return (g * v / norm).astype(direction.dtype)
+def _merged(entry: Entry, merge: Merge, arrays: list[np.ndarray]) -> np.ndarray:
+    reason = merge.problem([array.shape for array in arrays])
+    try:
+        if reason:  # a file that is not the plan's
+            raise ValueError(reason)
+        return merge.merged(arrays)
+    except ValueError as error:
+        raise ValueError(f"{entry.torch[-1]}: {error}") from error
 
 
 def not_finite(name: str, array: np.ndarray) -> str | None:
@@ -62,20 +64,29 @@ def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator
     `extras` holds the tensors that only torch has (counters); a missing one becomes 0.
 
     Raises:
-      ConversionError: an incomplete plan. ValueError: a folded weight norm, which has no inverse.
+      ConversionError: an incomplete plan.
+      ValueError: a folded parametrization, which has no inverse; a parameter that torch's layer
+        does not have, and that is not what torch computes with.
     """
     if plan.problems:
         raise ConversionError(plan.model, plan.entries, plan.hints)
-    folded = [e.torch[0] for e in plan.entries if e.status == "folded"]
+    folded = [e for e in plan.entries if e.status == "folded"]
     if folded:
+        nouns = dict.fromkeys(e.merge.noun for e in folded if e.merge)
         raise ValueError(
-            f"{', '.join(folded)}: a folded weight norm cannot be taken apart again; "
-            "export with a plan made from the model alone"
+            f"{', '.join(e.torch[0] for e in folded)}: a folded {' or '.join(nouns)} cannot be "
+            "taken apart again; export with a plan made from the model alone"
         )
+    for e in plan.leaves():
+        if isinstance(e.merge, FlaxOnly) and e.merge.lost(read(str(e.flax))):
+            raise ValueError(
+                f"{e.flax} must be {e.merge.value:g} to be saved: torch's layer does not have it"
+            )
     groups: dict[str, list[Entry]] = {}
     for e in plan.leaves():
-        groups.setdefault(e.torch[0], []).append(e)
-    writers = {key: _writer(entries, read) for key, entries in groups.items()}
+        for key in e.torch:
+            groups.setdefault(key, []).append(e)
+    writers = {key: _writer(key, entries, read) for key, entries in groups.items()}
     for key, entries in groups.items():
         yield key, entries[0].torch_shape or (), str(entries[0].dtype), writers[key]
     for e in plan.entries:
@@ -105,9 +116,14 @@ def _counter(entry: Entry, extras: Mapping[str, Any]) -> np.ndarray:
     return value
 
 
-def _writer(entries: list[Entry], read: Read) -> Callable[[], np.ndarray]:
+def _writer(key: str, entries: list[Entry], read: Read) -> Callable[[], np.ndarray]:
+    def block(e: Entry) -> np.ndarray:
+        array = e.op.to_torch(read(str(e.flax)))
+        # the sum of two tensors goes to the first one
+        return array if key == e.torch[0] else np.zeros_like(array)
+
     def write() -> np.ndarray:
-        blocks = {ops.part_of(e.op): e.op.to_torch(read(str(e.flax))) for e in entries}
+        blocks = {ops.part_of(e.op): block(e) for e in entries}
         if None in blocks:
             return np.asarray(blocks[None], order="C")
         order = sorted(blocks, key=lambda part: part.index if part else 0)

@@ -112,11 +112,11 @@ def read(
     check_aliases(made, source)
     report = Report(
         made,
-        missing_keys=[e.torch[0] for e in made.entries if e.status == "missing"],
+        missing_keys=list(dict.fromkeys(e.torch[0] for e in made.of_status("missing"))),
         unexpected_keys=[e.torch[0] for e in made.entries if e.status == "unexpected"],
-        unfilled=[str(e.flax) for e in made.problems if e.flax],
+        unfilled=list(dict.fromkeys(str(e.flax) for e in made.problems if e.flax)),
         extras={e.torch[0]: source.read(e.torch[0]) for e in made.entries if e.status == "counter"},
-        folded=[e.note for e in made.entries if e.status == "folded"],
+        folded=list(dict.fromkeys(e.note for e in made.leaves() if e.merge)),
         warnings=list(made.warnings),
     )
     by_name = isinstance(dtype, str) and dtype in ("keep", "model")

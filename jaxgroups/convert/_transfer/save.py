@@ -94,10 +94,10 @@ def _of(structure: Structure, plan: Plan) -> Plan:
     ]
     if wrong:
         raise ValueError(f"the plan is of another model: {'; '.join(wrong)}")
-    dtypes = {e.torch[0]: params[n].dtype for n, e in planned.items()}
+    dtypes = {key: params[n].dtype for n, e in planned.items() for key in e.torch or (n,)}
     entries = []
     for e in plan.entries:
-        of = e.torch[-1] if e.status == "alias" else e.torch[0] if e.torch else None
+        of = e.torch[-1] if e.status == "alias" else e.torch[0] if e.torch else e.flax
         entries.append(replace(e, dtype=dtypes.get(of, e.dtype)) if of else e)
     return Plan(plan.model, entries, hints=plan.hints)
 

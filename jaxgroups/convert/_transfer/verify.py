@@ -25,7 +25,8 @@ def verify_file(
 ) -> list[str]:
     """Compare the torch checkpoint `source` with what `converted` converts back to, bit for bit.
 
-    A weight norm has no way back: it is merged again, and compared in Flax's layout.
+    What is merged of several tensors, such as a weight norm, has no way back to them: it is merged
+    again, and compared in Flax's layout.
 
     Args:
       source: the original torch checkpoint.
@@ -49,22 +50,29 @@ def verify_file(
         check_stamp(flax, plan)
         check_torch(plan, original)
         check_flax(plan, flax)
-        folded = [e for e in plan.entries if e.status == "folded"]
-        whole = [e for e in plan.entries if e.status != "folded"]
-        within = {name for e in folded for name in e.torch}
-        whole = [e for e in whole if e.status != "alias" or e.torch[1] not in within]
-        rest = replace(plan, entries=whole)
+        within = {name for e in plan.leaves() if e.merge for name in e.torch}
+        merged = [e for e in plan.leaves() if e.merge or within.intersection(e.torch)]
+        apart = {e.flax for e in merged}
+        rest = replace(
+            plan,
+            entries=[
+                e
+                for e in plan.entries
+                if (e.flax is None or e.flax not in apart)
+                and (e.status != "alias" or e.torch[1] not in within)
+            ],
+        )
         pairs = [
             (name, data, lambda name=name: original.read(name))
             for name, _, _, data in move.torch_tensors(rest, flax.read, extras_of(flax))
         ]
         pairs += [
             (
-                e.torch[0],
+                e.torch[0] if e.torch else str(e.flax),
                 lambda e=e: flax.read(str(e.flax)),
                 lambda e=e: move.flax_leaf(e, original.read),
             )
-            for e in folded
+            for e in merged
         ]
         for number, (name, back, there) in enumerate(pairs, 1):
             if not _same(back(), there()):

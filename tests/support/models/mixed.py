@@ -17,12 +17,18 @@ class Mixed(nnx.Module):
         self.normed = nnx.Linear(2, 3, rngs=rngs)
         self.fc = self.again = nnx.Linear(24, 5, rngs=rngs)
         self.scale = nnx.Param(jnp.ones(3))
+        self.cells = nnx.List([nnx.RNN(nnx.SimpleCell(2, 3, rngs=rngs))])
+        self.offset = nnx.Param(jnp.ones(3))
 
 
 RULES = """
 ignore = ["loss[.].*"]
 [flatten]
 fc = [6, 2, 2]
+[recurrent]
+cells = {}
+[flax_only]
+offset = {value = 2}
 """
 SHAPES = {
     **{"up.weight": (4, 3, 3, 2), "up.bias": (6,), "turned.weight": (2, 3, 2, 2)},
@@ -31,6 +37,8 @@ SHAPES = {
     **{"look.in_proj_weight": (12, 4), "look.in_proj_bias": (12,)},
     **{"look.out_proj.weight": (4, 4), "look.out_proj.bias": (4,)},
     **{"normed.weight_g": (3, 1), "normed.weight_v": (3, 2), "normed.bias": (3,)},
+    **{"cells.weight_ih_l0": (3, 2), "cells.weight_hh_l0": (3, 3)},
+    **{"cells.bias_ih_l0": (3,), "cells.bias_hh_l0": (3,)},
     **{"fc.weight": (5, 24), "fc.bias": (5,), "loss.weight": (2,)},
 }
 # for the tensors of `broken`: a name that leads to another tensor, a rule that leads nowhere

@@ -324,7 +324,12 @@ def test_heads_that_the_model_lacks_are_listed():
 
 def test_shared_tensors_parts_weight_norms_and_single_parameters():
     """Every kind of tensor, under other names; the file has the shared layer under both."""
-    how = {"rules": {"fc": jc.FlattenLinear(6, 2, 2)}, "ignore": ["m.loss.*"]}
+    rules = {
+        "fc": jc.FlattenLinear(6, 2, 2),
+        "cells": jc.RNNLayers(),
+        "offset": jc.FlaxOnly(2),
+    }
+    how = {"rules": rules, "ignore": ["m.loss.*"]}
     words = {"look": "attn", "normed": "wn", "scale": "gamma", "fc": "head", "again": "tied"}
     found = mixed.state() | {"loss.weight": np.ones(2, "f4")}
     for ours, theirs in words.items():

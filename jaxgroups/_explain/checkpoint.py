@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxgroups._explain import table
 from jaxgroups._explain.rows import TensorCost, check_order
+from jaxgroups._printable import printable
 from jaxgroups.convert._files import open_checkpoint
 from jaxgroups.convert._files.flax_layout import FORMAT_KEY
 
@@ -54,7 +55,7 @@ class CheckpointExplanation(table.Shown):
     def __repr__(self) -> str:
         count = len(self.tensors)
         return (
-            f"<CheckpointExplanation {self.path}: {count} tensor{'' if count == 1 else 's'}, "
+            f"<CheckpointExplanation {printable(self.path)}: {count} tensor{'' if count == 1 else 's'}, "
             f"{self.elements:,} elements, {table.short(self.bytes)}B>"
         )
 

@@ -13,6 +13,7 @@ from typing import Literal, Self
 
 import numpy as np
 
+from jaxgroups._printable import printable
 from jaxgroups.convert._files import dtypes
 from jaxgroups.convert._files.show import counted, html_table, text_table
 
@@ -21,7 +22,13 @@ Format = Literal["safetensors", "safetensors-index", "torch-zip", "torch-legacy"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or written as asked; the message says what to do."""
+    """A checkpoint that cannot be read or written as asked; the message says what to do.
+
+    It is a ValueError. The message is one line, and what comes from the file is escaped in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True)
@@ -165,4 +172,5 @@ def about(subject: object) -> Iterator[None]:
         if subject is None:
             raise
         named = CheckpointError(f"{subject}: {error}")
-        raise named.with_traceback(error.__traceback__) from error.__cause__
+        # the message has the cause's text; a traceback would print it once more, not escaped
+        raise named.with_traceback(error.__traceback__) from None

@@ -11,7 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxgroups.convert._files import Checkpoint, TensorInfo, open_checkpoint, write_safetensors
+from jaxgroups.convert._files import (
+    Checkpoint,
+    CheckpointError,
+    TensorInfo,
+    open_checkpoint,
+    write_safetensors,
+)
 from jaxgroups.convert._files.flax_layout import (
     COUNTER_PREFIX,
     FORMAT,
@@ -118,12 +124,12 @@ def digest(plan: Plan) -> str:
 
 def check_stamp(source: Checkpoint, plan: Plan) -> None:
     if source.metadata.get(FORMAT_KEY) != FORMAT:
-        raise ValueError(
+        raise CheckpointError(
             f"{source.path} is not in Flax layout: its metadata lack {FORMAT_KEY}={FORMAT}; "
             "a torch checkpoint is converted with to='flax'"
         )
     if source.metadata.get(PLAN_KEY) != digest(plan):
-        raise ValueError(f"{source.path} was made by another plan: use the original one")
+        raise CheckpointError(f"{source.path} was made by another plan: use the original one")
 
 
 def _aside(plan: Plan, source: Checkpoint) -> list[move.Tensor]:

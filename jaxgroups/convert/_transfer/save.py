@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups._printable import printable
 from jaxgroups.convert._files import TensorInfo, write_safetensors
 from jaxgroups.convert._model.names import Names
 from jaxgroups.convert._model.structure import Structure, held
@@ -69,7 +70,8 @@ def save_torch(
     counters = {e.torch[0] for e in made.entries if e.status == "counter"}
     strangers = [name for name in extras or {} if name not in counters]
     if strangers:
-        raise ValueError(f"extras has {', '.join(strangers)}, for which the model has no counter")
+        named = printable(", ".join(strangers))
+        raise ValueError(f"extras has {named}, for which the model has no counter")
     tensors = move.torch_tensors(made, lambda name: np.asarray(arrays[name]), extras or {})
     write_safetensors(
         path,
@@ -93,7 +95,7 @@ def _of(structure: Structure, plan: Plan) -> Plan:
         if n in params and params[n].shape != e.flax_shape
     ]
     if wrong:
-        raise ValueError(f"the plan is of another model: {'; '.join(wrong)}")
+        raise ValueError(printable(f"the plan is of another model: {'; '.join(wrong)}"))
     dtypes = {e.torch[0]: params[n].dtype for n, e in planned.items()}
     entries = []
     for e in plan.entries:

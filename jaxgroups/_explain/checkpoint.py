@@ -54,8 +54,9 @@ class CheckpointExplanation(table.Shown):
 
     def __repr__(self) -> str:
         count = len(self.tensors)
+        path = printable(self.path)
         return (
-            f"<CheckpointExplanation {printable(self.path)}: {count} tensor{'' if count == 1 else 's'}, "
+            f"<CheckpointExplanation {path}: {count} tensor{'' if count == 1 else 's'}, "
             f"{self.elements:,} elements, {table.short(self.bytes)}B>"
         )
 

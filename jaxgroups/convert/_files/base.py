@@ -18,7 +18,9 @@ from jaxgroups.convert._files import dtypes
 from jaxgroups.convert._files.show import counted, html_table, text_table
 
 _HEADER = ("name", "dtype", "shape", "")
-Format = Literal["safetensors", "safetensors-index", "torch-zip", "torch-legacy", "memory"]
+Format = Literal[
+    "safetensors", "safetensors-index", "torch-zip", "torch-legacy", "torch-index", "memory"
+]
 
 
 class CheckpointError(ValueError):

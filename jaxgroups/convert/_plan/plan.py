@@ -229,7 +229,7 @@ class Plan:
 
 
 def _hint(text: str) -> str:
-    """A hint from a file: of several lines as jaxgroups writes them, each with two tabs in front."""
+    """A hint from a file; further lines of it have two tabs in front, as jaxgroups writes them."""
     first, *more = text.split("\n\t\t")
     return "\n\t\t".join(map(printable, (first, *more)))
 

@@ -47,7 +47,8 @@ class Report:
         return f"Report({printable(self.plan.model)}: {', '.join(self._counts())})"
 
     def __str__(self) -> str:
-        return "\n".join([repr(self), *(f"{what}: {printable(text)}" for what, text in self._lines())])
+        lines = [f"{what}: {printable(text)}" for what, text in self._lines()]
+        return "\n".join([repr(self), *lines])
 
     def _repr_html_(self) -> str:
         """The report as an HTML table, for notebooks."""

@@ -146,7 +146,7 @@ def test_an_index_of_safetensors_leads_to_no_pickle(tmp_path):
 def test_a_shard_that_was_not_downloaded(tmp_path):
     path = sharded(tmp_path, "model.safetensors.index.json", ".safetensors")
     (tmp_path / "model-2-of-2.safetensors").write_bytes(LFS)
-    with pytest.raises(CheckpointError, match="shard model-2-of-2.safetensors: a Git LFS pointer"):
+    with pytest.raises(CheckpointError, match=r"shard model-2-of-2.safetensors: a Git LFS pointer"):
         open_checkpoint(path)
 
 
@@ -161,7 +161,7 @@ def test_shards_of_two_frameworks(tmp_path):
     path = sharded(tmp_path, "model.safetensors.index.json", ".safetensors", ("mlx", None))
     index = json.loads(path.read_text()) | {"metadata": {"format": "pt"}}
     path.write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="there is 'mlx' in .*, 'pt' in the index"):
+    with pytest.raises(CheckpointError, match=r"there is 'mlx' in .*, 'pt' in the index"):
         open_checkpoint(path)
 
 

@@ -6,9 +6,7 @@ from typing import Literal
 from jaxgroups.convert._files.base import CheckpointError
 
 _ZIP = b"PK\3\4"
-_TORCH = (
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9"  # pickled: the number that torch.save began with before 1.6
-)
+_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save began with before 1.6
 _WEB_PAGE = "a web page, not the file that it offers: download the file itself"
 _OTHERS = {  # first bytes in lower case: what has them, and what to do
     b"version https://git-lfs": (
@@ -49,7 +47,7 @@ def format_of(path: Path) -> Literal["safetensors", "index", "torch-zip", "torch
     if path.suffix == ".json":
         return "index"
     found = "torch-zip" if start.startswith(_ZIP) else None
-    found = "torch-legacy" if start.startswith(_TORCH) else found
+    found = "torch-legacy" if start[:1] == b"\x80" and _TORCH in start[:64] else found
     if path.suffix == ".safetensors":
         if found:
             raise CheckpointError(

@@ -25,6 +25,7 @@ from jaxgroups.convert._files.flax_layout import (
     PLAN_KEY,
     SOURCE_KEY,
 )
+from jaxgroups.convert._plan.declared import declared
 from jaxgroups.convert._plan.fits import check_flax, check_torch
 from jaxgroups.convert._plan.plan import Plan
 from jaxgroups.convert._transfer import move
@@ -61,12 +62,14 @@ def convert_file(
       progress: called with (tensor, bytes done, bytes in all).
 
     Returns:
-      Sentences on merged weight norms, and on NaN and infinities among the values.
+      Sentences on merged weight norms, on NaN and infinities among the values, and on a layout that
+      the metadata of `source` do not tell.
 
     Raises:
       ConversionError: an incomplete plan, or a source that differs from the planned one.
-      ValueError: a source that is already in that layout, or was made by another plan.
-      CheckpointError: a source that cannot be read; a target that exists without `overwrite`.
+      CheckpointError: a source that cannot be read, is already in that layout, was made by another
+        plan, or says that it is in another framework's; a target that exists without `overwrite`,
+        or is a symbolic link.
     """
     if to not in ("flax", "torch"):
         raise ValueError(f'to must be "flax" or "torch", but got to={to!r}')
@@ -77,6 +80,8 @@ def convert_file(
     with open_checkpoint(source, key=key, reader=reader, streaming=True) as opened:
         if to == "flax":
             refuse_stamped(opened)
+            declaration = declared(opened, plan.entries)
+            notes += [text for text in declaration if text not in plan.warnings]
             plan.raise_if_incomplete()
             check_torch(plan, opened)
             check_aliases(plan, opened)

@@ -39,7 +39,7 @@ def verify_file(
 
     Raises:
       ConversionError: the tensors of `source` or `converted` are not those of the plan.
-      ValueError: `converted` is not a Flax file of this plan.
+      CheckpointError: `converted` is not a Flax file of this plan, or a file cannot be read.
     """
     wrong = []
     with (

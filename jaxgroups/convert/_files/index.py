@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxgroups.convert._files import framework
 from jaxgroups.convert._files.base import Checkpoint, CheckpointError, about
 from jaxgroups.convert._files.header import without_duplicates
 
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")  # of a shard
-FORMAT = "format"  # the metadata that names the framework
 
 
 class IndexCheckpoint(Checkpoint):
@@ -114,9 +114,11 @@ def _is_safetensors(file: str) -> bool:
 def _check_formats(described: dict[str, str], shards: dict[str, Checkpoint]) -> None:
     """Shards of several frameworks may have several layouts, of which one load can undo one."""
     named = {
-        file: shard.metadata[FORMAT] for file, shard in shards.items() if FORMAT in shard.metadata
+        file: shard.metadata[framework.KEY]
+        for file, shard in shards.items()
+        if framework.KEY in shard.metadata
     }
-    named |= {"the index": described[FORMAT]} if FORMAT in described else {}
+    named |= {"the index": described[framework.KEY]} if framework.KEY in described else {}
     if len(set(named.values())) > 1:
         found = ", ".join(f"{value!r} in {file}" for file, value in named.items())
         raise CheckpointError(f"one format is needed in the metadata, but there is {found:.200}")

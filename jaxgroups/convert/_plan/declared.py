@@ -14,11 +14,10 @@ from collections.abc import Iterable
 
 from jaxgroups._printable import printable
 from jaxgroups.convert._files import Checkpoint, CheckpointError
-from jaxgroups.convert._files.index import FORMAT
+from jaxgroups.convert._files.framework import KEY, other_framework
 from jaxgroups.convert._plan.plan import Entry
 from jaxgroups.convert._rules import ops
 
-_TORCH = ("pt", "torch", "pytorch")
 _OTHER_LAYOUTS = {
     "flax": "Flax's: load it with safetensors.flax.load_file, without a conversion",
     "jax": "JAX's: load it with safetensors.flax.load_file, without a conversion",
@@ -38,12 +37,12 @@ def declared(source: Checkpoint, entries: Iterable[Entry]) -> list[str]:
     Raises:
       CheckpointError: tensors that the plan takes for torch's are in another layout.
     """
-    said = source.metadata.get(FORMAT)
-    if said is None or said.lower() in _TORCH:
+    said = other_framework(source.metadata)
+    if said is None:
         return []
     moved = [e for e in entries if e.flax and e.torch_shape and e.op != ops.Identity()]
     names = [e.torch[0] for e in moved]
-    start = f"its metadata say {FORMAT}={said!r}"
+    start = f"its metadata say {KEY}={said!r}"
     if source.path is not None:
         start = f"{source.path}: {start}"
     if said.lower() == "mlx":

@@ -20,18 +20,17 @@ def wrapper_hints(entries: Iterable[Entry], modules: Mapping[str, str], prefix: 
     missing = [e.torch[0] for e in entries if e.status == "missing"]
     free = [e.torch[0] for e in entries if e.status == "unexpected"]
     by_rest = {_without(key): key for key in free if _without(key) != key}
+    root, at_root = prefix.removesuffix("."), 0
     wrapped: dict[str, str] = {}  # the torch name of a module, and the one in the file
     for key in missing:
         found = by_rest.get(_without(key))
-        for name, there in _inserted(key, found) if found else ():
-            if wrapped.setdefault(name, there) != there:
-                return []
-    if not wrapped:
+        inserted = _inserted(key, found) if found else {}
+        at_root += root in inserted
+        if any(wrapped.setdefault(name, there) != there for name, there in inserted.items()):
+            return []
+    if not wrapped or at_root not in (0, len(missing)):
         return []
-    root = prefix.removesuffix(".")
-    front = prefix if root not in wrapped else f"{wrapped.pop(root)}."
-    if front != prefix and not all(e.startswith(front) for e in free):
-        return []
+    front = f"{wrapped.pop(root)}." if at_root else prefix
     given = [] if front == prefix else [f'prefix="{front}"']
     if wrapped:
         if not wrapped.keys() <= modules.keys():
@@ -50,7 +49,7 @@ def _without(key: str) -> str:
     return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
 
 
-def _inserted(key: str, there: str) -> list[tuple[str, str]]:
+def _inserted(key: str, there: str) -> dict[str, str]:
     """Where `there` has a wrapper's part more: the names before it, without and with such parts."""
     parts, others = key.split("."), there.split(".")
     found: dict[str, str] = {}
@@ -61,8 +60,8 @@ def _inserted(key: str, there: str) -> list[tuple[str, str]]:
         elif part in _WRAPPERS:
             found[".".join(parts[:same])] = ".".join(others[:count])
         else:
-            return []
-    return list(found.items()) if same == len(parts) else []
+            return {}
+    return found if same == len(parts) else {}
 
 
 def _parts(names: Iterable[str]) -> list[str]:

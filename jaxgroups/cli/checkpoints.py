@@ -41,7 +41,11 @@ def add_to(commands: Any) -> None:
     conversion.add_argument(
         "-o", "--output", help=".safetensors file, or for --to flax an orbax directory"
     )
-    conversion.add_argument("--overwrite", action="store_true")
+    conversion.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing output; a symbolic link is refused",
+    )
     conversion.set_defaults(run=guarded(_convert))
 
     verify = commands.add_parser(

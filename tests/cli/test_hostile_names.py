@@ -6,6 +6,7 @@ lines both times, and no character that a terminal obeys or that nobody sees.
 
 import ast
 import json
+import sys
 import traceback
 import unicodedata
 from dataclasses import replace
@@ -22,6 +23,7 @@ import jaxgroups as jg
 import jaxgroups.convert as jc
 from jaxgroups import cli
 from jaxgroups._printable import printable
+from jaxgroups.cli import checkpoints
 from jaxgroups.convert._compare import Difference
 
 HOSTILE = (
@@ -376,6 +378,26 @@ def test_every_way_out(tmp_path, monkeypatch, capsys, way):
     if PLAIN in texts[PLAIN] and "..." not in texts[HOSTILE]:
         assert "[red]x[" in texts[HOSTILE]
         assert ":smile:" in texts[HOSTILE]
+
+
+def test_the_progress_bar(monkeypatch):
+    """Only on a terminal; rich would take ``[/none]`` in a name for markup, and refuse it."""
+
+    class Terminal(StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "2000")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with checkpoints._Progress("writing") as progress:
+        progress(HOSTILE, 1, 2)
+        progress.bar.refresh()
+    drawn = terminal.getvalue()
+    assert f"writing {printable(HOSTILE)} " in drawn
+    for hidden in ("\x07", "\x1b[31m", "\u202e", "\u200b"):
+        assert hidden not in drawn
 
 
 def test_every_command_that_reads_a_file_is_here():

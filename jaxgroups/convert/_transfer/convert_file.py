@@ -53,12 +53,13 @@ def convert_file(
       source: the checkpoint to read.
       target: the file or directory to write.
       plan: from `plan`, or from a load's report.
-      to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is streamed
-        with a peak memory near the largest tensor. For Flax a name without suffix, or with
-        ``.orbax``, is a directory that orbax writes, the whole model at once. It has neither
+      to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is written one
+        tensor at a time: the memory in use grows by at most twice the largest tensor and 32 MiB.
+        For Flax a name without suffix, or with ``.orbax``, is a directory that orbax writes, the
+        whole model at once, with about three times the model's size in memory. It has neither
         torch's counters nor a way back.
       key, reader: how to read a torch checkpoint, as in `open_checkpoint`.
-      overwrite: whether to replace an existing target.
+      overwrite: whether to replace an existing target; a symbolic link is refused.
       progress: called with (tensor, bytes done, bytes in all).
 
     Returns:

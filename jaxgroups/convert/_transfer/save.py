@@ -44,16 +44,17 @@ def save_torch(
       extras: torch's counters, from the load's report; without them they are written as 0.
       names, rules, prefix: as they were given to the load.
       plan: ``report.plan`` of the load, in place of names, rules and prefix.
-      overwrite: whether to replace an existing file.
+      overwrite: whether to replace an existing file; a symbolic link is refused.
       progress: called with (tensor, bytes done, bytes in all).
 
     Returns:
       The plan that the file was written by.
 
     Raises:
-      CheckpointError: `path` exists and `overwrite` is not set, or does not end in .safetensors.
+      CheckpointError: `path` exists and `overwrite` is not set, or is a symbolic link.
       ConversionError: layers without a rule.
-      ValueError: parameters without a value, or counters in `extras` that the model does not have.
+      ValueError: `path` does not end in .safetensors, parameters have no value, or `extras` has
+        counters that the model does not have.
     """
     check_suffix(path)
     structure = structure_of(model, example)

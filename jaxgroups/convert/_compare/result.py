@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from jaxgroups._printable import printable
 from jaxgroups.convert._files.show import counted, html_table
 
 
@@ -65,15 +66,16 @@ class Comparison:
         if bad is None:
             lines = [f"{len(self.layers)} layers agree within {self.rtol:g}"]
         else:
+            where = printable(f"{bad.torch} ({bad.flax})")
             lines = [
-                f"first difference at {bad.torch} ({bad.flax}): {bad.relative:.3g} relative, "
+                f"first difference at {where}: {bad.relative:.3g} relative, "
                 f"allowed {self.rtol:g}; torch {bad.torch_shape}, Flax {bad.flax_shape}"
             ]
             other = bad.in_other_order
             if other is not None and other <= self.rtol:
                 lines.append("they agree in another order of axes: one of the models transposes")
         if self.blocks:
-            names = ", ".join(d.torch for d in self.blocks)
+            names = printable(", ".join(d.torch for d in self.blocks))
             lines.append(
                 f"no difference: {names} ends elsewhere in the Flax model, "
                 "what it holds and what follows agrees"

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jaxgroups._printable import printable
 from jaxgroups.convert._files import TensorInfo
 from jaxgroups.convert._model.names import Names, TorchNames, strip_collection
 from jaxgroups.convert._model.structure import ParamInfo, Path, Structure, dotted
@@ -26,6 +27,7 @@ from jaxgroups.convert._plan.resolve import (
     resolve_names,
     resolve_rules,
 )
+from jaxgroups.convert._plan.wrappers import wrapper_hints
 from jaxgroups.convert._rules import ops
 from jaxgroups.convert._rules.layers import TensorRule
 from jaxgroups.convert._rules.merges import FlaxOnly
@@ -56,7 +58,8 @@ def build(
     check_rules(given)
     by_path = {strip_collection(structure, path): rule for path, rule in given.items()}
     matches = resolve_rules(structure, by_path)
-    resolved = resolve_names(structure, matches, TorchNames(structure, names, prefix))
+    torch_names = TorchNames(structure, names, prefix)
+    resolved = resolve_names(structure, matches, torch_names)
     outcomes = [_outcome(structure, item, infos) for item in resolved]
     entries = _entries(outcomes)
     claims = _claims(entries)
@@ -68,11 +71,20 @@ def build(
         entries += leftovers.unused(structure, names, given, named, ruled)
     unruled = [item for item in outcomes if isinstance(item, Problem) and item.kind is not None]
     free = {e.torch[0]: e.torch_shape or () for e in entries if e.status == "unexpected"}
-    hints = leftovers.hints(entries) + layer_hints(structure, entries)
+    mapped = names is None or isinstance(names, Mapping)
+    modules = _modules(structure, torch_names) if mapped else {}
+    hints = wrapper_hints(entries, modules, prefix) or leftovers.hints(entries)
+    hints += layer_hints(structure, entries)
     hints += parametrized.hints(list(free), infos or {})
     hints += leftovers.rule_hints(unruled, free)
     warnings = parametrized.unnamed(entries) if infos is not None else leftovers.split(entries)
-    return Plan(structure.name, entries, list(warnings), hints)
+    return Plan(structure.name, entries, [printable(text) for text in warnings], hints)
+
+
+def _modules(structure: Structure, names: TorchNames) -> dict[str, str]:
+    """The Flax path of each module by its torch name; the outermost one if several have it."""
+    paths = sorted(structure.layers, key=len)
+    return {names.of(path): dotted(path) for path in reversed(paths)}
 
 
 def check_rules(rules: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from jaxgroups._printable import printable
 from jaxgroups._types import Shape
 from jaxgroups.convert._model.names import Names, strip_collection
 from jaxgroups.convert._model.structure import Structure
@@ -111,15 +112,15 @@ def hints(entries: Iterable[Entry]) -> list[str]:
     entries = list(entries)
     missing = list({e.torch[0]: e for e in entries if e.status == "missing"}.values())
     free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
-    for wrapper in ("module.", "_orig_mod.", "model."):
-        if missing and all(wrapper + e.torch[0] in free for e in missing):
-            return [f'all keys begin with "{wrapper}": pass prefix="{wrapper}"']
+    if missing and all(f"model.{e.torch[0]}" in free for e in missing):
+        return ['all keys begin with "model.": pass prefix="model."']
     found = []
     for entry in missing[:20]:
         fitting = [key for key, shape in free.items() if _fits(entry, shape)]
         close = get_close_matches(entry.torch[0], fitting, n=1, cutoff=0.8)
         if close:
-            found.append(f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"')
+            text = f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"'
+            found.append(printable(text))
     if any(_fits(entry, shape) for entry in missing[:20] for shape in {*free.values()}):
         found.append(PROPOSE)
     return found

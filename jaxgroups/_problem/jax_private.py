@@ -10,6 +10,7 @@ from jax._src import checkify, core
 from jax._src.core import Var
 from jax._src.interpreters import mlir as private_mlir
 from jax._src.interpreters import partial_eval as pe
+from jax._src.lib import xla_client
 
 
 def lowering_rule(primitive: Any, platform: str) -> Callable:
@@ -61,6 +62,19 @@ def varies_over_devices(aval: Any) -> bool:
 def platform(ctx: Any) -> str:
     """The one platform that is lowered for: "cpu", "cuda", "rocm", "tpu"."""
     return (ctx.platforms or ctx.module_context.platforms)[0]
+
+
+def register_on_cpu(target: str, function: Any) -> None:
+    """Register an FFI handler with XLA's CPU platform at once, whether its backend is up or not.
+
+    ``jax.ffi.register_ffi_target`` alone waits for the backend, which then fails to start if the
+    handler is for another version of XLA.
+
+    Raises:
+      RuntimeError: the handler is for another version of XLA.
+    """
+    xla_client.register_custom_call_handler("cpu", xla_client._xla.register_custom_call_target)
+    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(function), platform="cpu")
 
 
 def check_for_nans(primitive: Any) -> None:

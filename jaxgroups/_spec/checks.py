@@ -298,14 +298,38 @@ def zero_spatial(size: Ints, input_shape: Ints) -> None:
         )
 
 
+def at_least(sizes: Ints, least: Ints, why: str) -> bool:
+    """Whether no size is below its bound.
+
+    Raises:
+      ValueError: sizes of ``jax.export`` that are symbolic and may be below; it names the bounds.
+    """
+    unknown = []
+    for n, bound in zip(sizes, least, strict=True):
+        try:
+            if n < bound:
+                return False
+        except Exception as error:  # of a symbolic size; its type is JAX's, which is not known here
+            unknown.append((f"{n} >= {bound}", error))
+    if unknown:
+        needed = list(dict.fromkeys(text for text, _ in unknown))
+        raise ValueError(
+            f"a symbolic size has no lower bound that is large enough: {why}, "
+            f"so {' and '.join(needed)} must hold; "
+            f"add jax.export.symbolic_shape(..., constraints={needed})"
+        ) from unknown[0][1]
+    return True
+
+
 def _by(values: Ints) -> str:
     return "(" + " x ".join(map(str, values)) + ")"
 
 
 def kernel_fits(size: Ints, pads: Pairs, kernel_size: Ints, dilation: Ints) -> None:
-    padded = tuple(n + lo + hi for n, (lo, hi) in zip(size, pads, strict=True))
     kernel = tuple(map(arithmetic.dilated, kernel_size, dilation))
-    if any(k > n for k, n in zip(kernel, padded, strict=True)):
+    least = tuple(k - lo - hi for k, (lo, hi) in zip(kernel, pads, strict=True))
+    if not at_least(size, least, "the kernel must not be larger than the padded input"):
+        padded = tuple(n + lo + hi for n, (lo, hi) in zip(size, pads, strict=True))
         raise ValueError(
             f"Calculated padded input size per channel: {_by(padded)}. Kernel size: {_by(kernel)}. "
             "Kernel size can't be greater than actual input size: "
@@ -315,7 +339,7 @@ def kernel_fits(size: Ints, pads: Pairs, kernel_size: Ints, dilation: Ints) -> N
 
 
 def output_positive(size: Ints, output_size: Ints) -> None:
-    if any(n <= 0 for n in output_size):
+    if not at_least(output_size, (1,) * len(size), "the output must not be empty"):
         raise ValueError(
             f"Given input size per channel: {_by(_flat(size))}. Calculated output size per "
             f"channel: {_by(_flat(output_size))}. Output size is too small: "
@@ -350,10 +374,23 @@ def pad_not_empty(mode: str, example: Ints, input_shape: Ints) -> None:
         )
 
 
+_PAD_LIMITS = {  # by how much the length exceeds the padding, at least
+    "reflect": (1, "reflect padding must be less than the length"),
+    "circular": (0, "circular padding must not be more than the length"),
+}
+
+
 def pad_amounts(mode: str, pads: Pairs, size: Ints, axes: Ints, input_shape: Ints) -> None:
     """Torch's limits of ``F.pad``: reflect below the length, circular at most the length."""
+    if mode not in _PAD_LIMITS:
+        return
+    beyond, why = _PAD_LIMITS[mode]
+    if at_least(size, tuple(max(lo, hi) + beyond for lo, hi in pads), why):
+        return
     backwards = reversed(list(zip(axes, pads, size, strict=True)))
     for argument, (axis, (lo, hi), n) in zip((4, 6, 8), backwards, strict=False):
+        if not isinstance(n, int):  # symbolic, while another axis is too short
+            continue
         if mode == "reflect" and max(lo, hi) >= n:
             raise ValueError(
                 f"Argument #{argument}: Padding size should be less than the corresponding input "

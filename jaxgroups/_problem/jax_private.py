@@ -1,6 +1,7 @@
 """Every use of JAX beyond its public API; `tests/core/test_primitive.py` fails when one moves."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -154,8 +155,8 @@ def roofline_as(primitive: Any, other: Any, seen: Callable[..., tuple[Any, Any, 
     Args:
       seen: ``(*avals, **params)`` -> the two types and the parameters of `other`.
     """
-    from jax.experimental.roofline import roofline
-
+    # of this name the package has a function as well
+    roofline: Any = importlib.import_module("jax.experimental.roofline.roofline")
     by_other = roofline._rooflines[other]
 
     def rule(ctx: Any, *shapes: Any, **params: Any) -> Any:

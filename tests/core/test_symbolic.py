@@ -80,7 +80,7 @@ LACKING = {
 
 @pytest.mark.parametrize("name", LACKING)
 def test_the_error_names_the_bound_and_its_advice_works(name):
-    with pytest.raises(ValueError, match="^a symbolic size has no lower bound") as caught:
+    with pytest.raises(ValueError, match=r"^a symbolic size has no lower bound") as caught:
         exported(spec_of(name), [])
     text = str(caught.value)
     start = "a symbolic size has no lower bound that is large enough: "

@@ -10,7 +10,7 @@ orders: `ConvSpec.of` is that of torch's constructors, `from_call` that of its f
 
 from collections.abc import Callable
 
-from jaxgroups._spec import arguments, arithmetic
+from jaxgroups._spec import arguments, arithmetic, symbolic
 from jaxgroups._types import Ints, Pairs
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -298,29 +298,6 @@ def zero_spatial(size: Ints, input_shape: Ints) -> None:
         )
 
 
-def at_least(sizes: Ints, least: Ints, why: str) -> bool:
-    """Whether no size is below its bound.
-
-    Raises:
-      ValueError: sizes of ``jax.export`` that are symbolic and may be below; it names the bounds.
-    """
-    unknown = []
-    for n, bound in zip(sizes, least, strict=True):
-        try:
-            if n < bound:
-                return False
-        except Exception as error:  # of a symbolic size; its type is JAX's, which is not known here
-            unknown.append((f"{n} >= {bound}", error))
-    if unknown:
-        needed = list(dict.fromkeys(text for text, _ in unknown))
-        raise ValueError(
-            f"a symbolic size has no lower bound that is large enough: {why}, "
-            f"so {' and '.join(needed)} must hold; "
-            f"add jax.export.symbolic_shape(..., constraints={needed})"
-        ) from unknown[0][1]
-    return True
-
-
 def _by(values: Ints) -> str:
     return "(" + " x ".join(map(str, values)) + ")"
 
@@ -328,7 +305,7 @@ def _by(values: Ints) -> str:
 def kernel_fits(size: Ints, pads: Pairs, kernel_size: Ints, dilation: Ints) -> None:
     kernel = tuple(map(arithmetic.dilated, kernel_size, dilation))
     least = tuple(k - lo - hi for k, (lo, hi) in zip(kernel, pads, strict=True))
-    if not at_least(size, least, "the kernel must not be larger than the padded input"):
+    if not symbolic.at_least(size, least, "the kernel must not be larger than the padded input"):
         padded = tuple(n + lo + hi for n, (lo, hi) in zip(size, pads, strict=True))
         raise ValueError(
             f"Calculated padded input size per channel: {_by(padded)}. Kernel size: {_by(kernel)}. "
@@ -339,7 +316,7 @@ def kernel_fits(size: Ints, pads: Pairs, kernel_size: Ints, dilation: Ints) -> N
 
 
 def output_positive(size: Ints, output_size: Ints) -> None:
-    if not at_least(output_size, (1,) * len(size), "the output must not be empty"):
+    if not symbolic.at_least(output_size, (1,) * len(size), "the output must not be empty"):
         raise ValueError(
             f"Given input size per channel: {_by(_flat(size))}. Calculated output size per "
             f"channel: {_by(_flat(output_size))}. Output size is too small: "
@@ -374,18 +351,10 @@ def pad_not_empty(mode: str, example: Ints, input_shape: Ints) -> None:
         )
 
 
-_PAD_LIMITS = {  # by how much the length exceeds the padding, at least
-    "reflect": (1, "reflect padding must be less than the length"),
-    "circular": (0, "circular padding must not be more than the length"),
-}
-
-
 def pad_amounts(mode: str, pads: Pairs, size: Ints, axes: Ints, input_shape: Ints) -> None:
     """Torch's limits of ``F.pad``: reflect below the length, circular at most the length."""
-    if mode not in _PAD_LIMITS:
-        return
-    beyond, why = _PAD_LIMITS[mode]
-    if at_least(size, tuple(max(lo, hi) + beyond for lo, hi in pads), why):
+    beyond = {"reflect": 1, "circular": 0}.get(mode)
+    if beyond is None or symbolic.pad_fits(mode, size, tuple(max(p) + beyond for p in pads)):
         return
     backwards = reversed(list(zip(axes, pads, size, strict=True)))
     for argument, (axis, (lo, hi), n) in zip((4, 6, 8), backwards, strict=False):

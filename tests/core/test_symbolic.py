@@ -72,7 +72,7 @@ LACKING = {
     ),
     "reflect": "reflect padding must be less than the length, so h >= 3 and w >= 2 must hold",
     "circular": (
-        "circular padding must not be more than the length, so h >= 2 and w >= 3 must hold"
+        "circular padding must be not more than the length, so h >= 2 and w >= 3 must hold"
     ),
     "transposed": "the output must not be empty, so 3*w - 3 >= 1 must hold",
 }

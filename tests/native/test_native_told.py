@@ -80,9 +80,17 @@ def test_flax_s_table_counts_the_kernels_as_minus_one():
     x = jnp.ones((2, 28, 28, 64), jnp.float32)
 
     def flops(implementation):
-        how = {"feature_group_count": 32, "padding": 1, "use_bias": False}
-        layer = jg.nnx.Conv(64, 64, (3, 3), **how, implementation=implementation, rngs=nnx.Rngs(0))
+        layer = jg.nnx.Conv2d(
+            64,
+            64,
+            3,
+            padding=1,
+            groups=32,
+            bias=False,
+            implementation=implementation,
+            rngs=nnx.Rngs(0),
+        )
         return jax.jit(layer).lower(x).cost_analysis()["flops"]
 
     assert flops("native") < 0
-    assert flops("xla") == jg.explain(f"{SPEC}", platform="cpu").flops_inside
+    assert flops("xla") == jg.explain(SPEC, platform="cpu").flops_inside

@@ -358,15 +358,13 @@ def pad_amounts(mode: str, pads: Pairs, size: Ints, axes: Ints, input_shape: Int
         return
     backwards = reversed(list(zip(axes, pads, size, strict=True)))
     for argument, (axis, (lo, hi), n) in zip((4, 6, 8), backwards, strict=False):
-        if not isinstance(n, int):  # symbolic, while another axis is too short
-            continue
-        if mode == "reflect" and max(lo, hi) >= n:
+        if mode == "reflect" and isinstance(n, int) and max(lo, hi) >= n:
             raise ValueError(
                 f"Argument #{argument}: Padding size should be less than the corresponding input "
                 f"dimension, but got: padding ({lo}, {hi}) at dimension {axis} of input "
                 f"{list(input_shape)}: reflection leaves out the border element, so at most {n - 1}"
             )
-        if mode == "circular" and max(lo, hi) > n:
+        if mode == "circular" and isinstance(n, int) and max(lo, hi) > n:
             raise ValueError(
                 "Padding value causes wrapping around more than once.: got padding "
                 f"({lo}, {hi}) at dimension {axis} of input {list(input_shape)}, at most {n}"

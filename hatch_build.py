@@ -25,8 +25,10 @@ class NativeHook(BuildHookInterface):
         build = importlib.util.module_from_spec(found)
         found.loader.exec_module(build)
 
-        if os.environ.get("JAXGROUPS_NATIVE") == "0":
-            self.app.display_warning("jaxgroups: JAXGROUPS_NATIVE=0, kernels are not compiled")
+        if build.isa_limit() is None:
+            value = os.environ["JAXGROUPS_NATIVE"]
+            text = f"jaxgroups: JAXGROUPS_NATIVE={value}, kernels are not compiled"
+            self.app.display_warning(text)
             return
         editable = version == "editable"
         self.temporary = None if editable else tempfile.TemporaryDirectory()

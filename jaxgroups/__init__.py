@@ -7,6 +7,7 @@ imported when they are first used, so that ``import jaxgroups`` loads neither Fl
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jaxgroups import _native
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
 from jaxgroups._op.accelerate import Acceleration as Acceleration
@@ -63,3 +64,4 @@ def _notebook(spec: ConvSpec) -> dict[str, str]:
 
 
 ConvSpec.notebook = _notebook
+_native.register()

@@ -72,6 +72,9 @@ def explain(
 
     Nothing is computed: a model is traced on shapes. A layer under ``vmap`` counts once.
 
+    XLA cannot count the C++ kernels: each of their calls is -1 in ``cost_analysis()``, and so in
+    the ``flops`` of Flax's ``tabulate``. The FLOPs here do not depend on the implementation.
+
     Args:
       what: a `ConvSpec`, its descriptor, a ``flax.nnx`` or ``flax.linen`` model, or the path of a
         checkpoint, of which only the tensors are known.

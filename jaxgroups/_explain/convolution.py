@@ -62,6 +62,10 @@ class Explanation:
             f"  bytes          {self.bytes_moved:,}",
             f"  implementation {self.implementation} on {self.platform}: {self.summary}",
         ]
+        if self.implementation == "native":
+            lines.append(
+                "                 which XLA's cost_analysis() counts as -1: take the FLOPs above"
+            )
         lines += [f"  not {name:<11}{reason}" for name, reason in self.refused.items()]
         return "\n".join(lines)
 

@@ -62,7 +62,7 @@ def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
     plain = plain_view(view)
     if isinstance(view, Forward) and plain is not None:
         y = _product(plain, x, phases_to_channels.plain_kernel(view, other))
-        return phases_to_channels.to_phases(view, y)
+        return phases_to_channels.restored(view, y, x, other)
     return _product(view, x, other)
 
 

@@ -9,9 +9,13 @@ Write ``p = q u + r`` with ``0 <= r < u``. The tap ``k = j u + lo - r`` reads ``
 is a plain convolution with u times as many outputs and about k / u taps. This is the sub-pixel
 convolution. Overlap-add, as in an inverse short-time Fourier transform, is the same sum in another
 order.
+
+The zeros of v meet entries of x that the definition does not multiply. A NaN or an infinity there
+would reach results that it has no part in, so a result that is not finite is computed again.
 """
 
 from dataclasses import replace
+from math import prod
 from typing import TypeGuard
 
 import jax
@@ -19,6 +23,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgroups._lowerings.views import Forward, View
+from jaxgroups._problem.problem import dimension_numbers
+from jaxgroups._problem.xla_conv import plain_conv_p
 
 
 def convertible(view: View) -> TypeGuard[Forward]:
@@ -85,3 +91,42 @@ def to_phases(view: Forward, y: jax.Array) -> jax.Array:
     whole = [q * u for q, u in zip(longest, view.lhs_dilation, strict=True)]
     y = y.reshape(batch, *whole, view.groups * view.o)
     return lax.slice(y, (0,) * y.ndim, (batch, *view.out, view.groups * view.o))
+
+
+def restored(view: Forward, y: jax.Array, x: jax.Array, w: jax.Array) -> jax.Array:
+    """`to_phases` of y; where that is not finite, and v has zeros, the definition's result."""
+    y = to_phases(view, y)
+    first_and_last = (
+        _range(k, u, lo)
+        for k, u, (lo, _) in zip(view.kernel, view.lhs_dilation, view.padding, strict=True)
+    )
+    taps = prod(last - first + 1 for first, last in first_and_last)
+    if taps * view.phases == view.taps:
+        return y
+    return lax.cond(jnp.isfinite(y).all(), lambda: y, lambda: _by_definition(view, x, w))
+
+
+def _by_definition(view: Forward, x: jax.Array, w: jax.Array) -> jax.Array:
+    """XLA's own convolution, one group after the other: with groups it multiplies zeros too."""
+
+    def one(operands: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return plain_conv_p.bind(
+            *operands,
+            window_strides=view.stride,
+            padding=view.padding,
+            lhs_dilation=view.lhs_dilation,
+            rhs_dilation=view.dilation,
+            dimension_numbers=lax.ConvDimensionNumbers(
+                *dimension_numbers(view.rank, "channels_last")
+            ),
+            feature_group_count=1,
+            batch_group_count=1,
+            precision=view.precision,
+            preferred_element_type=jnp.dtype(view.accumulator),
+            out_sharding=None,
+        )
+
+    x = jnp.moveaxis(x.reshape(*x.shape[:-1], view.groups, view.c), -2, 0)
+    w = jnp.moveaxis(w.reshape(*w.shape[:-1], view.groups, view.o), -2, 0)
+    y = jnp.moveaxis(lax.map(one, (x, w)), 0, -2)
+    return y.reshape(*y.shape[:-2], view.groups * view.o)

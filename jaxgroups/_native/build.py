@@ -33,6 +33,8 @@ ISAS = {
     },
 }
 BASELINE = "baseline"
+ALL_ISAS = (*(name for isas in ISAS.values() for name in isas), BASELINE)  # widest first
+_OFF, _ON = ("0", "off", "false", "no"), ("1", "on", "true", "yes", "")
 _MODES = ("broadcast", "depthwise", "gather")  # of every instruction set; slowest first
 _K_SPLIT_MODES = ("broadcast4", "broadcast2")
 
@@ -101,10 +103,43 @@ def chosen_isas() -> list[str]:
     return [name for name in known if name in (*names, BASELINE)]
 
 
+def isa_limit() -> str | None:
+    """The widest instruction set that $JAXGROUPS_NATIVE allows; None if it switches kernels off.
+
+    Raises:
+      ValueError: the variable has an unknown value.
+    """
+    value = os.environ.get("JAXGROUPS_NATIVE", "")
+    wanted = value.strip().lower()
+    if wanted in _OFF:
+        return None
+    if wanted in _ON:
+        return ALL_ISAS[0]
+    if wanted not in ALL_ISAS:
+        raise ValueError(
+            f"JAXGROUPS_NATIVE must be 1 (on, true, yes), 0 (off, false, no), or the widest "
+            f"instruction set to use, one of {', '.join(ALL_ISAS)}; "
+            f"but got JAXGROUPS_NATIVE={value!r}"
+        )
+    return wanted
+
+
+def wider(name: str, limit: str) -> bool:
+    """Whether an instruction set is wider than another; an unknown one is not."""
+    return name in ALL_ISAS and ALL_ISAS.index(name) < ALL_ISAS.index(limit)
+
+
 def places() -> tuple[Path, ...]:
-    """Where the library may be: in this folder, or in the user's cache if that is read-only."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(__file__).parent / LIBRARY, cache / "jaxgroups" / source_hash() / LIBRARY
+    """Where the library may be: in this folder, or in the user's cache if that is read-only.
+
+    A user without a home directory, as in some containers, has no cache.
+    """
+    here = Path(__file__).parent / LIBRARY
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return (here,)
+    return here, cache / "jaxgroups" / source_hash() / LIBRARY
 
 
 def find_compiler() -> list[str] | None:

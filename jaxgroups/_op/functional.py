@@ -16,13 +16,12 @@ from jax import lax
 from jax.core import Tracer
 
 from jaxgroups._op import primitive
+from jaxgroups._op.pad import pad
 from jaxgroups._problem.problem import accumulation_dtype, problem_of
 from jaxgroups._spec import arguments, checks
 from jaxgroups._spec.from_call import Shaped, spec_of_call
 from jaxgroups._spec.spec import ConvSpec
 from jaxgroups._types import IntOrInts
-
-_PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch -> numpy
 
 
 def apply(
@@ -68,9 +67,7 @@ class _Prepared:
         if len(batch) != 1:
             x = x.reshape(self.problem.lhs_shape[0], *x.shape[len(batch) :])
         if spec.padding_mode != "zeros":
-            pads = list(spec.padding)
-            pads.insert(spec.rank if spec.channel_axis == -1 else 0, (0, 0))
-            x = jnp.pad(x, [(0, 0), *pads], mode=_PAD_MODES[spec.padding_mode])
+            x = pad(x, spec.padding_mode, spec.padding, 1 if spec.channel_axis == -1 else 2)
         if bias is not None and bias.dtype != self.result:
             bias = bias.astype(self.result)
         y = primitive.compute(self.problem, x, weight, self.implementation, self.kernel, bias)

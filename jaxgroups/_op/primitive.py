@@ -28,6 +28,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxgroups._lowerings import dispatch
 from jaxgroups._lowerings.views import weights_of
+from jaxgroups._op import registries
 from jaxgroups._problem import jax_private as private
 from jaxgroups._problem.problem import ConvProblem
 from jaxgroups._problem.view_ops import (
@@ -111,6 +112,7 @@ def _bind(
     params: dict[str, Any],
 ) -> Any:
     """`conv_p`, or `biased_p` where there is a bias; `params` are those of lax's primitive."""
+    registries.enter_loaded()
     ours = {"implementation": implementation, "view_ops": view_ops, **params}
     if bias is None:
         return conv_p.bind(lhs, rhs, **ours)
@@ -324,3 +326,4 @@ ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
 batching.primitive_batchers[conv_p] = _batched
 ad.primitive_jvps[biased_p] = _biased_jvp
 batching.primitive_batchers[biased_p] = _biased_batched
+registries.register(conv_p, biased_p, lambda y, params, bias: _plus(y, _channel_axis(params), bias))

@@ -1,10 +1,21 @@
-"""Every use of JAX beyond its public API; `tests/core/test_primitive.py` fails when one moves."""
+"""Every use of JAX beyond its public API.
 
-from collections.abc import Callable
+`tests/core/test_primitive.py`, `tests/core/test_registries.py` and, of FFI handlers,
+`tests/native/test_native_limit.py` fail when one moves.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
+from jax._src import checkify, core
+from jax._src.core import Var
 from jax._src.interpreters import mlir as private_mlir
+from jax._src.interpreters import partial_eval as pe
+from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
 
 
 def lowering_rule(primitive: Any, platform: str) -> Callable:
@@ -56,3 +67,109 @@ def varies_over_devices(aval: Any) -> bool:
 def platform(ctx: Any) -> str:
     """The one platform that is lowered for: "cpu", "cuda", "rocm", "tpu"."""
     return (ctx.platforms or ctx.module_context.platforms)[0]
+
+
+def register_on_cpu(target: str, function: Any) -> None:
+    """Register an FFI handler with XLA's CPU platform at once, whether its backend is up or not.
+
+    ``jax.ffi.register_ffi_target`` alone waits for the backend, which then fails to start if the
+    handler is for another version of XLA.
+
+    Raises:
+      RuntimeError: the handler is for another version of XLA.
+    """
+    client: Any = _xla_client
+    client.register_custom_call_handler("cpu", client._xla.register_custom_call_target)
+    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(function), platform="cpu")
+
+
+def check_for_nans(primitive: Any) -> None:
+    """Let checkify's ``float_checks`` look for NaNs in the results of `primitive`."""
+    checkify.error_checks[primitive] = partial(checkify.nan_error_check, primitive)
+
+
+def ask_policy(primitive: Any, asked: Callable[..., tuple[Any, tuple[Any, ...], dict]]) -> None:
+    """Let checkpoint policies decide about another primitive in the place of `primitive`.
+
+    Args:
+      asked: ``(*avals, **params)`` -> the primitive, types and parameters that a policy gets.
+    """
+    pe.partial_eval_jaxpr_custom_rules[primitive] = partial(_by_policy, asked)
+
+
+def _by_policy(
+    asked: Callable[..., tuple[Any, tuple[Any, ...], dict]],
+    policy: Callable[..., Any],
+    unknown: Sequence[bool],
+    instantiated: Sequence[bool],
+    eqn: Any,
+) -> tuple[Any, Any, list[bool], list[bool], list[Any]]:
+    """JAX's partial evaluation of an equation without a rule, with `asked` before the policy.
+
+    Returns: the known equation, the staged one, whether the result is unknown, whether it is
+    instantiated, and residuals.
+    """
+    read = [
+        v for v, here in zip(eqn.invars, instantiated, strict=True) if type(v) is Var and not here
+    ]
+    if any(unknown):
+        return None, eqn, [True], [True], read
+    primitive, avals, params = asked(*(v.aval for v in eqn.invars), **eqn.params)
+    case = pe.ensure_enum(policy(primitive, *avals, **params))
+    if isinstance(case, pe.SaveableType):
+        return eqn, None, [False], [False], []
+    if isinstance(case, pe.RecomputeType):
+        return eqn, eqn, [False], [True], read
+    ours, (result,) = eqn.primitive, eqn.outvars
+
+    def offload(*operands: Any) -> tuple[Any, Any]:
+        y = ours.bind(*operands, **eqn.params)
+        return y, jax.device_put(y, core.mem_kind_to_space(case.dst))
+
+    known = jax.make_jaxpr(offload)(*(v.aval for v in eqn.invars))
+    away = Var(known.out_avals[1])
+    back = jax.make_jaxpr(lambda y: jax.device_put(y, core.mem_kind_to_space(case.src)))(away.aval)
+    return (
+        _call(known, eqn.invars, [result, away], eqn),
+        _call(back, [away], [result], eqn),
+        [False],
+        [True],
+        [away],
+    )
+
+
+def _call(jaxpr: Any, ins: list[Any], outs: list[Any], eqn: Any) -> Any:
+    """An equation that calls a jaxpr, at the place in the program where `eqn` is."""
+    params = {"call_jaxpr": jaxpr}
+    return core.new_jaxpr_eqn(
+        ins, outs, core.closed_call_p, params, set(), eqn.source_info, eqn.ctx
+    )
+
+
+def sparsify_as(primitive: Any, function: Callable[..., Any]) -> None:
+    """Let ``sparsify`` see `function`, of the operands and parameters, in place of `primitive`."""
+    from jax.experimental.sparse import transform
+
+    def rule(env: Any, *values: Any, **params: Any) -> Any:
+        return transform.sparsify_raw(partial(function, **params))(env, *values)[0]
+
+    transform.sparse_rules_bcoo[primitive] = rule
+
+
+def roofline_as(primitive: Any, other: Any, seen: Callable[..., tuple[Any, Any, dict]]) -> None:
+    """Let roofline count `primitive` as the primitive `other` of two operands.
+
+    Args:
+      seen: ``(*avals, **params)`` -> the two types and the parameters of `other`.
+    """
+    # of this name the package has a function as well
+    roofline: Any = importlib.import_module("jax.experimental.roofline.roofline")
+    by_other = roofline._rooflines[other]
+
+    def rule(ctx: Any, *shapes: Any, **params: Any) -> Any:
+        lhs, rhs, params = seen(*ctx.avals_in, **params)
+        found = by_other(dataclasses.replace(ctx, avals_in=(lhs, rhs)), *shapes[:2], **params)
+        more = roofline.RooflineShape.total_bytes(ctx.avals_in[2:])
+        return found + roofline.RooflineResult(unfused_hbm_bytes=more)
+
+    roofline.register_roofline(primitive)(rule)

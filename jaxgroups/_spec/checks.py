@@ -10,7 +10,7 @@ orders: `ConvSpec.of` is that of torch's constructors, `from_call` that of its f
 
 from collections.abc import Callable
 
-from jaxgroups._spec import arguments, arithmetic
+from jaxgroups._spec import arguments, arithmetic, symbolic
 from jaxgroups._types import Ints, Pairs
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -303,9 +303,10 @@ def _by(values: Ints) -> str:
 
 
 def kernel_fits(size: Ints, pads: Pairs, kernel_size: Ints, dilation: Ints) -> None:
-    padded = tuple(n + lo + hi for n, (lo, hi) in zip(size, pads, strict=True))
     kernel = tuple(map(arithmetic.dilated, kernel_size, dilation))
-    if any(k > n for k, n in zip(kernel, padded, strict=True)):
+    least = tuple(k - lo - hi for k, (lo, hi) in zip(kernel, pads, strict=True))
+    if not symbolic.at_least(size, least, "the kernel must not be larger than the padded input"):
+        padded = tuple(n + lo + hi for n, (lo, hi) in zip(size, pads, strict=True))
         raise ValueError(
             f"Calculated padded input size per channel: {_by(padded)}. Kernel size: {_by(kernel)}. "
             "Kernel size can't be greater than actual input size: "
@@ -315,7 +316,7 @@ def kernel_fits(size: Ints, pads: Pairs, kernel_size: Ints, dilation: Ints) -> N
 
 
 def output_positive(size: Ints, output_size: Ints) -> None:
-    if any(n <= 0 for n in output_size):
+    if not symbolic.at_least(output_size, (1,) * len(size), "the output must not be empty"):
         raise ValueError(
             f"Given input size per channel: {_by(_flat(size))}. Calculated output size per "
             f"channel: {_by(_flat(output_size))}. Output size is too small: "
@@ -352,15 +353,18 @@ def pad_not_empty(mode: str, example: Ints, input_shape: Ints) -> None:
 
 def pad_amounts(mode: str, pads: Pairs, size: Ints, axes: Ints, input_shape: Ints) -> None:
     """Torch's limits of ``F.pad``: reflect below the length, circular at most the length."""
+    beyond = {"reflect": 1, "circular": 0}.get(mode)
+    if beyond is None or symbolic.pad_fits(mode, size, tuple(max(p) + beyond for p in pads)):
+        return
     backwards = reversed(list(zip(axes, pads, size, strict=True)))
     for argument, (axis, (lo, hi), n) in zip((4, 6, 8), backwards, strict=False):
-        if mode == "reflect" and max(lo, hi) >= n:
+        if mode == "reflect" and isinstance(n, int) and max(lo, hi) >= n:
             raise ValueError(
                 f"Argument #{argument}: Padding size should be less than the corresponding input "
                 f"dimension, but got: padding ({lo}, {hi}) at dimension {axis} of input "
                 f"{list(input_shape)}: reflection leaves out the border element, so at most {n - 1}"
             )
-        if mode == "circular" and max(lo, hi) > n:
+        if mode == "circular" and isinstance(n, int) and max(lo, hi) > n:
             raise ValueError(
                 "Padding value causes wrapping around more than once.: got padding "
                 f"({lo}, {hi}) at dimension {axis} of input {list(input_shape)}, at most {n}"

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import warnings
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import jaxgroups
 from jaxgroups import _native as native
 from jaxgroups._native import build as _build
 from jaxgroups._native import huge_pages as memory
+from jaxgroups.cli.common import guarded
 
 
 def add_to(commands: Any) -> None:
@@ -21,12 +23,14 @@ def add_to(commands: Any) -> None:
     doctor = commands.add_parser(
         "doctor", help="versions, threads, compiled kernels and huge pages"
     )
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=guarded(_doctor, json_errors=False))
 
 
 def examine() -> dict[str, Any]:
     """The data that ``jaxgroups doctor`` prints."""
-    found = native.status()
+    with warnings.catch_warnings():  # what is missing is printed
+        warnings.filterwarnings("ignore", "jaxgroups: convolutions on a CPU run without")
+        found = native.status()
     compiler = _build.find_compiler()
     affinity = getattr(os, "sched_getaffinity", None)
     return {

@@ -181,7 +181,7 @@ def status_of(monkeypatch, *paths):
     """What is found where the library is looked for there."""
     monkeypatch.delenv("JAXGROUPS_NATIVE", raising=False)
     monkeypatch.setattr(native, "places", lambda: paths)
-    return native.status.__wrapped__()
+    return native.find()
 
 
 def test_without_a_library_the_reason_says_what_to_do(monkeypatch, tmp_path):
@@ -210,10 +210,14 @@ def test_what_is_no_library_is_passed_over(monkeypatch, tmp_path):
 
 
 LOAD = """
+import os, sys, warnings
 from pathlib import Path
-import sys
+os.environ["JAXGROUPS_NATIVE"] = "0"  # the import does not look for the library
 from jaxgroups import _native as native
+del os.environ["JAXGROUPS_NATIVE"]
 native.places = lambda: (Path(sys.argv[1]),)
+native.register()
+warnings.simplefilter("ignore")
 print(native.status().missing)
 import jax, jax.numpy as jnp, jaxgroups as jg
 assert jg.conv1d(jnp.ones((1, 8, 9)), jnp.ones((8, 1, 3)), groups=8).shape == (1, 8, 7)

@@ -63,14 +63,6 @@ def test_switched_off_xla_computes():
 
 
 @needs_kernels
-def test_an_unknown_instruction_set_is_reported_and_xla_computes():
-    found = results("mmx")
-    choice = f"JAXGROUPS_NATIVE=mmx, but there is 0, 1, {', '.join(SETS)}"
-    assert found["missing"] == f"{native.status().path} is not usable: {choice}"
-    assert (found["sets"], found["wrong"]) == ([], [])
-
-
-@needs_kernels
 def test_many_threads_call_at_once():
     """Every thread its own data, over the same compiled functions."""
     functions = [native_results.function(text, "native") for text in native_results.SPECS[:4]]

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
+from flax import nnx
 from support import command
 
 import jaxgroups as jg
@@ -62,3 +64,33 @@ def test_explain_names_the_kernels(capsys):
     assert jg.explain(SPEC, platform="cpu").implementation == "native"
     _, out, _ = command.run(capsys, "explain", SPEC)
     assert "  implementation native on cpu: C++ kernels through XLA's FFI\n" in out
+    assert "XLA's cost_analysis() counts as -1: take the FLOPs above\n" in out
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_explain_does_not_speak_of_kernels_that_are_not_used(capsys):
+    _, out, _ = command.run(capsys, "explain", SPEC)
+    assert "cost_analysis" not in out
+
+
+@pytest.mark.skipif(native.status().missing is not None, reason="NO KERNELS to count")
+@pytest.mark.usefixtures("flax_promotion")
+def test_flax_s_table_counts_the_kernels_as_minus_one():
+    """As `explain` says: XLA has no table of the costs of custom calls."""
+    x = jnp.ones((2, 28, 28, 64), jnp.float32)
+
+    def flops(implementation):
+        layer = jg.nnx.Conv2d(
+            64,
+            64,
+            3,
+            padding=1,
+            groups=32,
+            bias=False,
+            implementation=implementation,
+            rngs=nnx.Rngs(0),
+        )
+        return jax.jit(layer).lower(x).cost_analysis()["flops"]
+
+    assert flops("native") < 0
+    assert flops("xla") == jg.explain(SPEC, platform="cpu").flops_inside

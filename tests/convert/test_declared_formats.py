@@ -181,9 +181,9 @@ def test_two_originals_are_said_to_be_taken_as_a_weight_norm(tmp_path):
     plan = jc.plan(abstract(Linears), arrays)
     assert plan.complete
     assert plan.warnings == [
-        "fc.parametrizations.weight.original0 and original1 are merged as a weight norm, but any "
-        "parametrization with two tensors has these names: unless it is torch's weight_norm, call "
-        "torch.nn.utils.parametrize.remove_parametrizations before saving"
+        "fc.parametrizations.weight.original1: a parametrization of two tensors is taken as a "
+        "weight norm; the file does not name it: for another one, call "
+        "torch.nn.utils.parametrize.remove_parametrizations before saving in torch"
     ]
     model, report = jc.load_torch(abstract(Linears), arrays)
     assert report.warnings == plan.warnings

@@ -229,7 +229,8 @@ def test_a_parametrized_weight_of_an_lstm():
     assert len(report.folded) == 2
     assert report.warnings == [
         "parametrizations.weight_hh_l0.original1 and 3 more: a parametrization of two tensors is "
-        "taken as a weight norm; the file does not name it"
+        "taken as a weight norm; the file does not name it: for another one, call "
+        "torch.nn.utils.parametrize.remove_parametrizations before saving in torch"
     ]
 
 

@@ -103,7 +103,8 @@ def unnamed(entries: Sequence[Entry]) -> Iterator[str]:
             case WeightNorm() if entry.torch[0].endswith(".original1"):
                 texts[
                     "a parametrization of two tensors is taken as a weight norm; the file does not "
-                    "name it"
+                    "name it: for another one, call "
+                    "torch.nn.utils.parametrize.remove_parametrizations before saving in torch"
                 ].append(entry.torch[0])
             case Orthogonal(map=kind):
                 texts[

@@ -46,4 +46,5 @@ from jaxgroups.convert._files.base import TensorInfo as TensorInfo
 from jaxgroups.convert._files.in_memory import copied as copied
 from jaxgroups.convert._files.in_memory import from_dict as from_dict
 from jaxgroups.convert._files.open import open_checkpoint as open_checkpoint
+from jaxgroups.convert._files.open import open_otherwise as open_otherwise
 from jaxgroups.convert._files.write import write_safetensors as write_safetensors

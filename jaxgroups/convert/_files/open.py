@@ -8,8 +8,9 @@ from jaxgroups.convert._files.base import Checkpoint, CheckpointError, about
 from jaxgroups.convert._files.safetensors import IndexCheckpoint, SafetensorsCheckpoint
 from jaxgroups.convert._files.torch_load import TorchCheckpoint
 from jaxgroups.convert._files.torch_own import OwnTorchCheckpoint
+from jaxgroups.convert._files.torch_zipfile import ZipfileTorchCheckpoint
 
-READERS = ("own", "torch")
+READERS = ("own", "torch", "zipfile")
 
 
 def open_checkpoint(
@@ -17,7 +18,6 @@ def open_checkpoint(
     key: str | None = None,
     *,
     reader: str | None = None,
-    streaming: bool = False,
 ) -> Checkpoint:
     """Opens a checkpoint: a safetensors file, the index of several, or a file of torch.save.
 
@@ -25,10 +25,10 @@ def open_checkpoint(
       path: the file. Only headers and pickles are read now (by torch, all of a legacy file).
       key: which dict of a torch file: ``"model"``, ``"model.ema"`` for deeper ones, ``""`` for the
         top level although tensors lie deeper. None: the top level, which then is all there is.
-      reader: of torch files: ``"torch"`` is ``torch.load(weights_only=True)``, ``"own"`` the reader
-        that needs no torch; None is torch where it is installed. Other formats have one reader.
-      streaming: whether no more than single tensors may be in memory: without a `reader`, legacy
-        files, which torch reads all at once, are then read by the own reader.
+      reader: of torch files: ``"own"``, the default, needs no torch and reads one tensor at a time.
+        ``"torch"`` is ``torch.load(weights_only=True)``, after the own reader's checks; a legacy
+        file is then in memory as a whole. ``"zipfile"`` is Python's module of that name: it also
+        reads compressed members, and reads whole storages. Other formats ignore it.
 
     Returns:
       The open checkpoint, a context manager.
@@ -39,29 +39,59 @@ def open_checkpoint(
       OSError: no such file, or it may not be read.
     """
     if reader is not None and reader not in READERS:
-        raise ValueError(f"reader must be None, 'own' or 'torch', but got reader={reader!r}")
+        raise ValueError(
+            f"reader must be None, {', '.join(map(repr, READERS))}, but got reader={reader!r}"
+        )
     path = Path(path)
     with about(path):
-        if path.is_dir():
-            raise CheckpointError("a directory: give the file in it, or its *.index.json")
+        return _open(path, _format(path), key, reader or "own")
+
+
+def open_otherwise(path: str | os.PathLike[str], key: str | None, used: str) -> Checkpoint:
+    """Opens a checkpoint by another reader than `used`: what one does wrong, the other shows.
+
+    For a torch zip file that is torch where it is installed and takes the file, else `zipfile`, or
+    the own reader if another one was used; for a safetensors file the official library, which does
+    not read every dtype. A legacy torch file has no second reader without torch. The attribute
+    `reader` tells.
+
+    Raises:
+      CheckpointError, OSError: as `open_checkpoint`.
+    """
+    path = Path(path)
+    with about(path):
         kind = _format(path)
-        if kind.startswith("safetensors"):
-            if key:
-                raise CheckpointError(
-                    f"safetensors files are flat, but got key={key!r}: leave it out"
-                )
-            return IndexCheckpoint(path) if kind.endswith("index") else SafetensorsCheckpoint(path)
-        torch = find_spec("torch") is not None
-        if reader == "torch" and not torch:
-            raise CheckpointError("reader='torch' needs torch: install it, or take reader='own'")
-        kind = "torch-zip" if kind == "torch-zip" else "torch-legacy"
-        own = reader == "own" or (streaming and reader is None and kind == "torch-legacy")
-        if own or not torch:
-            return OwnTorchCheckpoint(path, kind, key)
-        return TorchCheckpoint(path, kind, key)
+        if used == "own" and kind.startswith("torch"):
+            if find_spec("torch") is not None:
+                try:
+                    return _open(path, kind, key, "torch")
+                except CheckpointError:  # the next reader may take it, or say what is wrong
+                    pass
+            return _open(path, kind, key, "zipfile" if kind == "torch-zip" else "own")
+        return _open(path, kind, key, "own", by_library=True)
+
+
+def _open(
+    path: Path, kind: str, key: str | None, reader: str, by_library: bool = False
+) -> Checkpoint:
+    if kind.startswith("safetensors"):
+        if key:
+            raise CheckpointError(f"safetensors files are flat, but got key={key!r}: leave it out")
+        format_ = IndexCheckpoint if kind.endswith("index") else SafetensorsCheckpoint
+        return format_(path, by_library)
+    if reader == "zipfile":
+        if kind != "torch-zip":
+            raise CheckpointError("reader='zipfile' reads zip files only: take reader='own'")
+        return ZipfileTorchCheckpoint(path, key)
+    if reader == "torch" and find_spec("torch") is None:
+        raise CheckpointError("reader='torch' needs torch: install it, or take reader='own'")
+    format_ = OwnTorchCheckpoint if reader == "own" else TorchCheckpoint
+    return format_(path, "torch-zip" if kind == "torch-zip" else "torch-legacy", key)
 
 
 def _format(path: Path) -> str:
+    if path.is_dir():
+        raise CheckpointError("a directory: give the file in it, or its *.index.json")
     with open(path, "rb") as file:
         start = file.read(9)
     if path.name.endswith(".safetensors.index.json"):

@@ -1,7 +1,7 @@
 """One safetensors file, or several behind an index."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from jaxgroups.convert._files import dtypes
 from jaxgroups.convert._files.base import Checkpoint, CheckpointError, TensorInfo, about
-from jaxgroups.convert._files.bytes import Stamp, read_array
+from jaxgroups.convert._files.bytes import Budget, Stamp, read_array
 from jaxgroups.convert._files.header import read_header, without_duplicates
 
 
@@ -18,9 +18,10 @@ class SafetensorsCheckpoint(Checkpoint):
     """One file; what the official library refuses is refused, unless a dtype is beyond it.
 
     The data are read, not mapped: pages of a map would stay until all of the model is in memory.
+    With `by_library`, the official library reads them, unless a dtype is beyond it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, by_library: bool = False) -> None:
         stamp = Stamp.of(path)
         header = read_header(path)
         aliases = {
@@ -29,11 +30,20 @@ class SafetensorsCheckpoint(Checkpoint):
             if kept in header.infos and dropped not in header.infos
         }
         infos = header.infos | {dropped: header.infos[kept] for dropped, kept in aliases.items()}
-        super().__init__(path, "safetensors", infos, aliases=aliases, metadata=header.metadata)
+        readable = readable_by_library(infos.values())
+        super().__init__(
+            path,
+            "safetensors",
+            infos,
+            reader="safetensors" if by_library and readable else "own",
+            aliases=aliases,
+            metadata=header.metadata,
+        )
         self._file = path
+        self._library = library_reader(path) if self.reader == "safetensors" else None
         self._starts = header.starts
         self._stamp = stamp
-        if readable_by_library(infos.values()):
+        if readable:
             try:
                 with safe_open(path, framework="numpy") as official:
                     names = set(official.keys())
@@ -44,8 +54,26 @@ class SafetensorsCheckpoint(Checkpoint):
 
     def _read(self, name: str) -> np.ndarray:
         self._stamp.check(self._file)
+        if self._library is not None:
+            return np.array(self._library(name), order="C", copy=True)
         info = self.infos[name]
         return read_array(self._file, self._starts[name], info.shape, info.numpy_dtype)
+
+
+def library_reader(path: Path) -> Callable[[str], np.ndarray]:
+    """Reads tensors by the official library, and lets its map of the file go now and then."""
+    budget = Budget()
+    opened: list[Any] = []
+
+    def read(name: str) -> np.ndarray:
+        if not opened:
+            opened.append(safe_open(path, framework="numpy"))
+        array = opened[0].get_tensor(name)
+        if budget.spent(array.nbytes):
+            opened.clear()
+        return array
+
+    return read
 
 
 def readable_by_library(infos: Iterable[TensorInfo]) -> bool:
@@ -55,10 +83,11 @@ def readable_by_library(infos: Iterable[TensorInfo]) -> bool:
 class IndexCheckpoint(Checkpoint):
     """The shards that a ``*.safetensors.index.json`` names, which lie beside it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, by_library: bool = False) -> None:
         index = _index(path)
         weight_map: dict[str, str] = index["weight_map"]
-        shards = {file: _shard(path, file) for file in dict.fromkeys(weight_map.values())}
+        files = dict.fromkeys(weight_map.values())
+        shards = {file: _shard(path, file, by_library) for file in files}
         infos, aliases, metadata = {}, {}, {}
         for name, file in weight_map.items():
             if name not in shards[file].infos:
@@ -83,7 +112,11 @@ class IndexCheckpoint(Checkpoint):
             aliases |= shard.aliases
             metadata |= shard.metadata
         metadata |= {key: str(value) for key, value in index.get("metadata", {}).items()}
-        super().__init__(path, "safetensors-index", infos, aliases=aliases, metadata=metadata)
+        readers = {shard.reader for shard in shards.values()}
+        reader = "own" if readers != {"safetensors"} else "safetensors"
+        super().__init__(
+            path, "safetensors-index", infos, reader=reader, aliases=aliases, metadata=metadata
+        )
         self._shards = {name: shard for shard in shards.values() for name in shard.infos}
 
     def _read(self, name: str) -> np.ndarray:
@@ -112,7 +145,7 @@ def _index(path: Path) -> dict[str, Any]:
     return index
 
 
-def _shard(index: Path, file: str) -> SafetensorsCheckpoint:
+def _shard(index: Path, file: str, by_library: bool) -> SafetensorsCheckpoint:
     if PurePath(file).name != file or "\\" in file or not file.endswith(".safetensors"):
         raise CheckpointError(
             f"the index names the shard {file!r}: a shard is a .safetensors file beside its index"
@@ -121,4 +154,4 @@ def _shard(index: Path, file: str) -> SafetensorsCheckpoint:
     if not path.is_file():
         raise CheckpointError(f"the index names the shard {file}, which is not there beside it")
     with about(f"shard {file}"):
-        return SafetensorsCheckpoint(path)
+        return SafetensorsCheckpoint(path, by_library)

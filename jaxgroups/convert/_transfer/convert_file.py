@@ -17,6 +17,7 @@ from jaxgroups.convert._files.flax_layout import (
     FORMAT,
     FORMAT_KEY,
     PLAN_KEY,
+    READER_KEY,
     SOURCE_KEY,
 )
 from jaxgroups.convert._plan.fits import check_flax, check_torch
@@ -68,7 +69,7 @@ def convert_file(
     if not orbax:
         check_suffix(target)
     notes = [e.note for e in plan.entries if e.status == "folded"]
-    with open_checkpoint(source, key=key, reader=reader, streaming=True) as opened:
+    with open_checkpoint(source, key=key, reader=reader) as opened:
         if to == "flax":
             refuse_stamped(opened)
             plan.raise_if_incomplete()
@@ -81,6 +82,7 @@ def convert_file(
             metadata = {
                 FORMAT_KEY: FORMAT,
                 PLAN_KEY: digest(plan),
+                READER_KEY: opened.reader,
                 SOURCE_KEY: _sha256(Path(source)),
             }
         else:

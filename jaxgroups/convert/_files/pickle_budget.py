@@ -9,13 +9,13 @@ from typing import Any
 
 from jaxgroups.convert._files.base import CheckpointError
 
-FIXED = 1 << 25  # bytes that any pickle may make
-FACTOR = 32  # and that it may make for each of its own; state_dicts make 10 to 20
+FIXED = 1 << 26  # bytes that any pickle may make
+FACTOR = 64  # and that it may make for each of its own; state_dicts make 10 to 40
 SLOT = 8  # a reference in a list, a tuple or on the stack
 CONTAINER = 72  # an empty list, tuple or dict, a mark
-ENTRY = 136  # an entry of a dict, and an integer as its key
+ENTRY = 104  # an entry of a dict
 RECORD = 160  # a record of a tensor, a storage or an opaque value
-NAMED = 1024  # a tensor by its name: what the checkpoint keeps of it
+NAMED = 320  # a tensor by its name: what the checkpoint keeps of it
 _CACHED = range(-5, 257)  # integers that exist already
 
 
@@ -34,8 +34,9 @@ class PickleBudget:
         self._spent += nbytes
         if self._spent > FIXED + FACTOR * self._read:
             raise CheckpointError(
-                f"refused: its first {self._read} bytes make more than {self._spent} bytes of "
-                "objects, far beyond what a state_dict does: a file made to exhaust the memory"
+                f"refused: its first {self._read} bytes make objects of over {self._spent} bytes, "
+                "far more than a state_dict does: a file made to exhaust the memory, or if it is "
+                "yours, save model.state_dict() alone"
             )
 
     def scalar(self, value: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxgroups.convert._files.base import CheckpointError, short
 from jaxgroups.convert._files.opaque import Opaque, holds_arrays
-from jaxgroups.convert._files.torch_objects import Storage, Tensor
+from jaxgroups.convert._files.torch_objects import Global, Storage, Tensor
 
 IsTensor = Callable[[Any], bool]
 _SHOWN = 20  # keys in a message
@@ -24,7 +24,8 @@ def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, A
     if isinstance(root, Opaque):
         raise CheckpointError(f"it holds no dict of tensors: it is {root.explained()}")
     if is_tensor(root) or not isinstance(root, Mapping):
-        what = "one tensor" if is_tensor(root) else f"a {type(root).__name__}"
+        what = f"the name {root.name}" if isinstance(root, Global) else f"a {type(root).__name__}"
+        what = "one tensor" if is_tensor(root) else what
         raise CheckpointError(f"it holds {what}, not a dict: save a dict of tensors by name")
     chosen = _descend(root, key) if key else root
     if isinstance(chosen, Opaque):

@@ -34,10 +34,10 @@ def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, A
         what = "nothing" if chosen is None else "no dict"
         raise CheckpointError(f"key={key!r} leads to {what}: {_candidates(root, is_tensor)}")
     tensors = _tensors(chosen, is_tensor)
-    _refuse_unread(chosen)
     if key is None and any(True for _ in _holders(root, is_tensor)):
         start = "tensors lie at several levels" if tensors else "tensors lie in dicts within it"
         raise CheckpointError(f"{start}: {_candidates(root, is_tensor)}")
+    _refuse_unread(chosen)
     if not tensors and chosen:
         where = f"the dict at key={key!r}" if key else "the top level"
         raise CheckpointError(f"{where} holds no tensor: {_candidates(root, is_tensor)}")

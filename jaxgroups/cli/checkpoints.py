@@ -163,10 +163,11 @@ def _verify(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"equal": not wrong, "different": wrong} | readers, indent=2))
     elif not wrong:
-        print("every tensor comes back bit for bit")
-        print(_compared_by(wrong))
+        print("every tensor comes back bit for bit", _compared_by(wrong), sep="\n")
     for name in wrong:
         print(f"different: {name}", file=sys.stderr)
+    if wrong:
+        print(_compared_by(wrong), file=sys.stderr)
     return 1 if wrong else 0
 
 

@@ -43,9 +43,12 @@ def explain(  # a descriptor, or the path of a checkpoint
     platform: str | None = None,
     implementation: str | None = None,
     key: str | None = None,
+    reader: str | None = None,
 ) -> Any: ...
 @overload
-def explain(what: Path, *, key: str | None = None) -> "CheckpointExplanation": ...
+def explain(
+    what: Path, *, key: str | None = None, reader: str | None = None
+) -> "CheckpointExplanation": ...
 @overload
 def explain(
     what: Any,
@@ -63,6 +66,7 @@ def explain(
     implementation: str | None = None,
     call: Mapping[str, Any] | None = None,
     key: str | None = None,
+    reader: str | None = None,
 ) -> Any:
     """Parameters, FLOPs, bytes and implementations, with the reason for every refusal.
 
@@ -83,6 +87,7 @@ def explain(
       implementation: name of one implementation, as in `conv2d`.
       call: keyword arguments of the model's call, such as ``{"train": False}``.
       key: key of the tensors in a nested checkpoint.
+      reader: what reads a torch file, as in `convert.open_checkpoint`.
 
     Returns:
       An `Explanation`, for a model or a checkpoint a table of its layers or tensors. All have
@@ -109,7 +114,7 @@ def explain(
     if isinstance(what, Path):
         from jaxgroups._explain.checkpoint import checkpoint
 
-        return checkpoint(what, key)
+        return checkpoint(what, key, reader)
     if example is None:
         raise ValueError(
             "a model needs an example of its input, an array or its shape: "

@@ -62,13 +62,15 @@ class CheckpointExplanation(table.Shown):
         )
 
 
-def checkpoint(path: str | Path, key: str | None = None) -> CheckpointExplanation:
+def checkpoint(
+    path: str | Path, key: str | None = None, reader: str | None = None
+) -> CheckpointExplanation:
     """The explanation of a .safetensors, .pt or .pth file; nothing but its header is read.
 
     Raises:
       FileNotFoundError, CheckpointError: there is no such file, or it is damaged or refused.
     """
-    with open_checkpoint(path, key=key) as opened:
+    with open_checkpoint(path, key=key, reader=reader) as opened:
         layout = "flax" if FORMAT_KEY in opened.metadata else "torch"
         other = other_framework(opened.metadata)
         note = NOTE

@@ -65,7 +65,9 @@ def add_to(commands: Any) -> None:
             "--key", help='key of the tensors in a nested checkpoint, such as "model"'
         )
         command.add_argument(
-            "--reader", choices=("own", "torch"), help="reader of torch files; own needs no torch"
+            "--reader",
+            choices=("own", "torch", "zipfile"),
+            help="reader of torch files: own by default; verify takes another one than convert did",
         )
     for command in (conversion, verify):
         command.add_argument("--plan", metavar="PLAN.json", help="plan from `jaxgroups plan -o`")
@@ -186,13 +188,30 @@ def _verify(arguments: argparse.Namespace) -> int:
             reader=arguments.reader,
             progress=progress,
         )
+    readers = {"reader": wrong.reader, "converted_by": wrong.converted_by}
     if arguments.json:
-        print(json.dumps({"equal": not wrong, "different": wrong}, indent=2))
+        print(json.dumps({"equal": not wrong, "different": wrong} | readers, indent=2))
     elif not wrong:
-        print("every tensor comes back bit for bit")
+        print("every tensor comes back bit for bit", _compared_by(wrong), sep="\n")
     for name in wrong:
         print(printable(f"different: {name}"), file=sys.stderr)
+    if wrong:
+        print(_compared_by(wrong), file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _compared_by(compared: Any) -> str:
+    """How far the two ways of reading the source were independent."""
+    names = {
+        "own": "jaxgroups' own reader",
+        "torch": "torch.load",
+        "zipfile": "Python's zipfile",
+        "safetensors": "the safetensors library",
+    }
+    one, other = (names.get(name, name) for name in (compared.converted_by, compared.reader))
+    if one == other:
+        return f"the source was read by {one} both times, so a mistake of it would not show"
+    return f"the source was read by {other}; convert had read it by {one}"
 
 
 def _make_plan(arguments: argparse.Namespace) -> convert.Plan:

@@ -34,6 +34,9 @@ def add_to(commands: Any) -> None:
     command.add_argument("--call", default="{}", help="those of the model's call, as JSON")
     command.add_argument("--model", metavar="PKG.MOD:FACTORY", help="the model of a checkpoint")
     command.add_argument("--key", help='key of the tensors in a nested checkpoint, such as "model"')
+    command.add_argument(
+        "--reader", choices=("own", "torch", "zipfile"), help="reader of a torch file"
+    )
     command.add_argument("--sort", choices=_ORDERS, default="cost", help="most expensive first")
     command.add_argument("--platform", choices=("cpu", "gpu", "tpu"))
     command.add_argument("--implementation", choices=dispatch.names())
@@ -59,7 +62,7 @@ def _answer(arguments: argparse.Namespace) -> Any:
     how = {"platform": arguments.platform, "implementation": arguments.implementation}
     if is_checkpoint(target):
         if not arguments.model:
-            return explain(Path(target), key=arguments.key)
+            return explain(Path(target), key=arguments.key, reader=arguments.reader)
         return _model(arguments, arguments.model, target, **how)
     if _MODEL.fullmatch(target):
         return _model(arguments, target, None, **how)
@@ -74,5 +77,8 @@ def _model(arguments: argparse.Namespace, factory: str, file: str | None, **how:
     model = model_of(factory, json_object("--kwargs", arguments.kwargs))
     if file is not None:
         example = jax.ShapeDtypeStruct(size, "float32")
-        convert.plan(model, file, key=arguments.key, example=example).raise_if_incomplete()
+        made = convert.plan(
+            model, file, key=arguments.key, reader=arguments.reader, example=example
+        )
+        made.raise_if_incomplete()
     return explain(model, size, call=json_object("--call", arguments.call), **how)

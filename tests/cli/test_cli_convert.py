@@ -108,7 +108,8 @@ def test_there_and_back(run, tmp_path, kind):
     assert (status, err) == (0, "")
     assert out.startswith("8 leaves -> flax.safetensors\n")
     status, out, err = run("verify", path, "flax.safetensors", *plan, *reader)
-    assert (status, out, err) == (0, "every tensor comes back bit for bit\n", "")
+    said = "every tensor comes back bit for bit\nthe source was read by jaxgroups' own reader both "
+    assert (status, out, err) == (0, f"{said}times, so a mistake of it would not show\n", "")
     status, _, err = run(
         "convert", "flax.safetensors", "--to", "torch", "-o", "b.safetensors", *plan
     )
@@ -143,7 +144,8 @@ def test_json(run, source):
         'rules={"fc": FlattenLinear(6, 2, 2)}'
     ]
     status, out, _ = run("verify", source, "f.safetensors", "--plan", "plan.json", "--json")
-    assert (status, json.loads(out)) == (0, {"equal": True, "different": []})
+    readers = {"reader": "safetensors", "converted_by": "own"}
+    assert (status, json.loads(out)) == (0, {"equal": True, "different": []} | readers)
     # and what goes wrong
     status, out, err = run(*convert, "--json")
     assert status == 2
@@ -370,9 +372,11 @@ def test_verify_says_what_differs(run, source, tmp_path):
     other["fc.bias"] = other["fc.bias"] + 1
     written(tmp_path / "other.safetensors", other)
     status, out, err = run("verify", "other.safetensors", "f.safetensors", *plan)
-    assert (status, out, err) == (1, "", "different: fc.bias\n")
+    said = "the source was read by the safetensors library; convert had read it by jaxgroups' own "
+    assert (status, out, err) == (1, "", f"different: fc.bias\n{said}reader\n")
     status, out, _ = run("verify", "other.safetensors", "f.safetensors", *plan, "--json")
-    assert (status, json.loads(out)) == (1, {"equal": False, "different": ["fc.bias"]})
+    readers = {"reader": "safetensors", "converted_by": "own"}
+    assert (status, json.loads(out)) == (1, {"equal": False, "different": ["fc.bias"]} | readers)
 
 
 def test_nan_is_kept_and_told(run, tmp_path):

@@ -401,6 +401,7 @@ def attacks(mark):
 
 
 ATTACKS = [name for name, _ in attacks(Path("mark"))]
+EMPTY = ("NEWOBJ", "BUILD with slots")  # of which no more than an empty dict comes
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -410,8 +411,13 @@ class TestAttacks:
         mark = tmp_path / "mark"
         pickle = dict(attacks(mark))[name]
         path = write(tmp_path / "a.pt", format, pickle, {})
-        said = refused("refused|damaged", path, reader="own")
+        if name in EMPTY:
+            assert open_checkpoint(path, reader="own").infos == {}
+            return
+        said = refused(".", path, reader="own").removeprefix(str(path))
         assert not mark.exists()
+        words = ("refused", "damaged", "nothing was imported", "made by", "not a dict")
+        assert any(word in said for word in words)
         for word in ("system", "exec", "eval", "getattr", "_reconstruct"):
             if word in name and "persistent" not in name:
                 assert word in said
@@ -440,10 +446,14 @@ class TestAttacks:
 
     def test_keys_that_are_dear_to_hash(self, tmp_path, format):
         nest = b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60))
-        path = write(tmp_path / "a.pt", format, b"\x80\x02}" + nest + b"Ns.", {})
-        refused("refused: a dict with the key", path, reader="own")
-        write(path, format, pickled({2**64: 1}), {})
-        refused("refused: a dict with the key", path, reader="own")
+        array = np.ones(2)
+        held = torch_files.opcodes("w") + torch_files.opcodes(dense("0", array)) + b"s"
+        body = b"\x80\x02}" + nest + b"Ns" + torch_files.opcodes(2**64) + b"Ns" + held
+        path = write(tmp_path / "a.pt", format, body + b".", {"0": array})
+        with open_checkpoint(path, reader="own") as checkpoint:
+            assert list(checkpoint.infos) == ["w"]
+        write(path, format, pickled({2**64: dense("0", array)}), {"0": array})
+        refused("1 tensors, but only 0 different names", path, reader="own")
 
     def test_announced_lengths_are_not_believed(self, tmp_path, format):
         for code in (b"X" + b"\xff" * 3 + b"\x7f", b"\x8d" + b"\xff" * 7 + b"\x7f"):
@@ -469,7 +479,7 @@ class TestZip:
         how = {"compression": zipfile.ZIP_DEFLATED}
         arrays = {"w": np.zeros(100_000)}
         path = torch_files.state_dict(tmp_path / "bomb.pt", "torch-zip", arrays, **how)
-        refused("compressed or encrypted", path, reader="own")
+        refused("compressed or encrypted.*try reader='zipfile'", path, reader="own")
 
     @pytest.mark.parametrize("field", [18, 22])
     def test_sizes_that_lie_in_the_directory_are_refused(self, tmp_path, field):

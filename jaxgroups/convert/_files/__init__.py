@@ -21,24 +21,33 @@ pointer or an archive, is told by them too, and a torch file named .safetensors 
 * ``torch-legacy``: what it wrote before, pickles and then the storages one after the other.
 * ``memory``: a dict, by `from_dict`.
 
-torch's files are read by ``torch.load(weights_only=True)`` where torch is installed, and by the own
-reader where it is not, or on demand (``reader="own"``).
+torch's files are read by the own reader, which needs no torch. On demand they are read by
+``torch.load(weights_only=True)`` (``reader="torch"``) after the own reader has checked the file, or
+by Python's `zipfile` (``reader="zipfile"``), which takes another way from a name to its bytes and
+unpacks compressed members. `open_otherwise` takes another reader than the one that was used, for
+whoever compares.
 
 What a file must not do, whoever made it:
 
 * *Run code.* The own reader interprets the pickle's opcodes itself, over a closed list of names
   that stand for plain data; no object named by the file is ever imported, called or built. Any
-  other name or opcode is an error that names it. `pickle` itself unpickles nothing.
+  other name stands for an opaque value, which is an error where tensors are asked for or would be
+  lost, and is passed over elsewhere. Names that files use to run code, and opcodes that no data
+  need, are errors that name them. `pickle` itself unpickles nothing.
 * *Read memory or files that are not its own.* Sizes, offsets and strides are checked against the
   storage, storages against the file, before anything is read; shards lie beside their index.
-* *Exhaust memory.* Lengths are compared with what is left of the file before they are believed;
-  zip members must be stored uncompressed, as torch does; strides that repeat values may not make
-  more than 1 GiB out of a smaller storage; names are not hashed deeper than a flat tuple.
+* *Exhaust memory.* Lengths are compared with what is left of the file before they are believed.
+  What a pickle makes is at most 64 MiB and 64 bytes for each of its own (`pickle_budget`). Zip
+  members must be stored uncompressed, as torch does; `zipfile` unpacks one that makes no more than
+  1 GiB out of less, and a pickle no longer than the file or 1 MiB. Strides that repeat values may
+  not make more than 1 GiB out of a smaller storage; names are not hashed deeper than a flat tuple.
 * *Act on a terminal.* What is printed of names, metadata and errors has an escape for each control
   character, line break, bidirectional and invisible character (`jaxgroups._printable`).
 * *Pass when damaged.* Truncated files, overlaps, holes, duplicates, storages of another size than
-  was announced and big-endian files are errors. Whether values were changed in place no format here
-  can tell: none carries checksums that hold.
+  was announced, named by the pickle or not asked for, and big-endian files are errors. The
+  checksums of a zip are compared for its pickle, and for a storage that one tensor fills (by
+  `zipfile` for every storage; ``torch.load`` compares none). Other formats have no checksums, so
+  none can tell whether values were changed in place.
 
 What is written is complete or not there: a file without a name, read back and compared before it
 gets one. Nothing is written through a symbolic link.
@@ -51,4 +60,5 @@ from jaxgroups.convert._files.base import TensorInfo as TensorInfo
 from jaxgroups.convert._files.in_memory import copied as copied
 from jaxgroups.convert._files.in_memory import from_dict as from_dict
 from jaxgroups.convert._files.open import open_checkpoint as open_checkpoint
+from jaxgroups.convert._files.open import open_otherwise as open_otherwise
 from jaxgroups.convert._files.write import write_safetensors as write_safetensors

@@ -58,6 +58,8 @@ class Checkpoint(ABC):
     Attributes:
       path: the file, or None in memory.
       format: which of the formats it is.
+      reader: what reads the data: ``"own"``, ``"torch"``, ``"zipfile"`` or ``"safetensors"``, the
+        official library; ``""`` in memory.
       infos: shape and dtype of every tensor by name, in the order of the file, aliases included.
       aliases: names that stand for another tensor's memory, and that tensor's name.
       metadata: the strings a safetensors file carries; empty otherwise.
@@ -66,6 +68,7 @@ class Checkpoint(ABC):
 
     path: Path | None
     format: Format
+    reader: str
     infos: dict[str, TensorInfo]
     aliases: dict[str, str]
     metadata: dict[str, str]
@@ -78,12 +81,14 @@ class Checkpoint(ABC):
         format: Format,
         infos: Mapping[str, TensorInfo],
         *,
+        reader: str = "",
         aliases: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
         extras: Iterable[str] = (),
     ) -> None:
         self.path = path
         self.format = format
+        self.reader = reader
         self.infos = dict(infos)
         self.aliases = dict(aliases or {})
         self.metadata = dict(metadata or {})

@@ -1,10 +1,11 @@
 """Arrays out of a stretch of a file, checked against what the file holds."""
 
 import os
+import zlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -50,27 +51,62 @@ class Stamp:
             )
 
 
+class Place(NamedTuple):
+    """Where a storage lies in a file: first byte, length, and the CRC-32 of it (0 if not known)."""
+
+    start: int
+    length: int
+    crc: int = 0
+
+
+def check_crc(what: str, data: bytes | memoryview, crc: int) -> None:
+    """CheckpointError for data of another checksum; 0 is what torch writes without checksums."""
+    if crc and zlib.crc32(data) != crc:
+        raise CheckpointError(
+            f"damaged: the {len(data)} bytes of {what} do not have the checksum that the zip "
+            "announces: download or save it again"
+        )
+
+
 def read_array(
     path: Path,
     start: int,
     shape: tuple[int, ...],
     dtype: np.dtype,
     stride: tuple[int, ...] | None = None,
+    within: Place | None = None,
 ) -> np.ndarray:
-    """The array that starts at byte `start`; `stride` in elements, None for C order.
+    """The array that starts at byte `start`.
 
     Only the stretch between its first and its last element is read.
+
+    Args:
+      path: the file.
+      start: the array's first byte in it.
+      shape, dtype: of the array.
+      stride: in elements; None for C order.
+      within: the storage that the array is a part of. If it is all of it, the checksum is compared.
+
+    Raises:
+      CheckpointError: the file ends too early, or has another checksum.
     """
-    if stride is None or 0 in shape or stride == contiguous(shape):
-        array = np.empty(shape, dtype)
-        _fill(path, start, array)
-        return array
-    flat = np.empty(extent(shape, stride), dtype)
+    if 0 in shape or stride == contiguous(shape):
+        stride = None
+    flat = np.empty(prod(shape) if stride is None else extent(shape, stride), dtype)
     _fill(path, start, flat)
-    strides = tuple(n * dtype.itemsize for n in stride)
+    if within is not None and (start, flat.nbytes) == (within.start, within.length):
+        check_crc("the storage", flat.view(np.uint8).data, within.crc)
+    return flat.reshape(shape) if stride is None else strided(flat, shape, stride)
+
+
+def strided(flat: np.ndarray, shape: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
+    """A C-contiguous copy of the view with this stride, in elements, that starts at `flat`'s first.
+
+    The caller has checked that the view lies within `flat`.
+    """
+    strides = tuple(n * flat.itemsize for n in stride)
     # not as_strided, which does not take all of ml_dtypes
-    view = np.ndarray(shape, dtype, flat, strides=strides)
-    return np.array(view, order="C", copy=True)
+    return np.array(np.ndarray(shape, flat.dtype, flat, strides=strides), order="C", copy=True)
 
 
 def extent(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
@@ -86,7 +122,7 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _fill(path: Path, start: int, array: np.ndarray) -> None:
-    target = array.reshape(-1).view(np.uint8).data
+    target = array.view(np.uint8).data
     with open(path, "rb") as file:
         file.seek(start)
         got = file.readinto(target)

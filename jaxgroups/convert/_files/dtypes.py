@@ -40,6 +40,11 @@ TORCH_STORAGES = {
     **{"CharStorage": "int8", "ByteStorage": "uint8"},
     **{"ComplexDoubleStorage": "complex128", "ComplexFloatStorage": "complex64"},
 }
+# bytes of one element in storages of torch whose dtype numpy and ml_dtypes do not have
+OPAQUE_STORAGES = {
+    **{"QUInt8Storage": 1, "QInt8Storage": 1, "QInt32Storage": 4},
+    **{"QUInt4x2Storage": 1, "QUInt2x4Storage": 1, "ComplexHalfStorage": 4},
+}
 
 
 def numpy_dtype(name: str) -> np.dtype:

@@ -32,7 +32,10 @@ _OTHERS = {  # first bytes in lower case: what has them, and what to do
 }
 
 
-def format_of(path: Path) -> Literal["safetensors", "index", "torch-zip", "torch-legacy"]:
+FileFormat = Literal["safetensors", "index", "torch-zip", "torch-legacy"]
+
+
+def format_of(path: Path) -> FileFormat:
     """How to read a file.
 
     Raises:

@@ -52,8 +52,9 @@ def info_of(name: str, value: Any) -> TensorInfo:
     if is_torch(value):
         dtype = str(value.dtype).removeprefix("torch.")
         layout = str(value.layout).removeprefix("torch.")
-        if value.device.type == "meta" or layout != "strided" or value.is_quantized:
-            kind = "quantized" if value.is_quantized else layout
+        nested = getattr(value, "is_nested", False)
+        if value.device.type == "meta" or layout != "strided" or value.is_quantized or nested:
+            kind = "nested" if nested else "quantized" if value.is_quantized else layout
             raise CheckpointError(
                 f"{name!r} is a {kind} {dtype} tensor on {value.device.type}: only dense tensors "
                 "with data can be read, so make it dense (to_dense(), dequantize()) first"

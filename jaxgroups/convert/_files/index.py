@@ -56,10 +56,12 @@ class IndexCheckpoint(Checkpoint):
             metadata |= shard.metadata
         described = {key: str(value) for key, value in index.get("metadata", {}).items()}
         _check_formats(described, shards)
+        readers = {shard.reader for shard in shards.values()}
         super().__init__(
             path,
             "safetensors-index" if all(map(_is_safetensors, files)) else "torch-index",
             infos,
+            reader="own" if "own" in readers or not readers else min(readers),
             aliases=aliases,
             metadata=metadata | described,
             extras=dict.fromkeys(name for shard in shards.values() for name in shard.extras),

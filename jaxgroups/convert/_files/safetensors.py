@@ -1,14 +1,15 @@
 """One safetensors file."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxgroups.convert._files import dtypes
 from jaxgroups.convert._files.base import Checkpoint, CheckpointError, TensorInfo
-from jaxgroups.convert._files.bytes import Stamp, read_array
+from jaxgroups.convert._files.bytes import Budget, Stamp, read_array
 from jaxgroups.convert._files.header import read_header
 
 
@@ -16,9 +17,10 @@ class SafetensorsCheckpoint(Checkpoint):
     """One file; what the official library refuses is refused, unless a dtype is beyond it.
 
     The data are read, not mapped: pages of a map would stay until all of the model is in memory.
+    With `by_library`, the official library reads them, unless a dtype is beyond it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, by_library: bool = False) -> None:
         stamp = Stamp.of(path)
         header = read_header(path)
         aliases = {
@@ -27,11 +29,20 @@ class SafetensorsCheckpoint(Checkpoint):
             if kept in header.infos and dropped not in header.infos
         }
         infos = header.infos | {dropped: header.infos[kept] for dropped, kept in aliases.items()}
-        super().__init__(path, "safetensors", infos, aliases=aliases, metadata=header.metadata)
+        readable = readable_by_library(infos.values())
+        super().__init__(
+            path,
+            "safetensors",
+            infos,
+            reader="safetensors" if by_library and readable else "own",
+            aliases=aliases,
+            metadata=header.metadata,
+        )
         self._file = path
+        self._library = library_reader(path) if self.reader == "safetensors" else None
         self._starts = header.starts
         self._stamp = stamp
-        if readable_by_library(infos.values()):
+        if readable:
             try:
                 with safe_open(path, framework="numpy") as official:
                     names = set(official.keys())
@@ -42,8 +53,26 @@ class SafetensorsCheckpoint(Checkpoint):
 
     def _read(self, name: str) -> np.ndarray:
         self._stamp.check(self._file)
+        if self._library is not None:
+            return np.array(self._library(name), order="C", copy=True)
         info = self.infos[name]
         return read_array(self._file, self._starts[name], info.shape, info.numpy_dtype)
+
+
+def library_reader(path: Path) -> Callable[[str], np.ndarray]:
+    """Reads tensors by the official library, and lets its map of the file go now and then."""
+    budget = Budget()
+    opened: list[Any] = []
+
+    def read(name: str) -> np.ndarray:
+        if not opened:
+            opened.append(safe_open(path, framework="numpy"))
+        array = opened[0].get_tensor(name)
+        if budget.spent(array.nbytes):
+            opened.clear()
+        return array
+
+    return read
 
 
 def readable_by_library(infos: Iterable[TensorInfo]) -> bool:

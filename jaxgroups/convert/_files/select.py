@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxgroups.convert._files.base import CheckpointError, short
+from jaxgroups.convert._files.opaque import Opaque, holds_arrays
+from jaxgroups.convert._files.torch_objects import Global, Storage, Tensor
 
 IsTensor = Callable[[Any], bool]
 _SHOWN = 20  # keys in a message
@@ -19,10 +21,15 @@ def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, A
         None is the top level as long as no tensors lie deeper.
       is_tensor: tells tensors from the rest.
     """
+    if isinstance(root, Opaque):
+        raise CheckpointError(f"it holds no dict of tensors: it is {root.explained()}")
     if is_tensor(root) or not isinstance(root, Mapping):
-        what = "one tensor" if is_tensor(root) else f"a {type(root).__name__}"
+        what = f"the name {root.name}" if isinstance(root, Global) else f"a {type(root).__name__}"
+        what = "one tensor" if is_tensor(root) else what
         raise CheckpointError(f"it holds {what}, not a dict: save a dict of tensors by name")
     chosen = _descend(root, key) if key else root
+    if isinstance(chosen, Opaque):
+        raise CheckpointError(f"key={key!r} leads to no dict: it is {chosen.explained()}")
     if chosen is None or is_tensor(chosen) or not isinstance(chosen, Mapping):
         what = "nothing" if chosen is None else "no dict"
         raise CheckpointError(f"key={key!r} leads to {what}: {_candidates(root, is_tensor)}")
@@ -30,6 +37,7 @@ def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, A
     if key is None and any(True for _ in _holders(root, is_tensor)):
         start = "tensors lie at several levels" if tensors else "tensors lie in dicts within it"
         raise CheckpointError(f"{start}: {_candidates(root, is_tensor)}")
+    _refuse_unread(chosen)
     if not tensors and chosen:
         where = f"the dict at key={key!r}" if key else "the top level"
         raise CheckpointError(f"{where} holds no tensor: {_candidates(root, is_tensor)}")
@@ -49,6 +57,14 @@ def _tensors(chosen: Mapping[Any, Any], is_tensor: IsTensor) -> dict[str, Any]:
             f"{count} tensors, but only {len(named)} different names that are strings or integers"
         )
     return named
+
+
+def _refuse_unread(chosen: Mapping[Any, Any]) -> None:
+    """CheckpointError for a value that holds arrays: to leave it out would lose a tensor."""
+    seen: set[int] = set()
+    for name, value in _children(chosen):
+        if isinstance(value, Opaque) and holds_arrays(value, (Tensor, Storage), seen):
+            raise CheckpointError(f"{name!r} is {value.explained()}")
 
 
 def _descend(value: Any, key: str) -> Any:
@@ -94,7 +110,9 @@ def _candidates(root: Mapping[Any, Any], is_tensor: IsTensor) -> str:
     if not found:
         if here:
             return f"the top level itself holds {_counted(here)}: leave key out"
-        return f"no dict in it holds tensors; its top level has the keys {short(list(root))}"
+        unread = [(n, child) for n, child in _children(root) if isinstance(child, Opaque)]
+        why = f"; {unread[0][0]!r} is {unread[0][1].explained()}" if unread else ""
+        return f"no dict in it holds tensors; its top level has the keys {short(list(root))}{why}"
     shown = [f"key={'.'.join(path)!r} ({_counted(n)})" for path, n in found[:_SHOWN]]
     if here:
         shown.append(f"key='' for the top level alone ({_counted(here)})")

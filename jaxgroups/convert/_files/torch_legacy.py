@@ -4,30 +4,29 @@ magic number, version of the protocol, {"little_endian": ...}, what was saved, k
 for each key: number of elements, 8 bytes little-endian, and the elements
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxgroups.convert._files.base import CheckpointError, short
-from jaxgroups.convert._files.pickle import unpickle
-from jaxgroups.convert._files.torch_objects import Storage, storage
+from jaxgroups.convert._files.bytes import Place
+from jaxgroups.convert._files.pickle import FindStorage, unpickle
+from jaxgroups.convert._files.torch_objects import Storage
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
 
 
-def read(path: Path, size: int) -> tuple[Any, dict[str, tuple[int, int]]]:
-    """What the file holds, and the first byte and the length of every storage in it."""
-    storages: dict[str, Storage] = {}
+def read(
+    path: Path, size: int, storage: FindStorage, storages: Mapping[str, Storage]
+) -> tuple[Any, dict[str, Place]]:
+    """What the file holds, and the place of every storage in it.
 
-    def named(identity: Any) -> Storage:
-        made = storage(identity)
-        first = storages.setdefault(made.key, made)
-        if (first.dtype, first.count) != (made.dtype, made.count):
-            raise CheckpointError(
-                f"damaged: storage {made.key} is named as {first.count} {first.dtype} and as "
-                f"{made.count} {made.dtype}"
-            )
-        return made
+    Args:
+      path, size: the file and its bytes.
+      storage: what a persistent id stands for.
+      storages: those that `storage` has made so far, by key.
+    """
 
     with open(path, "rb") as file:
         magic = unpickle(file, size, what="its first pickle")
@@ -45,14 +44,14 @@ def read(path: Path, size: int) -> tuple[Any, dict[str, tuple[int, int]]]:
                 "written on a big-endian machine, or it does not say: only little-endian files "
                 "are read; save it again on a little-endian machine"
             )
-        root = unpickle(file, size, named, what="its data")
+        root = unpickle(file, size, storage, what="its data")
         keys = unpickle(file, size, what="the list of storages")
         if type(keys) is not list or not all(type(key) in (str, int) for key in keys):
             raise CheckpointError(f"damaged: {short(keys)} is not a list of storages")
         if not {str(key) for key in keys} <= storages.keys():
             raise CheckpointError(f"damaged: {short(keys)} does not list the storages in use")
         start = file.tell()
-        places: dict[str, tuple[int, int]] = {}
+        places: dict[str, Place] = {}
         for key in map(str, keys):
             file.seek(start)
             count = int.from_bytes(file.read(8), "little")
@@ -64,7 +63,7 @@ def read(path: Path, size: int) -> tuple[Any, dict[str, tuple[int, int]]]:
                 )
             if key in places:
                 raise CheckpointError(f"damaged: storage {key} is listed twice")
-            places[key] = (start + 8, length)
+            places[key] = Place(start + 8, length)
             start += 8 + length
         if start != size:
             raise CheckpointError(

@@ -1,8 +1,12 @@
-"""A torch file by torch itself, its restricted unpickler; memory-mapped where the format allows."""
+"""A torch file by torch itself, its restricted unpickler; memory-mapped where the format allows.
+
+A map takes the bytes as they lie in the file, compressed or not, however many there are. The own
+reader's checks of the archive, and of the length of every storage, are therefore made before.
+"""
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,23 +15,23 @@ from jaxgroups.convert._files.bytes import Budget, Stamp
 from jaxgroups.convert._files.in_memory import copied, info_of, is_torch, memory_of
 from jaxgroups.convert._files.select import select
 from jaxgroups.convert._files.torch_objects import check_expansion
+from jaxgroups.convert._files.torch_own import TorchFormat, read_torch
 
 
 class TorchCheckpoint(Checkpoint):
     """A zip is mapped, and let go now and then: a map keeps the pages that were read."""
 
-    def __init__(
-        self, path: Path, format: Literal["torch-zip", "torch-legacy"], key: str | None
-    ) -> None:
+    def __init__(self, path: Path, format: TorchFormat, key: str | None) -> None:
         self._file, self._key, self._mapped = path, key, format == "torch-zip"
         self._stamp = Stamp.of(path)
         self._budget = Budget()
+        read_torch(path, format, self._stamp.size)
         self._tensors, extras = self._load()
         infos = {name: info_of(name, tensor) for name, tensor in self._tensors.items()}
         for name, tensor in self._tensors.items():
             check_expansion(infos[name], tensor.untyped_storage().nbytes())
         keys = {name: memory_of(tensor) for name, tensor in self._tensors.items()}
-        super().__init__(path, format, infos, aliases=repeated(keys), extras=extras)
+        super().__init__(path, format, infos, reader="torch", aliases=repeated(keys), extras=extras)
 
     def _load(self) -> tuple[dict[str, Any], list[str]]:
         torch = import_module("torch")
@@ -37,8 +41,8 @@ class TorchCheckpoint(Checkpoint):
             )
         except Exception as error:
             raise CheckpointError(
-                f"torch.load(weights_only=True) refuses it: {_reason(error)}. If the file is whole "
-                "and yours, load it where it was made and save model.state_dict()"
+                f"torch.load(weights_only=True) refuses it: {_reason(error)}. Try reader='own', or "
+                "if the file is yours, load it where it was made and save model.state_dict()"
             ) from error
         return select(root, self._key, is_torch)
 

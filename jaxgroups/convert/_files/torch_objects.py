@@ -7,6 +7,8 @@ from typing import Any
 from jaxgroups.convert._files import dtypes
 from jaxgroups.convert._files.base import CheckpointError, TensorInfo, short
 from jaxgroups.convert._files.bytes import extent
+from jaxgroups.convert._files.opaque import Opaque
+from jaxgroups.convert._files.pickle_budget import ENTRY, NAMED, RECORD, SLOT
 
 EXPANSION = 1 << 30  # bytes that repeated values may take beyond their storage
 _AXES = 64  # numpy's limit
@@ -16,14 +18,24 @@ _KEYS = (str, float, bytes, type(None))
 
 @dataclass(frozen=True)
 class Global:
-    """A name that pickles may use; `make` is what a call of it gives, None if it is not called."""
+    """A name that pickles may use.
+
+    Attributes:
+      name: with its module.
+      make: what a call of it gives; None if it is not called.
+      dtype: of a storage class or a dtype.
+      cost: bytes that a call takes.
+      item: bytes that it takes for each item of its arguments.
+    """
 
     name: str
     make: Callable[..., Any] | None = None
-    dtype: str | None = None  # of a storage class or a dtype
+    dtype: str | None = None
+    cost: int = RECORD
+    item: int = SLOT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Storage:
     """A storage that a pickle names: `count` elements, of which a window is meant."""
 
@@ -35,10 +47,10 @@ class Storage:
 
     @property
     def itemsize(self) -> int:
-        return dtypes.numpy_dtype(self.dtype).itemsize
+        return _itemsize(self.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A view of a storage; offset and stride in elements."""
 
@@ -58,16 +70,27 @@ class Tensor:
         return self.storage.start + self.offset * self.info.numpy_dtype.itemsize
 
 
-def storage(identity: Any) -> Storage:
-    """The storage of a persistent id ``("storage", class, key, location, count[, window])``."""
+def _itemsize(dtype: str) -> int:
+    """Of numpy's and ml_dtypes' dtypes by name, and of torch's own by their storage's class."""
+    own = dtypes.OPAQUE_STORAGES.get(dtype)
+    return dtypes.numpy_dtype(dtype).itemsize if own is None else own
+
+
+def storage(identity: Any) -> Any:
+    """The storage of a persistent id ``("storage", class, key, location, count[, window])``.
+
+    The oldest files also name classes so, ``("module", class, file, source)``.
+    """
     match identity:
+        case ("module", Global() | Opaque() as named, _, _):
+            return named
         case ("storage", Global(dtype=str(dtype)), key, _, int(count), *rest) if len(rest) < 2:
             pass
         case _:
             raise CheckpointError(f"damaged pickle: {short(identity)} names no storage")
     if not isinstance(key, (str, int)) or not 0 <= count < _LIMIT:
         raise CheckpointError(f"damaged pickle: storage {short(key)} of {count} elements")
-    itemsize = dtypes.numpy_dtype(dtype).itemsize
+    itemsize = _itemsize(dtype)
     match rest:
         case [] | [None]:
             start, length = 0, count
@@ -123,8 +146,8 @@ def _tensor_v2(
 def _check_lazy(metadata: Any) -> None:
     if metadata:
         raise CheckpointError(
-            f"a tensor with {short(metadata)}, an operation put off until it is used: save "
-            "tensor.resolve_conj().resolve_neg()"
+            f"a tensor with {short(metadata)}, an operation put off until it is used: try "
+            "reader='torch', or save tensor.resolve_conj().resolve_neg()"
         )
 
 
@@ -136,6 +159,10 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, dtype: Any = None
         if not isinstance(dtype, Global) or dtype.dtype is None or not dtype.name.islower():
             raise CheckpointError(f"damaged pickle: a tensor of dtype {short(dtype)}")
         name = dtype.dtype
+    if name not in dtypes.NAMES:
+        raise CheckpointError(
+            f"a tensor over a {name}, a dtype without a counterpart in numpy or ml_dtypes: cast it"
+        )
     if not (_counts(size) and _counts(stride) and _counts((offset,))):
         raise CheckpointError(
             f"damaged: a tensor of shape {short(size)}, stride {short(stride)} and offset "
@@ -172,6 +199,18 @@ def _parameter(data: Any, requires_grad: Any, hooks: Any, state: Any = None) -> 
     return data
 
 
+def _of_type(function: Any, kind: Any, arguments: Any, state: Any = None) -> Any:
+    """A tensor with attributes, or of a class of its own; the attributes are left out."""
+    del state
+    plain = isinstance(kind, Global) and kind.name in _TENSOR_CLASSES
+    if plain and isinstance(function, Global) and function.make and type(arguments) is tuple:
+        return function.make(*arguments)
+    raise CheckpointError(
+        f"a tensor of the class {short(kind)}, whose meaning only its own code knows: save it as "
+        "a plain tensor"
+    )
+
+
 def _size(values: Any = ()) -> tuple[int, ...]:
     if not _counts(values):
         raise CheckpointError(f"damaged pickle: torch.Size of {short(values)}")
@@ -179,6 +218,8 @@ def _size(values: Any = ()) -> tuple[int, ...]:
 
 
 def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+    if type(pairs) is dict:
+        return dict(pairs)
     if type(pairs) not in (list, tuple) or any(
         type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs
     ):
@@ -188,15 +229,34 @@ def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
     return made
 
 
+def _default_dict(factory: Any = None, pairs: Any = ()) -> dict[Any, Any]:
+    del factory  # never called
+    return _ordered_dict(pairs)
+
+
+def _set(items: Any = ()) -> list[Any]:
+    """A list, since items that are costly to hash must not be hashed."""
+    if type(items) not in (list, tuple):
+        raise CheckpointError(f"damaged pickle: a set of {short(items)}")
+    return list(items)
+
+
+def _encoded(text: Any, encoding: Any) -> bytes:
+    """Bytes, as protocols below 3 write them."""
+    if type(text) is not str or encoding != "latin1":
+        raise CheckpointError(f"damaged pickle: bytes of {short(text)} in {short(encoding)}")
+    return text.encode("latin1")
+
+
 def set_items(target: dict[Any, Any], pairs: Iterable[Any]) -> None:
-    """Puts pairs into a dict whose keys are scalars or flat tuples of them: cheap to hash."""
+    """Puts pairs into a dict whose keys are scalars or flat tuples of them: cheap to hash.
+
+    Other keys, such as classes, are replaced by opaque values, which equal nothing but themselves.
+    """
     for key, value in pairs:
         parts = key if type(key) is tuple else (key,)
         if len(parts) > _AXES or not all(map(_is_key, parts)):
-            raise CheckpointError(
-                f"refused: a dict with the key {short(key)}, which is neither a string nor a "
-                "number of 64 bits nor a flat tuple of them"
-            )
+            key = key if isinstance(key, Opaque) else Opaque(f"key of type {type(key).__name__}")
         target[key] = value
 
 
@@ -208,10 +268,16 @@ def _device(kind: Any, index: Any = None) -> str:
     return f"{short(kind)}:{short(index)}"  # kept only so that something is there
 
 
+_TENSOR_CLASSES = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
+_BUILTINS = ("builtins", "__builtin__")
 GLOBALS = {
     known.name: known
     for known in (
-        Global("collections.OrderedDict", _ordered_dict),
+        Global("collections.OrderedDict", _ordered_dict, item=ENTRY + NAMED),
+        Global("collections.Counter", _ordered_dict, item=ENTRY + NAMED),
+        Global("collections.defaultdict", _default_dict, item=ENTRY + NAMED),
+        *(Global(f"{m}.{n}", _set) for m in _BUILTINS for n in ("set", "frozenset")),
+        Global("_codecs.encode", _encoded),
         Global("torch.Size", _size),
         Global("torch.device", _device),
         Global("torch._utils._rebuild_tensor", _tensor),
@@ -219,21 +285,13 @@ GLOBALS = {
         Global("torch._utils._rebuild_tensor_v3", _tensor_v3),
         Global("torch._utils._rebuild_parameter", _parameter),
         Global("torch._utils._rebuild_parameter_with_state", _parameter),
+        # whose arguments lie one level deeper
+        Global("torch._tensor._rebuild_from_type_v2", _of_type, cost=RECORD + 2 * _AXES * SLOT),
+        *(Global(name) for name in _TENSOR_CLASSES),
         Global("torch.storage.UntypedStorage", dtype="uint8"),
         *(Global(f"torch.{name}", dtype=d) for name, d in dtypes.TORCH_STORAGES.items()),
+        *(Global(f"torch.{name}", dtype=name) for name in dtypes.OPAQUE_STORAGES),
         *(Global(f"torch.{name}", dtype=name) for name in dtypes.NAMES),
         *(Global(f"torch.{name}") for name in ("strided", "contiguous_format", "preserve_format")),
     )
 }
-
-
-def refusal(name: str) -> str:
-    """What to say of a global that is not among them."""
-    if name.startswith(("numpy.", "torch.")):
-        start = f"refused: the pickle needs {name}, which is no part of a plain state_dict"
-    else:
-        start = f"refused: the pickle names {name}"
-    return (
-        f"{start}; nothing was imported or run. A checkpoint is a dict of dense tensors, so if the "
-        "file is yours, load it where it was made and save model.state_dict()"
-    )

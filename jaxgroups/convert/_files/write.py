@@ -8,17 +8,19 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from safetensors import safe_open
 
 from jaxgroups.convert._files import dtypes
 from jaxgroups.convert._files.atomic import new_file
 from jaxgroups.convert._files.base import CheckpointError, TensorInfo, about
-from jaxgroups.convert._files.bytes import Budget
 from jaxgroups.convert._files.header import METADATA, make_header
-from jaxgroups.convert._files.safetensors import SafetensorsCheckpoint, readable_by_library
+from jaxgroups.convert._files.safetensors import (
+    SafetensorsCheckpoint,
+    library_reader,
+    readable_by_library,
+)
 
 Source = tuple[str, TensorInfo, Callable[[], np.ndarray]]
 Progress = Callable[[str, int, int], None]
@@ -121,25 +123,10 @@ def _compare(
         stored = {n: info for n, info in written.infos.items() if n not in written.aliases}
         if stored != infos or written.metadata != metadata:
             raise CheckpointError("what was written has another header than was meant: try again")
-        read = _official(path, infos) if readable_by_library(infos.values()) else written.read
+        read = library_reader(path) if readable_by_library(infos.values()) else written.read
         for name, info in stored.items():
             if _sum(_bytes(name, info, read(name))) != sums[name]:
                 raise CheckpointError(
                     f"{name!r} reads back other than it was written: the disk or the memory is "
                     "at fault, so nothing was kept"
                 )
-
-
-def _official(path: Path, infos: Mapping[str, TensorInfo]) -> Callable[[str], np.ndarray]:
-    budget = Budget()
-    opened: list[Any] = []
-
-    def read(name: str) -> np.ndarray:
-        if not opened:
-            opened.append(safe_open(path, framework="numpy"))
-        array = opened[0].get_tensor(name)
-        if budget.spent(array.nbytes):
-            opened.clear()
-        return array
-
-    return read

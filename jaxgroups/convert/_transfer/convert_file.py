@@ -23,6 +23,7 @@ from jaxgroups.convert._files.flax_layout import (
     FORMAT,
     FORMAT_KEY,
     PLAN_KEY,
+    READER_KEY,
     SOURCE_KEY,
 )
 from jaxgroups.convert._plan.declared import declared
@@ -78,7 +79,7 @@ def convert_file(
     if not orbax:
         check_suffix(target)
     notes = list(dict.fromkeys(e.note for e in plan.leaves() if e.merge))
-    with open_checkpoint(source, key=key, reader=reader, streaming=True) as opened:
+    with open_checkpoint(source, key=key, reader=reader) as opened:
         if to == "flax":
             refuse_stamped(opened)
             declaration = declared(opened, plan.entries)
@@ -93,6 +94,7 @@ def convert_file(
             metadata = {
                 FORMAT_KEY: FORMAT,
                 PLAN_KEY: digest(plan),
+                READER_KEY: opened.reader,
                 SOURCE_KEY: _sha256(Path(source)),
             }
         else:

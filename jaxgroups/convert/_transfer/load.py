@@ -44,6 +44,7 @@ def plan(
     ignore: Iterable[str] = (),
     prefix: str = "",
     key: str | None = None,
+    reader: str | None = None,
     example: Any = None,
 ) -> Plan:
     """Plan a conversion: which torch tensor goes into which Flax parameter, and how.
@@ -79,6 +80,7 @@ def plan(
       ignore: regular expressions of torch keys to leave out; each must match a whole key.
       prefix: text in front of every torch key, such as ``"module."``.
       key: where in a nested checkpoint the state_dict is, such as ``"model"``.
+      reader: what reads a torch file, as in `open_checkpoint`.
       example: an input of a linen module, or its ``jax.ShapeDtypeStruct``; a tuple for several.
 
     Returns:
@@ -91,7 +93,7 @@ def plan(
         in the layout of another framework than torch.
     """
     structure = structure_of(model, example)
-    with opened(checkpoint, key) as source:
+    with opened(checkpoint, key, reader) as source:
         refuse_stamped(source)
         made = build(
             structure,
@@ -114,13 +116,14 @@ def load_torch(
     strict: bool = True,
     dtype: Any = "keep",
     key: str | None = None,
+    reader: str | None = None,
     **how: Any,
 ) -> tuple[Any, Report]:
     """Fill an nnx model with a torch checkpoint.
 
     Args:
       model: the nnx model, real or from ``nnx.eval_shape``.
-      checkpoint, key: as in `plan`.
+      checkpoint, key, reader: as in `plan`.
       strict: whether every parameter must be filled and every tensor used. Otherwise parameters
         without a tensor keep their values, and the report lists them. A tensor that does not fit
         is an error in any case.
@@ -137,7 +140,7 @@ def load_torch(
       ValueError: values that jax or the dtype cannot hold; a checkpoint that is already converted.
     """
     structure = structure_of(model)
-    with opened(checkpoint, key) as source:
+    with opened(checkpoint, key, reader) as source:
         made = plan(structure, source, **how)
         values, report = read(made, source, structure, strict, dtype)
     by_path = {param.path: values[param.name] for param in structure.params if param.name in values}
@@ -176,6 +179,7 @@ def load_torch_linen(
     strict: bool = True,
     dtype: Any = "keep",
     key: str | None = None,
+    reader: str | None = None,
     **how: Any,
 ) -> tuple[dict[str, Any], Report]:
     """The variables of a linen module from a torch checkpoint.
@@ -183,8 +187,8 @@ def load_torch_linen(
     Args:
       module: the linen module.
       example: an input, or its ``jax.ShapeDtypeStruct``; a tuple for several arguments.
-      checkpoint, strict, dtype, key, how: as in `load_torch`; without `strict`, the variables lack
-        the parameters that have no tensor.
+      checkpoint, strict, dtype, key, reader, how: as in `load_torch`; without `strict`, the
+        variables lack the parameters that have no tensor.
 
     Returns:
       The variables, ``{"params": ..., ...}``, and the report.
@@ -193,7 +197,7 @@ def load_torch_linen(
       ConversionError, ValueError: as in `load_torch`.
     """
     structure = structure_of(module, example)
-    with opened(checkpoint, key) as source:
+    with opened(checkpoint, key, reader) as source:
         made = plan(structure, source, **how)
         values, report = read(made, source, structure, strict, dtype)
     variables: dict[str, Any] = {}

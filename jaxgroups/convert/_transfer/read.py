@@ -68,8 +68,10 @@ class Report:
         return [(name, text) for name in names for text in getattr(self, name)]
 
 
-def opened(checkpoint: Source, key: str | None) -> Any:
+def opened(checkpoint: Source, key: str | None, reader: str | None = None) -> Any:
     """The checkpoint as a context manager; an open checkpoint stays open."""
+    if reader is not None and isinstance(checkpoint, (Checkpoint, Mapping)):
+        raise ValueError(f"reader={reader!r} is for a path, got {type(checkpoint).__name__}")
     if isinstance(checkpoint, Checkpoint):
         if key is not None:
             raise ValueError(f"key={key!r} is for a path or a dict, but checkpoint is open already")
@@ -81,7 +83,7 @@ def opened(checkpoint: Source, key: str | None) -> Any:
             "checkpoint must be a path, a dict of tensors such as torch_module.state_dict(), or a "
             f"Checkpoint from open_checkpoint, got {type(checkpoint).__name__}"
         )
-    return open_checkpoint(checkpoint, key=key)
+    return open_checkpoint(checkpoint, key=key, reader=reader)
 
 
 def _inner(tensors: Mapping[str, Any], key: str | None) -> dict[str, Any]:

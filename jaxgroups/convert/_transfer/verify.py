@@ -1,17 +1,33 @@
 """Check that a converted file converts back to its source bit for bit."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxgroups.convert._files import open_checkpoint
+from jaxgroups.convert._files import open_checkpoint, open_otherwise
+from jaxgroups.convert._files.flax_layout import READER_KEY
 from jaxgroups.convert._plan.fits import check_flax, check_torch
 from jaxgroups.convert._plan.plan import Plan
 from jaxgroups.convert._transfer import move
 from jaxgroups.convert._transfer.convert_file import check_stamp, extras_of
+
+
+class Differences(list[str]):
+    """Keys of the torch tensors that differ: a list, empty if all are equal.
+
+    Attributes:
+      reader: what read the source: ``"own"``, ``"torch"``, ``"zipfile"`` or ``"safetensors"``.
+      converted_by: what `convert_file` had read it by.
+    """
+
+    def __init__(self, reader: str, converted_by: str) -> None:
+        super().__init__()
+        self.reader = reader
+        self.converted_by = converted_by
 
 
 def verify_file(
@@ -22,33 +38,43 @@ def verify_file(
     key: str | None = None,
     reader: str | None = None,
     progress: Callable[[str, int, int], Any] | None = None,
-) -> list[str]:
+) -> Differences:
     """Compare the torch checkpoint `source` with what `converted` converts back to, bit for bit.
+
+    The source is read by another reader than `convert_file` took, so that a mistake in the reading
+    shows as a difference: a torch file by torch where it is installed, else a zip by Python's
+    `zipfile`; a .safetensors file by the official library. torch reads a legacy file as a whole.
 
     What is merged of several tensors, such as a weight norm, has no way back to them: it is merged
     again, and compared in Flax's layout. The memory in use grows by at most four times the largest
-    tensor and 32 MiB.
+    tensor and 32 MiB, but for what torch maps or reads.
 
     Args:
       source: the original torch checkpoint.
       converted: the file in Flax layout that `convert_file` made of it.
       plan: the plan that it was made by.
-      key, reader: how to read `source`, as in `open_checkpoint`.
+      key: where in `source` the tensors are, as in `open_checkpoint`.
+      reader: how to read `source`, as in `open_checkpoint`; None is another one than was taken.
       progress: called with (tensor, tensors done, tensors in all).
 
     Returns:
-      Keys of the torch tensors that differ; empty if all are equal.
+      Keys of the torch tensors that differ, a list that is empty if all are equal. Its attribute
+      `reader` names what read the source. Where that equals `converted_by`, the format has no
+      second reader here.
 
     Raises:
       ConversionError: the tensors of `source` or `converted` are not those of the plan.
       CheckpointError: `converted` is not a Flax file of this plan, or a file cannot be read.
     """
-    wrong = []
-    with (
-        open_checkpoint(source, key=key, reader=reader, streaming=True) as original,
-        open_checkpoint(converted) as flax,
-    ):
+    with open_checkpoint(converted) as flax, ExitStack() as stack:
         check_stamp(flax, plan)
+        used = flax.metadata.get(READER_KEY, "own")
+        original = stack.enter_context(
+            open_checkpoint(source, key=key, reader=reader)
+            if reader is not None
+            else open_otherwise(source, key, used)
+        )
+        wrong = Differences(original.reader, used)
         check_torch(plan, original)
         check_flax(plan, flax)
         within = {name for e in plan.leaves() if e.merge for name in e.torch}

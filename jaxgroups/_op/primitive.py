@@ -28,6 +28,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxgroups._lowerings import dispatch
 from jaxgroups._lowerings.views import weights_of
+from jaxgroups._op import partition
 from jaxgroups._problem import jax_private as private
 from jaxgroups._problem.problem import ConvProblem
 from jaxgroups._problem.view_ops import (
@@ -281,6 +282,17 @@ def lower(
     sharded = any(map(private.sharded_by_type, (lhs_aval, rhs_aval, out_aval)))
     operands = (lhs, rhs) if bias is None else (lhs, rhs, bias)
 
+    if problem is not None and platform == "cpu" and private.splittable(ctx):
+        key = partition.key_of(
+            partition.Part(_compute_part, _by_value({**params, "implementation": implementation}))
+        )
+
+        def split(lhs: Any, rhs: Any, *bias: Any) -> Any:
+            rhs = apply_views(rhs, view_ops)
+            return partition.split_p.bind(lhs, rhs, *bias, key=key, **params)
+
+        return mlir.lower_fun(split, multiple_results=False)(ctx, *operands)
+
     if problem is None or sharded or (platform is None and implementation is None):
 
         def by_xla(lhs: Any, rhs: Any, bias: Any | None = None) -> Any:
@@ -303,6 +315,10 @@ def lower(
             return _plus(y, _channel_axis(params), bias)
 
     return mlir.lower_fun(scoped, multiple_results=False)(ctx, *operands)
+
+
+def _compute_part(lhs: Any, rhs: Any, bias: Any, params: dict[str, Any]) -> Any:
+    return _bind(lhs, rhs, bias, params["implementation"], (), params)
 
 
 @lru_cache(maxsize=4096)

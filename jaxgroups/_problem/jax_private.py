@@ -1,10 +1,15 @@
 """Every use of JAX beyond its public API; `tests/core/test_primitive.py` fails when one moves."""
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import jax
+from jax._src import core as private_core
+from jax._src.custom_partitioning_sharding_rule import sdy_sharding_rule_to_mlir
 from jax._src.interpreters import mlir as private_mlir
+from jax._src.lib import xla_client
+from jax._src.sharding_impls import SPMDAxisContext
 
 
 def lowering_rule(primitive: Any, platform: str) -> Callable:
@@ -56,3 +61,104 @@ def varies_over_devices(aval: Any) -> bool:
 def platform(ctx: Any) -> str:
     """The one platform that is lowered for: "cpu", "cuda", "rocm", "tpu"."""
     return (ctx.platforms or ctx.module_context.platforms)[0]
+
+
+def splittable(ctx: Any) -> bool:
+    """Whether a call that tells XLA how to split it may stand in the program that is lowered.
+
+    Not in an exported program, which must run without this package, and not inside a shard_map
+    over some of the mesh axes. The older partitioner, GSPMD, does not read our rule.
+    """
+    context = ctx.module_context.axis_context
+    shardy: Any = jax.config
+    return (
+        shardy.jax_use_shardy_partitioner
+        and not exported(ctx)
+        and (getattr(context, "num_devices", None) or 1) > 1
+    )
+
+
+def register_partitioner(target: str, partition: Callable) -> None:
+    """Let ``partition`` split the custom calls of `target` that `split_call` emits.
+
+    Args:
+      partition: ``(key, parts, shapes, dtypes, tiles) -> (mesh, specs, program)``. The key is that
+        of the call. `shapes`, `dtypes` and `tiles` are those of the operands and, last, of the
+        result. It returns the sizes of the axes of a mesh, the spec of each array, and a function
+        of the operands' parts, in which axis ``i`` of the mesh is named ``str(i)``.
+    """
+
+    def split(shapes: Any, shardings: Any, shape: Any, sharding: Any, key: bytes) -> Any:
+        avals = [(s.dimensions(), s.numpy_dtype()) for s in (*shapes, shape)]
+        all_shardings = (*shardings, sharding)
+        count = max(1, *(s.num_devices() for s in all_shardings))
+        tiles = [_tiles(s, len(dims)) for s, (dims, _) in zip(all_shardings, avals, strict=True)]
+        sizes, specs, program = partition(key.decode(), count, avals, tiles)
+        names = tuple(map(str, range(len(sizes))))
+        mesh = jax.sharding.AbstractMesh(sizes, names)
+        *given, result = (
+            jax.sharding.NamedSharding(
+                mesh,  # pyright: ignore[reportArgumentType]
+                jax.sharding.PartitionSpec(*(tuple(map(str, axes)) for axes in spec)),
+            )._to_xla_hlo_sharding(len(spec))
+            for spec in specs
+        )
+        parts = [
+            jax.ShapeDtypeStruct(
+                tuple(
+                    n // prod(sizes[a] for a in axes) for n, axes in zip(dims, spec, strict=True)
+                ),
+                dtype,
+            )
+            for (dims, dtype), spec in zip(avals, specs, strict=True)
+        ]
+        axis_env = list(zip(names, sizes, strict=True))
+        with jax.enable_x64(True):  # every dtype is given, and none is to be narrowed
+            closed = jax.make_jaxpr(program, axis_env=axis_env)(*parts[:-1])
+        (out,) = closed.out_avals
+        if (out.shape, out.dtype) != (parts[-1].shape, parts[-1].dtype):
+            raise ValueError(f"a part is {parts[-1]}, but {out} was computed: {key.decode()}")
+        with jax.enable_x64(True), private_core.extend_axis_env_nd(axis_env):
+            module = private_mlir.build_mlir_module_helper(
+                closed,
+                name="jaxgroups_part",
+                platforms=("cpu",),
+                backend=None,
+                axis_context=SPMDAxisContext(mesh, frozenset(names)),
+            )
+        return private_mlir.module_to_bytecode(module), given, result
+
+    def propagate(*_: Any) -> Any:
+        raise NotImplementedError(f"{target} is propagated by Shardy alone")
+
+    xla_client.register_custom_call_partitioner(target, propagate, split, propagate, True)
+
+
+def _tiles(sharding: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The parts of each axis, and the devices in the order of the parts."""
+    if not sharding.is_tiled():
+        return (1,) * rank, (0,)
+    parts = tuple(sharding.tile_assignment_dimensions())[:rank]
+    return parts, tuple(sharding.tile_assignment_devices())
+
+
+def split_call(ctx: Any, target: str, operands: Any, key: str, rule: Any) -> Any:
+    """The custom call `target` of IR values, which the partitioner registered for it replaces.
+
+    `rule`, a ``jax.experimental.custom_partitioning.SdyShardingRule``, tells Shardy which axes of
+    operands and result belong together.
+    """
+    (aval,) = ctx.avals_out
+    result = private_mlir.aval_to_ir_type(ctx.module_context, aval)
+    call = private_mlir.custom_call(
+        target,
+        result_types=[result],
+        operands=operands,
+        backend_config=key,
+        extra_attributes={
+            "sdy.sharding_rule": sdy_sharding_rule_to_mlir(
+                rule, [operand.type for operand in operands], [result]
+            )
+        },
+    )
+    return [private_mlir.lower_with_sharding_in_types(ctx, call.result, aval)]

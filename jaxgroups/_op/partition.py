@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental.custom_partitioning import ArrayMapping, CompoundFactor, SdyShardingRule
 from jax.extend import core
@@ -72,16 +73,17 @@ mlir.register_lowering(split_p, _lower, platform="cpu")
 
 def _rule(factors: Factors, arrays: tuple[tuple[Axis, ...], ...]) -> SdyShardingRule:
     """The factors as Shardy reads them."""
-    alone = [{f for axes in (*arrays, factors.out) for (f, *more) in axes if not more}]
-    used = {f for axes in (*arrays, factors.out) for axis in axes for f in axis}
-    spatial = tuple(sorted(f for f in used if f.startswith("s") and f not in factors.summed))
+    every = [axis for axes in (*arrays, factors.out) for axis in axes]
+    used = tuple(dict.fromkeys(f for axis in every for f in axis))
+    alone = {axis[0] for axis in every if len(axis) == 1}
+    moving = (f for f in used if f.startswith("s") and f not in factors.summed)
     return SdyShardingRule(
         tuple(map(_mapping, arrays)),
         (_mapping(factors.out),),
         reduction_factors=factors.summed,
-        need_replication_factors=tuple(sorted(f for f in used if f.startswith("k"))),
-        permutation_factors=spatial,
-        **{f: factors.size[f] for f in used.difference(*alone)},
+        need_replication_factors=tuple(f for f in used if f.startswith("k")),
+        permutation_factors=tuple(moving),
+        **{f: factors.sizes[f] for f in used if f not in alone},
     )
 
 
@@ -160,7 +162,7 @@ class _Program:
         padding = list(params["padding"])
         spatial = params["dimension_numbers"].lhs_spec[2:]
         for i, found in self.halos.items():
-            lhs = _exchanged(lhs, spatial[i], found, self._names(f"s{i}"), self._count(f"s{i}"))
+            lhs = _exchanged(lhs, spatial[i], found, self.mesh, self.chosen[f"s{i}"])
             padding[i] = found.padding
         params["padding"] = tuple(padding)
         summed = tuple(name for f in self.factors.summed for name in self._names(f))
@@ -177,27 +179,32 @@ class _Program:
     def _names(self, factor: str) -> tuple[str, ...]:
         return tuple(map(str, self.chosen.get(factor, ())))
 
-    def _count(self, factor: str) -> int:
-        return prod(self.mesh[a] for a in self.chosen.get(factor, ()))
 
+def _exchanged(x: jax.Array, axis: int, found: Halo, mesh: Ints, split: Ints) -> jax.Array:
+    """The part with what its neighbours hand over; zeros at the ends, as the padding has.
 
-def _exchanged(
-    x: jax.Array, axis: int, found: Halo, names: tuple[str, ...], parts: int
-) -> jax.Array:
-    """The part with what its neighbours hand over; zeros at the ends, as the padding has."""
+    `split`: the axes of the mesh that split `axis`, the outer one first.
+    """
     size = x.shape[axis]
+    devices = np.arange(prod(mesh)).reshape(mesh)
+    parts = np.moveaxis(devices, split, range(len(split)))
+    parts = parts.reshape(prod(mesh[a] for a in split), -1)  # one row for each part
+    before, after = parts[:-1].ravel().tolist(), parts[1:].ravel().tolist()
+    names = tuple(map(str, range(len(mesh))))
     pieces = [x]
     if found.left:
         last = lax.slice_in_dim(x, size - found.left, size, axis=axis)
-        pieces.insert(0, lax.ppermute(last, names, [(i, i + 1) for i in range(parts - 1)]))
+        pieces.insert(0, lax.ppermute(last, names, list(zip(before, after, strict=True))))
     if found.right:
         first = lax.slice_in_dim(x, 0, found.right, axis=axis)
-        pieces.append(lax.ppermute(first, names, [(i + 1, i) for i in range(parts - 1)]))
+        pieces.append(lax.ppermute(first, names, list(zip(after, before, strict=True))))
     x = lax.concatenate(pieces, axis) if pieces[1:] else x
     if found.start is None:
         return x
-    start = lax.axis_index(names) * found.shift + found.start
-    return lax.dynamic_slice_in_dim(x, start, found.length, axis)
+    part = 0
+    for a in split:
+        part = part * mesh[a] + lax.axis_index(str(a))
+    return lax.dynamic_slice_in_dim(x, part * found.shift + found.start, found.length, axis)
 
 
 private.register_partitioner(TARGET, _split)

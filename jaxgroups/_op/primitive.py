@@ -282,7 +282,8 @@ def lower(
     sharded = any(map(private.sharded_by_type, (lhs_aval, rhs_aval, out_aval)))
     operands = (lhs, rhs) if bias is None else (lhs, rhs, bias)
 
-    if problem is not None and platform == "cpu" and private.splittable(ctx):
+    full = all(0 not in aval.shape for aval in (lhs_aval, rhs_aval, out_aval))
+    if problem is not None and full and platform == "cpu" and private.splittable(ctx):
         key = partition.key_of(
             partition.Part(_compute_part, _by_value({**params, "implementation": implementation}))
         )

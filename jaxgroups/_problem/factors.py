@@ -22,19 +22,11 @@ Axis = tuple[str, ...]  # the factors of an axis, the outer one first
 class Factors:
     """The factors of each axis of the left and right operand and of the result."""
 
-    sizes: tuple[tuple[str, int], ...]
+    sizes: dict[str, int]
     lhs: tuple[Axis, ...]
     rhs: tuple[Axis, ...]
     out: tuple[Axis, ...]
-
-    @cached_property
-    def size(self) -> dict[str, int]:
-        return dict(self.sizes)
-
-    @cached_property
-    def bias(self) -> tuple[Axis, ...]:
-        """Those of the channels of the result."""
-        return (next(axis for axis in self.out if "o" in axis),)
+    bias: tuple[Axis, ...]
 
     @cached_property
     def summed(self) -> tuple[str, ...]:
@@ -55,11 +47,15 @@ def factors_of(problem: ConvProblem, out_shape: Ints) -> Factors:
         "o": out_shape[result[1]] // g,
         "c": problem.rhs_shape[right[1]],
     }
-    grouped = ("g",) if g > 1 else ()
-    lhs = {left[0]: (*grouped, "n") if of_batch else ("n",)}
-    lhs[left[1]] = ("c",) if of_batch else (*grouped, "c")
-    rhs: dict[int, Axis] = {right[0]: (*grouped, "o"), right[1]: ("c",)}
-    out: dict[int, Axis] = {result[0]: ("n",), result[1]: (*grouped, "o")}
+    def axis(*names: str) -> Axis:
+        """Of several factors only those longer than 1."""
+        return tuple(f for f in names if sizes[f] > 1) or names[-1:]
+
+    lhs = {left[0]: axis("g", "n") if of_batch else axis("n")}
+    lhs[left[1]] = axis("c") if of_batch else axis("g", "c")
+    rhs = {right[0]: axis("g", "o"), right[1]: axis("c")}
+    channels = axis("g", "o")
+    out = {result[0]: axis("n"), result[1]: channels}
     for i, (x, k, y) in enumerate(zip(left[2:], right[2:], result[2:], strict=True)):
         size, window, length = problem.lhs_shape[x], problem.rhs_shape[k], out_shape[y]
         shared, alone = f"s{i}", f"k{i}"
@@ -68,7 +64,7 @@ def factors_of(problem: ConvProblem, out_shape: Ints) -> Factors:
         rhs[k], out[y] = ((alone,), (shared,)) if forward else ((shared,), (alone,))
         sizes[shared] = gcd(size, length if forward else window)
         sizes[alone] = min(window, length)
-    return Factors(tuple(sizes.items()), *map(_in_order, (lhs, rhs, out)))
+    return Factors(sizes, *map(_in_order, (lhs, rhs, out)), (channels,))
 
 
 def _in_order(axes: dict[int, Axis]) -> tuple[Axis, ...]:

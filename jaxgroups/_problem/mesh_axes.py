@@ -110,21 +110,21 @@ def _spec(
 
 def split(factors: Factors, mesh: Ints, operands: Sequence[Operand]) -> dict[str, Ints]:
     """The mesh axes of each factor: the choice that moves the fewest elements between devices."""
-    places = [_placed(operand, factors.size, mesh) for operand in operands]
+    places = [_placed(operand, factors.sizes, mesh) for operand in operands]
     chosen: dict[str, list[int]] = {}
     for axis in dict.fromkeys(axis for placed in places for axis in placed):
         wanted = dict.fromkeys(placed[axis] for placed in places if axis in placed)
         fits = [
             f
             for f in wanted
-            if factors.size[f] % prod(mesh[a] for a in (*chosen.get(f, ()), axis)) == 0
+            if factors.sizes[f] % prod(mesh[a] for a in (*chosen.get(f, ()), axis)) == 0
         ]
         if fits:
             best = min(fits, key=lambda f: _moved(f, axis, factors, operands, places))
             chosen.setdefault(best, []).append(axis)
     for operand in operands:
         for outer, *inner in operand.axes:
-            if prod(mesh[a] for a in chosen.get(outer, ())) != factors.size[outer]:
+            if prod(mesh[a] for a in chosen.get(outer, ())) != factors.sizes[outer]:
                 for f in inner:  # parts of (g, c) that divide c alone are no tiles
                     chosen.pop(f, None)
     return {f: tuple(axes) for f, axes in chosen.items()}

@@ -57,6 +57,14 @@ def status() -> Status:
     return Status(problem)
 
 
+@cache
+def version() -> str:
+    """A text that differs between programs with other kernels: it ends up in JAX's cache keys."""
+    from jaxgroups._native import build as _build
+
+    return "none" if status().missing else _build.source_hash()
+
+
 def _load(path: Path, wanted: str) -> Status:
     from jaxgroups._native import build as _build
 

@@ -6,11 +6,11 @@ chooses the factors to split and returns the program of one part, in which the c
 implementation is made for the part's own problem. Parts of a sum are added up by an all-reduce. Of
 a spatial axis the neighbours exchange the border.
 
-The text is the same in every process, so a compilation cache can hold such programs.
+The text is the same in every process, so that JAX's compilation cache finds such programs again.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -22,6 +22,7 @@ from jax.experimental.custom_partitioning import ArrayMapping, CompoundFactor, S
 from jax.extend import core
 from jax.interpreters import mlir
 
+from jaxgroups import _native as native
 from jaxgroups._problem import jax_private as private
 from jaxgroups._problem import mesh_axes
 from jaxgroups._problem.factors import Axis, Factors, factors_of
@@ -54,21 +55,30 @@ _known: dict[str, Part] = {}
 
 
 def key_of(part: Part) -> str:
-    """The text by which a custom call names its part."""
-    key = repr(part.params)
-    return _known.setdefault(key, part) and key
+    """The text by which a custom call names its part.
+
+    It is all that a compilation cache sees of the part, so it also tells which kernels there are.
+    """
+    key = f"{part.params!r}, kernels {native.version()}"
+    _known.setdefault(key, part)
+    return key
 
 
 def _lower(ctx: Any, *operands: Any, key: str, **params: Any) -> Any:
     lhs, rhs, *_ = ctx.avals_in
-    problem = ConvProblem.of(lhs, rhs, params)
-    assert problem is not None, "a symbolic size is lowered by XLA"
-    factors = factors_of(problem, ctx.avals_out[0].shape)
+    factors = factors_of(_problem(lhs, rhs, params), ctx.avals_out[0].shape)
     arrays = (factors.lhs, factors.rhs, factors.bias)[: len(operands)]
     return private.split_call(ctx, TARGET, operands, key, _rule(factors, arrays))
 
 
 mlir.register_lowering(split_p, _lower, platform="cpu")
+
+
+def _problem(lhs: Any, rhs: Any, params: dict[str, Any]) -> ConvProblem:
+    problem = ConvProblem.of(lhs, rhs, params)
+    if problem is None:
+        raise ValueError("a convolution of symbolic size cannot be split here")
+    return problem
 
 
 def _rule(factors: Factors, arrays: tuple[tuple[Axis, ...], ...]) -> SdyShardingRule:
@@ -95,28 +105,27 @@ def _split(key: str, devices: int, arrays: list[Any], tiles: list[mesh_axes.Tile
     """The mesh, the spec of each array, and the program of a part (see `register_partitioner`)."""
     part = _known[key]
     params = dict(part.params)
-    (lhs, dtype), (rhs, _), *_, (out, result) = arrays
-    problem = ConvProblem.of(
-        jax.ShapeDtypeStruct(lhs, dtype), jax.ShapeDtypeStruct(rhs, dtype), params
-    )
-    assert problem is not None
+    lhs, rhs, *_ = (jax.ShapeDtypeStruct(*array) for array in arrays)
+    out, dtype = arrays[-1]
+    problem = _problem(lhs, rhs, params)
     factors = factors_of(problem, out)
     axes = (factors.lhs, factors.rhs, *[factors.bias] * (len(arrays) == 4), factors.out)
     mesh, specs = mesh_axes.mesh_of(devices, tiles)
     operands = [
-        mesh_axes.Operand(of, spec, prod(shape), of is factors.out)
+        mesh_axes.Operand(of, spec, prod(shape))
         for of, spec, (shape, _) in zip(axes, specs, arrays, strict=True)
     ]
+    operands[-1] = replace(operands[-1], result=True)
     chosen = mesh_axes.split(factors, mesh, operands)
     halos = {}
-    for i in range(len(lhs) - 2):
+    for i in range(len(out) - 2):
         if f"s{i}" in chosen:
             found = _halo(problem, out, i, prod(mesh[a] for a in chosen[f"s{i}"]))
             if found is None:
                 del chosen[f"s{i}"]
             else:
                 halos[i] = found
-    program = _Program(part, chosen, mesh, halos, factors, jnp.dtype(result))
+    program = _Program(part, chosen, mesh, halos, factors, jnp.dtype(dtype))
     return mesh, [mesh_axes.spec_of(of, chosen) for of in axes], program
 
 
@@ -172,9 +181,7 @@ class _Program:
         y = lax.psum(self.part.compute(lhs, rhs, None, params), summed).astype(self.result)
         if bias is None:
             return y
-        return y + lax.broadcast_in_dim(
-            bias, y.shape, (params["dimension_numbers"].out_spec[1],)
-        )
+        return y + lax.broadcast_in_dim(bias, y.shape, (params["dimension_numbers"].out_spec[1],))
 
     def _names(self, factor: str) -> tuple[str, ...]:
         return tuple(map(str, self.chosen.get(factor, ())))

@@ -284,9 +284,8 @@ def lower(
 
     full = all(0 not in aval.shape for aval in (lhs_aval, rhs_aval, out_aval))
     if problem is not None and full and platform == "cpu" and private.splittable(ctx):
-        key = partition.key_of(
-            partition.Part(_compute_part, _by_value({**params, "implementation": implementation}))
-        )
+        of_part = {**params, "implementation": implementation, "out_sharding": None}
+        key = partition.key_of(partition.Part(_compute_part, _by_value(of_part)))
 
         def split(lhs: Any, rhs: Any, *bias: Any) -> Any:
             rhs = apply_views(rhs, view_ops)

@@ -47,6 +47,7 @@ def factors_of(problem: ConvProblem, out_shape: Ints) -> Factors:
         "o": out_shape[result[1]] // g,
         "c": problem.rhs_shape[right[1]],
     }
+
     def axis(*names: str) -> Axis:
         """Of several factors only those longer than 1."""
         return tuple(f for f in names if sizes[f] > 1) or names[-1:]
@@ -69,4 +70,3 @@ def factors_of(problem: ConvProblem, out_shape: Ints) -> Factors:
 
 def _in_order(axes: dict[int, Axis]) -> tuple[Axis, ...]:
     return tuple(axes[i] for i in range(len(axes)))
-

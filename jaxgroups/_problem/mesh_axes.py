@@ -19,12 +19,12 @@ Spec = tuple[Ints, ...]  # the mesh axes that split each axis of an array, the o
 
 @dataclass(frozen=True)
 class Operand:
-    """An array of a convolution as the partitioner knows it."""
+    """An array of a convolution: its factors, its sharding now, and its number of elements."""
 
     axes: tuple[Axis, ...]
     spec: Spec
     size: int
-    result: bool = False
+    result: bool = False  # whether it is the result
 
 
 def mesh_of(devices: int, tiles: Sequence[Tiles]) -> tuple[Ints, list[Spec]]:
@@ -120,7 +120,7 @@ def split(factors: Factors, mesh: Ints, operands: Sequence[Operand]) -> dict[str
             if factors.sizes[f] % prod(mesh[a] for a in (*chosen.get(f, ()), axis)) == 0
         ]
         if fits:
-            best = min(fits, key=lambda f: _moved(f, axis, factors, operands, places))
+            best = min(fits, key=lambda f: _moved(f, axis, operands, places))
             chosen.setdefault(best, []).append(axis)
     for operand in operands:
         for outer, *inner in operand.axes:
@@ -146,20 +146,19 @@ def _placed(operand: Operand, size: dict[str, int], mesh: Ints) -> dict[int, str
 
 
 def _moved(
-    factor: str,
-    axis: int,
-    factors: Factors,
-    operands: Sequence[Operand],
-    places: Sequence[dict[int, str]],
-) -> int:
-    """Elements that move if a mesh axis splits `factor`."""
-    moved = 0
+    factor: str, axis: int, operands: Sequence[Operand], places: Sequence[dict[int, str]]
+) -> float:
+    """Elements that move between devices if a mesh axis splits `factor`.
+
+    An operand moves if the axis splits another of its factors now. The result moves if a sum is
+    split, which is added up by an all-reduce, or if the program wants it in another sharding. An
+    array without the factor moves as a whole.
+    """
+    moved = 0.0
     for operand, placed in zip(operands, places, strict=True):
         now, has = placed.get(axis), any(factor in of for of in operand.axes)
-        gathered = operand.result and factor in factors.summed  # an all-reduce
-        gathered |= operand.result and now != factor
-        gathered |= not operand.result and now is not None and now != factor
-        moved += operand.size * (1 if not has else 0.5) * gathered
+        moves = now != factor if operand.result else now not in (None, factor)
+        moved += moves * operand.size * (0.5 if has else 1)
     return moved
 
 

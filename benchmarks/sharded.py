@@ -2,10 +2,9 @@
 
 The network has BLOCKS blocks of a depthwise 3x3, a 1x1 and a 3x3 convolution in groups of 8, with
 64 channels. A contestant is a way to split the step, or one device, with jaxgroups or with lax.
-Each runs in a process of its own, and they take turns. Printed are the least and the median time of a
-step, the seconds of compiling, the bytes of the optimized HLO, and the sum of the new parameters,
-by which one sees that all compute the same. lax takes seconds a step: ``--sides jaxgroups`` leaves
-it out.
+Each runs in a process of its own, and they take turns. Printed are the least and the median time
+of a step, the seconds of compiling, the bytes of the optimized HLO, and the sum of the new
+parameters, which is the same for all. lax takes seconds a step: ``--sides jaxgroups`` omits it.
 """
 
 import argparse

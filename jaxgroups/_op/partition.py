@@ -64,6 +64,11 @@ def key_of(part: Part) -> str:
     return key
 
 
+def takes(problem: ConvProblem | None, out: Ints) -> bool:
+    """Whether a problem can be split: its sizes are known, and no array is empty."""
+    return problem is not None and 0 not in (*problem.lhs_shape, *problem.rhs_shape, *out)
+
+
 def _lower(ctx: Any, *operands: Any, key: str, **params: Any) -> Any:
     lhs, rhs, *_ = ctx.avals_in
     factors = factors_of(_problem(lhs, rhs, params), ctx.avals_out[0].shape)

@@ -274,7 +274,8 @@ def lower(
     """Lowering rule for `conv_p`, `biased_p` and, by `accelerate`, for lax's primitive.
 
     On CPU the lowering is the named one or the best. Elsewhere (`platform` None) it is XLA's own
-    unless one is named. Its operations are in a scope of its name in the HLO.
+    unless one is named. Its operations are in a scope of its name in the HLO. In a program for
+    several devices the choice is made for the part of a device, when XLA splits the program.
     """
     implementation, view_ops = params.pop("implementation", None), params.pop("view_ops", ())
     (lhs_aval, rhs_aval, *_), (out_aval,) = ctx.avals_in, ctx.avals_out
@@ -282,8 +283,7 @@ def lower(
     sharded = any(map(private.sharded_by_type, (lhs_aval, rhs_aval, out_aval)))
     operands = (lhs, rhs) if bias is None else (lhs, rhs, bias)
 
-    full = all(0 not in aval.shape for aval in (lhs_aval, rhs_aval, out_aval))
-    if problem is not None and full and platform == "cpu" and private.splittable(ctx):
+    if platform == "cpu" and private.splittable(ctx) and partition.takes(problem, out_aval.shape):
         of_part = {**params, "implementation": implementation, "out_sharding": None}
         key = partition.key_of(partition.Part(_compute_part, _by_value(of_part)))
 
@@ -318,6 +318,7 @@ def lower(
 
 
 def _compute_part(lhs: Any, rhs: Any, bias: Any, params: dict[str, Any]) -> Any:
+    """What a device computes of its parts of the operands."""
     return _bind(lhs, rhs, bias, params["implementation"], (), params)
 
 

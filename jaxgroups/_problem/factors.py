@@ -65,7 +65,7 @@ def factors_of(problem: ConvProblem, out_shape: Ints) -> Factors:
         rhs[k], out[y] = ((alone,), (shared,)) if forward else ((shared,), (alone,))
         sizes[shared] = gcd(size, length if forward else window)
         sizes[alone] = min(window, length)
-    return Factors(sizes, *map(_in_order, (lhs, rhs, out)), (channels,))
+    return Factors(sizes, _in_order(lhs), _in_order(rhs), _in_order(out), (channels,))
 
 
 def _in_order(axes: dict[int, Axis]) -> tuple[Axis, ...]:

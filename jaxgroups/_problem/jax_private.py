@@ -8,8 +8,8 @@ import jax
 from jax._src import core as private_core
 from jax._src.custom_partitioning_sharding_rule import sdy_sharding_rule_to_mlir
 from jax._src.interpreters import mlir as private_mlir
-from jax._src.lib import xla_client
 from jax._src.sharding_impls import SPMDAxisContext
+from jaxlib import xla_client
 
 
 def lowering_rule(primitive: Any, platform: str) -> Callable:
@@ -67,58 +67,46 @@ def splittable(ctx: Any) -> bool:
     """Whether a call that tells XLA how to split it may stand in the program that is lowered.
 
     Not in an exported program, which must run without this package, and not inside a shard_map
-    over some of the mesh axes. The older partitioner, GSPMD, does not read our rule.
+    over some of the mesh axes. The older partitioner, GSPMD, does not read the sharding rule.
     """
-    context = ctx.module_context.axis_context
-    shardy: Any = jax.config
-    return (
-        shardy.jax_use_shardy_partitioner
-        and not exported(ctx)
-        and (getattr(context, "num_devices", None) or 1) > 1
-    )
+    if (getattr(ctx.module_context.axis_context, "num_devices", None) or 1) == 1:
+        return False
+    config: Any = jax.config
+    return config.jax_use_shardy_partitioner and not exported(ctx)
 
 
 def register_partitioner(target: str, partition: Callable) -> None:
     """Let ``partition`` split the custom calls of `target` that `split_call` emits.
 
     Args:
-      partition: ``(key, parts, shapes, dtypes, tiles) -> (mesh, specs, program)``. The key is that
-        of the call. `shapes`, `dtypes` and `tiles` are those of the operands and, last, of the
-        result. It returns the sizes of the axes of a mesh, the spec of each array, and a function
-        of the operands' parts, in which axis ``i`` of the mesh is named ``str(i)``.
+      partition: ``(key, devices, arrays, tiles) -> (mesh, specs, program)``. The key is that of the
+        call. `arrays` are shapes and dtypes, and `tiles` the shardings, of the operands and, last,
+        of the result: for each the number of parts of its axes, and the devices in the order of the
+        parts. It returns the sizes of a mesh, the axes of the mesh that split each axis of each
+        array, and a function of the operands' parts. In it axis ``i`` of the mesh is named
+        ``str(i)``.
     """
 
     def split(shapes: Any, shardings: Any, shape: Any, sharding: Any, key: bytes) -> Any:
-        avals = [(s.dimensions(), s.numpy_dtype()) for s in (*shapes, shape)]
-        all_shardings = (*shardings, sharding)
-        count = max(1, *(s.num_devices() for s in all_shardings))
-        tiles = [_tiles(s, len(dims)) for s, (dims, _) in zip(all_shardings, avals, strict=True)]
-        sizes, specs, program = partition(key.decode(), count, avals, tiles)
+        arrays = [(s.dimensions(), s.numpy_dtype()) for s in (*shapes, shape)]
+        found = (*shardings, sharding)
+        devices = max(1, *(s.num_devices() for s in found))
+        tiles = [_tiles(s, len(dims)) for s, (dims, _) in zip(found, arrays, strict=True)]
+        sizes, specs, program = partition(key.decode(), devices, arrays, tiles)
         names = tuple(map(str, range(len(sizes))))
-        mesh = jax.sharding.AbstractMesh(sizes, names)
-        *given, result = (
-            jax.sharding.NamedSharding(
-                mesh,  # pyright: ignore[reportArgumentType]
-                jax.sharding.PartitionSpec(*(tuple(map(str, axes)) for axes in spec)),
-            )._to_xla_hlo_sharding(len(spec))
-            for spec in specs
+        mesh: Any = jax.sharding.AbstractMesh(sizes, names)
+        *given, result = (_hlo_sharding(mesh, spec) for spec in specs)
+        *parts, part = (
+            jax.ShapeDtypeStruct(_part_of(dims, spec, sizes), dtype)
+            for (dims, dtype), spec in zip(arrays, specs, strict=True)
         )
-        parts = [
-            jax.ShapeDtypeStruct(
-                tuple(
-                    n // prod(sizes[a] for a in axes) for n, axes in zip(dims, spec, strict=True)
-                ),
-                dtype,
-            )
-            for (dims, dtype), spec in zip(avals, specs, strict=True)
-        ]
         axis_env = list(zip(names, sizes, strict=True))
-        with jax.enable_x64(True):  # every dtype is given, and none is to be narrowed
-            closed = jax.make_jaxpr(program, axis_env=axis_env)(*parts[:-1])
-        (out,) = closed.out_avals
-        if (out.shape, out.dtype) != (parts[-1].shape, parts[-1].dtype):
-            raise ValueError(f"a part is {parts[-1]}, but {out} was computed: {key.decode()}")
+        # every dtype is given, and none is to be narrowed
         with jax.enable_x64(True), private_core.extend_axis_env_nd(axis_env):
+            closed = jax.make_jaxpr(program, axis_env=axis_env)(*parts)
+            (out,) = closed.out_avals
+            if (out.shape, out.dtype) != (part.shape, part.dtype):
+                raise ValueError(f"{out} was computed of a part {part}: {key.decode()}")
             module = private_mlir.build_mlir_module_helper(
                 closed,
                 name="jaxgroups_part",
@@ -135,11 +123,23 @@ def register_partitioner(target: str, partition: Callable) -> None:
 
 
 def _tiles(sharding: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The parts of each axis, and the devices in the order of the parts."""
+    """The number of parts of each axis, and the devices in the order of the parts."""
     if not sharding.is_tiled():
         return (1,) * rank, (0,)
     parts = tuple(sharding.tile_assignment_dimensions())[:rank]
     return parts, tuple(sharding.tile_assignment_devices())
+
+
+def _hlo_sharding(mesh: Any, spec: Any) -> Any:
+    """XLA's form of the mesh axes that split each axis of an array."""
+    names = (tuple(map(str, axes)) for axes in spec)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*names))
+    return sharding._to_xla_hlo_sharding(len(spec))
+
+
+def _part_of(shape: Any, spec: Any, sizes: Any) -> tuple[int, ...]:
+    """The shape of a part."""
+    return tuple(n // prod(sizes[a] for a in axes) for n, axes in zip(shape, spec, strict=True))
 
 
 def split_call(ctx: Any, target: str, operands: Any, key: str, rule: Any) -> Any:

@@ -281,6 +281,7 @@ TYPES = """
     some = jax.shard_map(
         ours, mesh=mesh, in_specs=(P("x"), P()), out_specs=P("x"), axis_names={"x"})
     same(jax.jit(some)(put(x, P(("x", "y"))), w), expected[0], "some axes")
+    same(jax.jit(with_gradients(some))(put(x, P("x")), w, put(x, P("x"))), expected, "some axes")
     same(jax.pmap(ours, in_axes=(0, None))(x[:, None], w)[:, 0], expected[0], "pmap")
 
     # two meshes in one program, a mesh without devices, and a program to export
@@ -293,9 +294,10 @@ TYPES = """
     weights = jax.ShapeDtypeStruct(w.shape, w.dtype, sharding=NamedSharding(abstract, P()))
     jax.jit(ours).trace(shape, weights).lower(lowering_platforms=("cpu",))
     xd, wd = put(x, P("x")), put(w, P())
-    exported = jax.export.export(jax.jit(ours, in_shardings=(xd.sharding, wd.sharding)))(xd, wd)
+    at = (xd.sharding, wd.sharding, xd.sharding)
+    exported = jax.export.export(jax.jit(with_gradients(ours), in_shardings=at))(xd, wd, xd)
     assert "jaxgroups_partitioned" not in exported.mlir_module()
-    same(exported.call(xd, wd), expected[0], "export")
+    same(exported.call(xd, wd, xd), expected, "export")
     (n,) = jax.export.symbolic_shape("n")
     like = jax.ShapeDtypeStruct((2 * n, *x.shape[1:]), x.dtype)
     exported = jax.export.export(jax.jit(ours, in_shardings=(xd.sharding, wd.sharding)))(like, wd)

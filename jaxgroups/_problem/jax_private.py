@@ -27,6 +27,7 @@ def settings_of_lax() -> tuple[Any, ...]:
 def partitioned(ctx: Any) -> bool:
     """Whether XLA will split the program that is being lowered over several devices.
 
+    It splits our own calls by our rule (see `splittable`), and all other operations by its own.
     False inside a shard_map over all mesh axes: its body is already the program of one device.
     """
     context = ctx.module_context.axis_context

@@ -102,8 +102,12 @@ def register_partitioner(target: str, partition: Callable) -> None:
             for (dims, dtype), spec in zip(arrays, specs, strict=True)
         )
         axis_env = list(zip(names, sizes, strict=True))
-        # every dtype is given, and none is to be narrowed
-        with jax.enable_x64(True), private_core.extend_axis_env_nd(axis_env):
+        # every dtype is given, and none is to be narrowed; a mesh that is set is not that of a part
+        with (
+            jax.enable_x64(True),
+            jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())),
+            private_core.extend_axis_env_nd(axis_env),
+        ):
             closed = jax.make_jaxpr(program, axis_env=axis_env)(*parts)
             (out,) = closed.out_avals
             if (out.shape, out.dtype) != (part.shape, part.dtype):

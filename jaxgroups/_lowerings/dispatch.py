@@ -104,5 +104,5 @@ def _unsupported_reason(
     lowering: Lowering, problem: ConvProblem, view: View | None, platform: str, portable: bool
 ) -> str | None:
     if portable and not lowering.portable:
-        return "a program that is split over devices or exported needs operations of XLA alone"
+        return "a program that XLA splits or that is exported needs operations of XLA alone"
     return lowering.unsupported_reason(problem, view, platform)

@@ -79,6 +79,14 @@ def find() -> Status:
     return Status(problem)
 
 
+@cache
+def version() -> str:
+    """A text that differs between programs with other kernels: it ends up in JAX's cache keys."""
+    from jaxgroups._native import build as _build
+
+    return "none" if status().missing else _build.source_hash()
+
+
 def register() -> None:
     """Register the library with XLA, for programs that another process compiled.
 

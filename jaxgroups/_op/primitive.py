@@ -28,7 +28,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxgroups._lowerings import dispatch
 from jaxgroups._lowerings.views import weights_of
-from jaxgroups._op import registries
+from jaxgroups._op import partition, registries
 from jaxgroups._problem import jax_private as private
 from jaxgroups._problem.problem import ConvProblem
 from jaxgroups._problem.view_ops import (
@@ -275,13 +275,24 @@ def lower(
     """Lowering rule for `conv_p`, `biased_p` and, by `accelerate`, for lax's primitive.
 
     On CPU the lowering is the named one or the best. Elsewhere (`platform` None) it is XLA's own
-    unless one is named. Its operations are in a scope of its name in the HLO.
+    unless one is named. Its operations are in a scope of its name in the HLO. In a program for
+    several devices the choice is made for the part of a device, when XLA splits the program.
     """
     implementation, view_ops = params.pop("implementation", None), params.pop("view_ops", ())
     (lhs_aval, rhs_aval, *_), (out_aval,) = ctx.avals_in, ctx.avals_out
     problem = ConvProblem.of(lhs_aval, apply_views_to_aval(rhs_aval, view_ops), params)
     sharded = any(map(private.sharded_by_type, (lhs_aval, rhs_aval, out_aval)))
     operands = (lhs, rhs) if bias is None else (lhs, rhs, bias)
+
+    if platform == "cpu" and private.splittable(ctx) and partition.takes(problem, out_aval.shape):
+        of_part = {**params, "implementation": implementation, "out_sharding": None}
+        key = partition.key_of(partition.Part(_compute_part, _by_value(of_part)))
+
+        def split(lhs: Any, rhs: Any, *bias: Any) -> Any:
+            rhs = apply_views(rhs, view_ops)
+            return partition.split_p.bind(lhs, rhs, *bias, key=key, **params)
+
+        return mlir.lower_fun(split, multiple_results=False)(ctx, *operands)
 
     if problem is None or sharded or (platform is None and implementation is None):
 
@@ -305,6 +316,11 @@ def lower(
             return _plus(y, _channel_axis(params), bias)
 
     return mlir.lower_fun(scoped, multiple_results=False)(ctx, *operands)
+
+
+def _compute_part(lhs: Any, rhs: Any, bias: Any, params: dict[str, Any]) -> Any:
+    """What a device computes of its parts of the operands."""
+    return _bind(lhs, rhs, bias, params["implementation"], (), params)
 
 
 @lru_cache(maxsize=4096)

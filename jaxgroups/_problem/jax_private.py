@@ -1,21 +1,25 @@
 """Every use of JAX beyond its public API.
 
-`tests/core/test_primitive.py`, `tests/core/test_registries.py` and, of FFI handlers,
-`tests/native/test_native_limit.py` fail when one moves.
+`tests/core/test_primitive.py`, `tests/core/test_registries.py`, `tests/core/test_partition.py` and,
+of FFI handlers, `tests/native/test_native_limit.py` fail when one moves.
 """
 
 import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
 from jax._src import checkify, core
 from jax._src.core import Var
+from jax._src.custom_partitioning_sharding_rule import sdy_sharding_rule_to_mlir
 from jax._src.interpreters import mlir as private_mlir
 from jax._src.interpreters import partial_eval as pe
 from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
+from jax._src.sharding_impls import SPMDAxisContext
+from jaxlib import xla_client
 
 
 def lowering_rule(primitive: Any, platform: str) -> Callable:
@@ -33,6 +37,7 @@ def settings_of_lax() -> tuple[Any, ...]:
 def partitioned(ctx: Any) -> bool:
     """Whether XLA will split the program that is being lowered over several devices.
 
+    It splits our own calls by our rule (see `splittable`), and all other operations by its own.
     False inside a shard_map over all mesh axes: its body is already the program of one device.
     """
     context = ctx.module_context.axis_context
@@ -173,3 +178,108 @@ def roofline_as(primitive: Any, other: Any, seen: Callable[..., tuple[Any, Any, 
         return found + roofline.RooflineResult(unfused_hbm_bytes=more)
 
     roofline.register_roofline(primitive)(rule)
+
+
+def splittable(ctx: Any) -> bool:
+    """Whether a call that tells XLA how to split it may stand in the program that is lowered.
+
+    Not in an exported program, which must run without this package, and not inside a shard_map
+    over some of the mesh axes. The older partitioner, GSPMD, does not read the sharding rule.
+    """
+    if (getattr(ctx.module_context.axis_context, "num_devices", None) or 1) == 1:
+        return False
+    config: Any = jax.config
+    return config.jax_use_shardy_partitioner and not exported(ctx)
+
+
+def register_partitioner(target: str, partition: Callable) -> None:
+    """Let ``partition`` split the custom calls of `target` that `split_call` emits.
+
+    Args:
+      partition: ``(key, devices, arrays, tiles) -> (mesh, specs, program)``. The key is that of the
+        call. `arrays` are shapes and dtypes, and `tiles` the shardings, of the operands and, last,
+        of the result: for each the number of parts of its axes, and the devices in the order of the
+        parts. It returns the sizes of a mesh, the axes of the mesh that split each axis of each
+        array, and a function of the operands' parts. In it axis ``i`` of the mesh is named
+        ``str(i)``.
+    """
+
+    def split(shapes: Any, shardings: Any, shape: Any, sharding: Any, key: bytes) -> Any:
+        arrays = [(s.dimensions(), s.numpy_dtype()) for s in (*shapes, shape)]
+        found = (*shardings, sharding)
+        devices = max(1, *(s.num_devices() for s in found))
+        tiles = [_tiles(s, len(dims)) for s, (dims, _) in zip(found, arrays, strict=True)]
+        sizes, specs, program = partition(key.decode(), devices, arrays, tiles)
+        names = tuple(map(str, range(len(sizes))))
+        mesh: Any = jax.sharding.AbstractMesh(sizes, names)
+        *given, result = (_hlo_sharding(mesh, spec) for spec in specs)
+        *parts, part = (
+            jax.ShapeDtypeStruct(_part_of(dims, spec, sizes), dtype)
+            for (dims, dtype), spec in zip(arrays, specs, strict=True)
+        )
+        axis_env = list(zip(names, sizes, strict=True))
+        # every dtype is given, and none is to be narrowed; a mesh that is set is not that of a part
+        with (
+            jax.enable_x64(True),
+            jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())),
+            core.extend_axis_env_nd(axis_env),
+        ):
+            closed = jax.make_jaxpr(program, axis_env=axis_env)(*parts)
+            (out,) = closed.out_avals
+            if (out.shape, out.dtype) != (part.shape, part.dtype):
+                raise ValueError(f"{out} was computed of a part {part}: {key.decode()}")
+            module = private_mlir.build_mlir_module_helper(
+                closed,
+                name="jaxgroups_part",
+                platforms=("cpu",),
+                backend=None,
+                axis_context=SPMDAxisContext(mesh, frozenset(names)),
+            )
+        return private_mlir.module_to_bytecode(module), given, result
+
+    def propagate(*_: Any) -> Any:
+        raise NotImplementedError(f"{target} is propagated by Shardy alone")
+
+    xla_client.register_custom_call_partitioner(target, propagate, split, propagate, True)
+
+
+def _tiles(sharding: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The number of parts of each axis, and the devices in the order of the parts."""
+    if not sharding.is_tiled():
+        return (1,) * rank, (0,)
+    parts = tuple(sharding.tile_assignment_dimensions())[:rank]
+    return parts, tuple(sharding.tile_assignment_devices())
+
+
+def _hlo_sharding(mesh: Any, spec: Any) -> Any:
+    """XLA's form of the mesh axes that split each axis of an array."""
+    names = (tuple(map(str, axes)) for axes in spec)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*names))
+    return sharding._to_xla_hlo_sharding(len(spec))
+
+
+def _part_of(shape: Any, spec: Any, sizes: Any) -> tuple[int, ...]:
+    """The shape of a part."""
+    return tuple(n // prod(sizes[a] for a in axes) for n, axes in zip(shape, spec, strict=True))
+
+
+def split_call(ctx: Any, target: str, operands: Any, key: str, rule: Any) -> Any:
+    """The custom call `target` of IR values, which the partitioner registered for it replaces.
+
+    `rule`, a ``jax.experimental.custom_partitioning.SdyShardingRule``, tells Shardy which axes of
+    operands and result belong together.
+    """
+    (aval,) = ctx.avals_out
+    result = private_mlir.aval_to_ir_type(ctx.module_context, aval)
+    call = private_mlir.custom_call(
+        target,
+        result_types=[result],
+        operands=operands,
+        backend_config=key,
+        extra_attributes={
+            "sdy.sharding_rule": sdy_sharding_rule_to_mlir(
+                rule, [operand.type for operand in operands], [result]
+            )
+        },
+    )
+    return [private_mlir.lower_with_sharding_in_types(ctx, call.result, aval)]

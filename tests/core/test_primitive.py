@@ -364,21 +364,31 @@ SHARDED = """
             xe = jax.device_put(x, NamedSharding(explicit, P("batch")))
             we = jax.device_put(w, NamedSharding(explicit, P()))
             np.testing.assert_array_equal(jax.jit(ours)(xe, we), theirs(x, w))
-    # one that cannot be split: left out of the split program, taken inside of shard_map
+    # an implementation that XLA cannot split computes the part of each device; none is exported
     from dataclasses import replace
     from jaxgroups._lowerings import dispatch
     from jaxgroups._lowerings import shift
-    whole = replace(shift.LOWERING, portable=False)
-    dispatch.LOWERINGS = (whole, *dispatch.LOWERINGS[-2:])
+    computed = []
+    def apply(problem, *arguments):
+        computed.append(problem.lhs_shape)
+        return shift.LOWERING.apply(problem, *arguments)
+    dispatch.LOWERINGS = (
+        replace(shift.LOWERING, portable=False, apply=apply), *dispatch.LOWERINGS[-2:])
     x, w = jnp.ones((16, 6, 5, 64)), jnp.ones((3, 3, 1, 64))
     conv = lambda x, w: jg.conv_general_dilated(x, w, feature_group_count=64, **kw)
     xs = jax.device_put(x, NamedSharding(mesh, P("batch")))
     inside = jax.shard_map(conv, mesh=mesh, in_specs=(P("batch"), P()), out_specs=P("batch"))
-    scope = f"jaxgroups.{whole.name}"
-    text = lambda f, *a: jax.jit(f).lower(*a).as_text(debug_info=True)
-    assert scope not in text(conv, xs, w)
-    assert scope in text(inside, x, w)
-    assert scope in text(conv, x, w)
+    for f, arguments, shape in (
+        (conv, (xs, w), (2, 6, 5, 64)),
+        (inside, (x, w), (2, 6, 5, 64)),
+        (conv, (x, w), (16, 6, 5, 64)),
+    ):
+        computed.clear()
+        jax.jit(f).lower(*arguments).compile()
+        assert computed == [shape], computed
+    computed.clear()
+    jax.export.export(jax.jit(conv, in_shardings=(xs.sharding, None)))(xs, w)
+    assert not computed
     print("fine")
 """
 
@@ -403,3 +413,6 @@ def test_what_is_used_of_the_private_api_is_where_it_was():
     assert callable(rule)
     mlir.register_lowering(lax.conv_general_dilated_p, rule, platform="cpu")
     assert private.lowering_rule(lax.conv_general_dilated_p, "cpu") is rule
+    assert jax.config.jax_use_shardy_partitioner is True
+    assert callable(private.xla_client.register_custom_call_partitioner)
+    assert callable(private.private_mlir.build_mlir_module_helper)

@@ -55,7 +55,7 @@ def test_an_unknown_name_is_refused_before_anything_runs():
         dispatch.choose(problem_of(CASES["two-groups"]), "magic")
 
 
-SPLIT = "a program that is split over devices or exported needs operations of XLA alone"
+SPLIT = "a program that XLA splits or that is exported needs operations of XLA alone"
 
 
 @pytest.mark.usefixtures("with_kernels")

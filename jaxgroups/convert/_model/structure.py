@@ -13,6 +13,7 @@ from flax import linen as nn
 from flax import nnx
 
 from jaxgroups._types import Shape
+from jaxgroups.convert._model.placement import sharding_of
 
 Path = tuple[Any, ...]
 
@@ -25,6 +26,7 @@ class ParamInfo:
     shape: Shape
     dtype: str
     collection: str = ""  # of linen: params, batch_stats, ...
+    sharding: Any = None  # of an array that is bound to devices
 
     @cached_property
     def name(self) -> str:
@@ -67,7 +69,10 @@ def of_nnx(model: nnx.Module) -> Structure:
         if isinstance(variable, _STATE):
             continue
         value = held(variable)
-        found.params.append(ParamInfo(tuple(path), tuple(value.shape), _dtype(value)))
+        where = sharding_of(value)
+        found.params.append(
+            ParamInfo(tuple(path), tuple(value.shape), _dtype(value), sharding=where)
+        )
     # nnx reports a shared object once, under its first path
     for group in nnx.find_duplicates(model):
         first, *others = sorted(map(tuple, group), key=lambda path: [str(p) for p in path])

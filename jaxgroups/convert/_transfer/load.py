@@ -121,6 +121,9 @@ def load_torch(
 ) -> tuple[Any, Report]:
     """Fill an nnx model with a torch checkpoint.
 
+    A parameter that is bound to devices keeps its sharding. A parameter of an abstract model gets
+    the sharding of its type, on the mesh that is set (``jax.set_mesh``).
+
     Args:
       model: the nnx model, real or from ``nnx.eval_shape``.
       checkpoint, key, reader: as in `plan`.

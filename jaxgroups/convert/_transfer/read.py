@@ -127,21 +127,21 @@ def read(
     )
     by_name = isinstance(dtype, str) and dtype in ("keep", "model")
     wanted = dtype if by_name else jnp.dtype(dtype).name
-    declared = {param.name: param.dtype for param in structure.params}
+    declared = {param.name: param for param in structure.params}
     values = {}
     for entry in made.leaves():
         name = str(entry.flax)
         array = move.flax_leaf(entry, source.read)
         before = array.dtype.name
         if wanted == "model":
-            array = _cast(name, array, declared[name])
+            array = _cast(name, array, declared[name].dtype)
         elif wanted != "keep" and kinds.kind(before) == "float":
             array = _cast(name, array, wanted)
         if array.dtype.name != before:
             report.casts.append(f"{name}: {before} -> {array.dtype.name}")
         note = move.not_finite(name, array)
         report.warnings += [note] if note else []
-        values[name] = _exact(name, array)
+        values[name] = _exact(name, array, declared[name].sharding)
     return values, report
 
 
@@ -168,15 +168,15 @@ def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     return cast
 
 
-def _exact(name: str, array: np.ndarray) -> jax.Array:
-    """The array in jax; ValueError if jax would silently narrow it."""
+def _exact(name: str, array: np.ndarray, sharding: Any) -> jax.Array:
+    """The array in jax, on its devices; ValueError if jax would silently narrow it."""
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise ValueError(
             f"{name} is {array.dtype.name}, which jax narrows to "
             f"{jax.dtypes.canonicalize_dtype(array.dtype).name} unless jax_enable_x64 is set: set "
             'it, or pass dtype="model" to cast'
         )
-    return jnp.asarray(array)
+    return jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)
 
 
 def check_aliases(made: Plan, source: Checkpoint) -> None:

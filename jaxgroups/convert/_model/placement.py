@@ -1,0 +1,22 @@
+"""Where a parameter of a model is: the sharding that its new value gets."""
+
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, NamedSharding, Sharding
+
+
+def sharding_of(value: Any) -> Sharding | None:
+    """The sharding of an array that is committed to its devices, or that a type asks for.
+
+    The type of an abstract parameter names a mesh without devices. Its devices are those of the
+    mesh that is set (``jax.set_mesh``). None where nothing says where the array is to be.
+    """
+    sharding = getattr(value, "sharding", None)
+    if isinstance(value, jax.Array) and not value.committed:
+        return None
+    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
+        mesh = jax.sharding.get_mesh()
+        fits = not mesh.empty and mesh.abstract_mesh.shape == sharding.mesh.shape
+        return NamedSharding(mesh, sharding.spec) if fits else None
+    return sharding

@@ -24,8 +24,14 @@ from jaxgroups.convert._kernel import (
 )
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
 from jaxgroups.convert._rules.kernels import KINDS
-from jaxgroups.convert._rules.layers import FlattenLinear, Rule, TensorRule, register
-from jaxgroups.convert._rules.ops import Chain, FlattenCHW, Flip, Identity, Part, Permute, Reshape
+from jaxgroups.convert._rules.feature_order import (
+    FlattenLinear,
+    FlattenVector,
+    KeepOrder,
+    UnflattenLinear,
+)
+from jaxgroups.convert._rules.layers import Rule, TensorRule, register
+from jaxgroups.convert._rules.ops import Chain, ChannelsLast, Flip, Identity, Part, Permute, Reshape
 from jaxgroups.convert._transfer.convert_file import convert_file
 from jaxgroups.convert._transfer.load import load_torch, load_torch_linen, plan
 from jaxgroups.convert._transfer.read import Report
@@ -35,13 +41,15 @@ from jaxgroups.convert._transfer.verify import verify_file
 __all__ = [
     "KINDS",
     "Chain",
+    "ChannelsLast",
     "Comparison",
     "ConversionError",
     "Entry",
-    "FlattenCHW",
     "FlattenLinear",
+    "FlattenVector",
     "Flip",
     "Identity",
+    "KeepOrder",
     "Part",
     "Permute",
     "Plan",
@@ -49,6 +57,7 @@ __all__ = [
     "Reshape",
     "Rule",
     "TensorRule",
+    "UnflattenLinear",
     "bias_from_torch",
     "bias_to_torch",
     "compare",

@@ -163,7 +163,7 @@ def test_rules_from_a_file(run, tmp_path):
     how = ["--model", "twin:Net", "--rules", "rules.toml"]
     status, out, err = run("plan", "a.safetensors", *how, "-o", "plan.json")
     assert (status, err) == (0, "")
-    assert "FlattenCHW(c=6, h=2, w=2)" in out
+    assert "ChannelsLast(axis=0, sizes=(6, 2, 2))" in out
     assert "warning" not in out
     convert = ["convert", "a.safetensors", "--to", "flax", "-o", "f.safetensors"]
     status, out, _ = run(*convert, "--plan", "plan.json")

@@ -23,13 +23,14 @@ from jaxgroups.convert._kernel import (
     kernel_to_torch,
 )
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
-from jaxgroups.convert._rules.kernels import KINDS
+from jaxgroups.convert._plan.warn import ConversionWarning
 from jaxgroups.convert._rules.feature_order import (
     FlattenLinear,
     FlattenVector,
     KeepOrder,
     UnflattenLinear,
 )
+from jaxgroups.convert._rules.kernels import KINDS
 from jaxgroups.convert._rules.layers import Rule, TensorRule, register
 from jaxgroups.convert._rules.ops import Chain, ChannelsLast, Flip, Identity, Part, Permute, Reshape
 from jaxgroups.convert._transfer.convert_file import convert_file
@@ -44,6 +45,7 @@ __all__ = [
     "ChannelsLast",
     "Comparison",
     "ConversionError",
+    "ConversionWarning",
     "Entry",
     "FlattenLinear",
     "FlattenVector",

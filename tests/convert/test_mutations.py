@@ -85,7 +85,7 @@ MUTATIONS = {
         lambda m: rule(m, nnx.Linear, with_op(jc.Identity())),
     ),
     "Linear: reshaped where it should be transposed": (
-        {"load": "fc"},
+        {"load": "size mismatch for flat.weight"},
         lambda m: rule(m, nnx.Linear, with_op(jc.Reshape((4, 4), (4, 4)))),
     ),
     "Embed: transposed": (

@@ -11,7 +11,7 @@ from math import prod
 
 CHANNEL, SPATIAL, BATCH = "channel", "spatial", "batch"
 LAST = "last"  # made by a product over the last axis: torch has this axis last, too
-FIRST_IN, LAST_IN = "boundary", "boundary channel"  # of the model's inputs and outputs
+END, END_CHANNEL = "end", "end channel"  # of what the model reads and returns, if of rank 4 or more
 MIXED = "mixed"  # made of positions and channels in a way that is not followed
 
 

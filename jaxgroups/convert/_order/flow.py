@@ -132,17 +132,13 @@ def _like(arrays: list[Traced], shape: tuple[int, ...]) -> list[Dim]:
 
 def _broadcasts(dims: list[Dim], shape: tuple[int, ...]) -> bool:
     sizes = [axes.size_of(factors(dim)) for dim in dims]
-    return len(sizes) == len(shape) and all(
-        a in (1, b) for a, b in zip(sizes, shape, strict=True)
-    )
+    return len(sizes) == len(shape) and all(a in (1, b) for a, b in zip(sizes, shape, strict=True))
 
 
 def _resized(dims: list[Dim], shape: tuple[int, ...]) -> list[Dim]:
     """Axes that kept their size are the same; the others keep what their factors had in common."""
     pairs = zip(dims, shape, strict=True)
-    return [
-        d if axes.size_of(factors(d)) == n else fresh(n, axes.common(d)) for d, n in pairs
-    ]
+    return [d if axes.size_of(factors(d)) == n else fresh(n, axes.common(d)) for d, n in pairs]
 
 
 @_handles("reshape")
@@ -254,7 +250,9 @@ def _any_width(ins: list[Traced], params: dict[str, Any], shapes: list) -> list[
     *dims, last = ins[0].dims
     size, found = params["size"], factors(last)
     at = [axes.SPATIAL in f.traits for f in found]
-    channels = axes.size_of(tuple(f for f, is_position in zip(found, at, strict=True) if not is_position))
+    channels = axes.size_of(
+        tuple(f for f, is_position in zip(found, at, strict=True) if not is_position)
+    )
     if len(found) == 1 or not any(at) or size % channels:
         return [[*dims, fresh(size, axes.common(last))]]
     positions = fresh(size // channels, {axes.SPATIAL})

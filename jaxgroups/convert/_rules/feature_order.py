@@ -75,7 +75,9 @@ class OrderRule:
         """
         base = rule_of(layer)
         if base is None:
-            raise ValueError(f"{self} is for a layer that has a rule, not for {type(layer).__name__}")
+            raise ValueError(
+                f"{self} is for a layer that has a rule, not for {type(layer).__name__}"
+            )
         known = apply_rule(base, layer, shapes)
         leaves = {
             leaf: TensorRule(t.torch, self._op(layer, leaf, t.op, shapes[leaf]))

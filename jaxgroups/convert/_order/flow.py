@@ -246,19 +246,30 @@ def _convolution(ins: list[Traced], params: dict[str, Any], shapes: list) -> lis
 
 @_handles("jaxgroups_any_width")
 def _any_width(ins: list[Traced], params: dict[str, Any], shapes: list) -> list[list[Dim]]:
-    """The last axis in another length, as if there were more or fewer positions (see `probe`)."""
-    *dims, last = ins[0].dims
-    size, found = params["size"], factors(last)
-    at = [axes.SPATIAL in f.traits for f in found]
-    channels = axes.size_of(
-        tuple(f for f, is_position in zip(found, at, strict=True) if not is_position)
-    )
-    if len(found) == 1 or not any(at) or size % channels:
-        return [[*dims, fresh(size, axes.common(last))]]
+    """An axis in another length, as if the input had more or fewer positions (see `probe`)."""
+    dims = list(ins[0].dims)
+    dims[params["axis"]] = _widened(factors(dims[params["axis"]]), params["size"])
+    return [dims]
+
+
+def _widened(found: Dim, size: int) -> Dim:
+    """The axis with another number of positions; of a concatenation, in its one piece with any."""
+    if len(found) == 1 and found[0].segments:
+        pieces = list(found[0].segments)
+        flat = [k for k, piece in enumerate(pieces) if len(factors(piece)) > 1]
+        rest = size - axes.size_of(found) + axes.size_of(factors(pieces[flat[0]])) if flat else 0
+        if len(flat) == 1 and rest > 0:
+            pieces[flat[0]] = _widened(factors(pieces[flat[0]]), rest)
+            (joined,) = fresh(size)
+            joined.segments = tuple(pieces)
+            return (joined,)
+    rest = tuple(f for f in found if axes.SPATIAL not in f.traits)
+    channels = axes.size_of(rest)
+    if len(found) < 2 or len(rest) == len(found) or size % channels:
+        return fresh(size, axes.common(found))
     positions = fresh(size // channels, {axes.SPATIAL})
-    rest = tuple(f for f, is_position in zip(found, at, strict=True) if not is_position)
-    if at == sorted(at):  # channels, then positions
-        return [[*dims, (*rest, *positions)]]
-    if at == sorted(at, reverse=True):
-        return [[*dims, (*positions, *rest)]]
-    return [[*dims, fresh(size, {axes.MIXED})]]
+    if found[: len(rest)] == rest:
+        return (*rest, *positions)
+    if found[len(found) - len(rest) :] == rest:
+        return (*positions, *rest)
+    return fresh(size, {axes.MIXED})

@@ -73,11 +73,14 @@ def _joined(pieces: tuple[Dim, ...]) -> Need:
 
 
 def _role(factor: Factor) -> str:
-    """C channels, S positions, L a last axis of torch, B channels that are last too, ! neither."""
+    """C channels, S positions, L a last axis of torch, B channels that are last too, ! unknown.
+
+    Positions that became channels, or channels that became positions, are positions.
+    """
     traits = factor.traits
-    if axes.MIXED in traits or {axes.CHANNEL, axes.SPATIAL} <= traits:
+    if axes.MIXED in traits:
         return "!"
-    if axes.CHANNEL in traits:
+    if axes.CHANNEL in traits and axes.SPATIAL not in traits:
         return "B" if axes.LAST in traits else "C"
     for trait, role in (
         (axes.SPATIAL, "S"),

@@ -40,7 +40,9 @@ _FEATURES = {
 }
 
 _any_width_p = core.Primitive("jaxgroups_any_width")
-_any_width_p.def_abstract_eval(lambda x, *, size: x.update(shape=(*x.shape[:-1], size)))
+_any_width_p.def_abstract_eval(
+    lambda x, *, axis, size: x.update(shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
+)
 
 
 def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
@@ -59,16 +61,21 @@ def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
 
 
 def _with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: dict) -> Any:
-    if args and getattr(args[0], "ndim", 0) >= 1:
-        width = _features(layer)
-        if isinstance(width, int) and args[0].shape[-1] != width:
-            args = (_any_width_p.bind(args[0], size=width), *args[1:])
-    return call(*args, **kwargs)
+    x = args[0] if args else None
+    for axis, size in _features(layer) or ():
+        if getattr(x, "ndim", 0) > axis and x.shape[axis] != size:
+            x = _any_width_p.bind(x, axis=axis % x.ndim, size=size)
+    return call(*(x, *args[1:]) if args else (), **kwargs)
 
 
-def _features(layer: Any) -> Any:
+def _features(layer: Any) -> list[tuple[int, int]] | None:
+    """The axes that a layer reads, and how long they are; None for layers that take any length."""
+    if isinstance(layer, nnx.LinearGeneral):
+        axis, size = layer.axis, layer.in_features
+        pairs = zip(axis, size, strict=True) if isinstance(axis, tuple) else [(axis, size)]
+        return [(a, int(n[0] if isinstance(n, tuple) else n)) for a, n in pairs]
     names = [name for kind, name in _FEATURES.items() if isinstance(layer, kind)]
-    return getattr(layer, names[0]) if names else None
+    return [(-1, getattr(layer, names[0]))] if names else None
 
 
 def _flags(model: Any) -> list[bool] | None:

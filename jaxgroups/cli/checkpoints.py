@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +159,26 @@ def _verify(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     if arguments.json:
-        print(json.dumps({"equal": not wrong, "different": wrong}, indent=2))
-    elif not wrong:
-        print("every tensor comes back bit for bit")
+        answer = {"equal": not wrong, "different": wrong, "warnings": made.warnings}
+        print(json.dumps(answer, indent=2))
+    else:
+        if not wrong:
+            print("every tensor comes back bit for bit")
+        for text in made.warnings:
+            print(f"warning: {text}")
     for name in wrong:
         print(f"different: {name}", file=sys.stderr)
     return 1 if wrong else 0
 
 
 def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
+    """The plan; its warnings are printed with it, so they are not given by Python, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", convert.ConversionWarning)
+        return _read_or_made(arguments)
+
+
+def _read_or_made(arguments: argparse.Namespace) -> convert.Plan:
     if getattr(arguments, "plan", None):
         return convert.Plan.from_json(Path(arguments.plan))
     if getattr(arguments, "to", None) == "torch" or arguments.command == "verify":

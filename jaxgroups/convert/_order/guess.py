@@ -65,6 +65,11 @@ def guesses(
                 f"{sizes[1]} features: if they are a flattened feature map, pass "
                 f'rules={{"{dotted(layer.path)}": FlattenLinear({text[0]})}}{text[1]}'
             )
+        elif before is not None and before.kind == "conv" and before.makes != layer.reads:
+            statements.append(
+                f"{dotted(layer.path)} reads {layer.reads} features, of which a feature map of "
+                f"{dotted(before.path)} may be a part"
+            )
         sizes = _map_sizes(layer.makes, after, [conv.reads for conv in convs], "reads")
         if sizes is not None:
             text = _sizes_text(*sizes)
@@ -83,7 +88,23 @@ def guesses(
                 f"{dotted(layer.path)} has {layer.reads} features: if they are a flattened feature "
                 f'map, pass rules={{"{dotted(layer.path)}": FlattenVector({sizes})}}{where}'
             )
-    return statements
+    return statements + _shuffled(convs)
+
+
+def _shuffled(convs: list[_Layer]) -> list[str]:
+    """Convolutions whose channels may become positions, as in depth to space."""
+    read = {conv.reads for conv in convs}
+    texts = []
+    for number, conv in enumerate(convs):
+        after = {c.reads for c in convs[number + 1 :]} or {0}
+        factors = [m * m for m in (2, 3, 4) if conv.makes / (m * m) in after]
+        if conv.makes not in read and factors:
+            n = factors[0]
+            texts.append(
+                f"{dotted(conv.path)} makes {conv.makes} = {conv.makes // n} * {n} channels: if "
+                "they become positions, torch's order is (C, r, r)"
+            )
+    return texts
 
 
 def _sizes_text(c: int, n: int) -> tuple[str, str]:
@@ -172,7 +193,7 @@ def _wrong_channels(given: Mapping[str, Any], convs: list[_Layer]) -> list[str]:
         for size in sizes:
             if size is not None and known and size[0] not in known:
                 texts[
-                    f"{rule} for {name} has {size[0]} channels, but the convolutions here have "
+                    f"{rule} for {name.rpartition('.')[0] or 'the model'} has {size[0]} channels, but the convolutions here have "
                     f"{', '.join(map(str, sorted(known)))}: the sizes are channels first, (c, h, w)"
                 ] = None
     return list(texts)

@@ -22,10 +22,12 @@ class Need:
       moves: sizes ``(C, *spatial)`` of each feature map that is ``(*spatial, C)`` in Flax, and the
         numbers of entries before and after it.
       unknown: why the order is not known; empty if it is.
+      certain: whether every factor is known to be positions or channels.
     """
 
     moves: tuple[tuple[Shape, Shape], ...] = ()
     unknown: str = ""
+    certain: bool = False
 
     def ops(self, axis: int) -> list[ChannelsLast]:
         return [ChannelsLast(axis, sizes, around) for sizes, around in self.moves]
@@ -44,7 +46,7 @@ def need_of(dim: Iterable[Factor]) -> Need:
     roles = "".join(map(_role, found))
     if re.fullmatch("S+C+", roles):
         at = roles.index("C")
-        return Need(((_sizes(found, at), (0, 0)),))
+        return Need(((_sizes(found, at), (0, 0)),), certain=True)
     if "!" in roles:
         return Need(unknown=_PARTS)
     if re.fullmatch("S+[CB]+", roles):
@@ -53,7 +55,7 @@ def need_of(dim: Iterable[Factor]) -> Need:
         return Need(unknown=_END)
     if "S" in roles and "C" in roles and not re.fullmatch("C+S+", roles):
         return Need(unknown=_PARTS)
-    return Need()
+    return Need(certain=set(roles) <= {"C", "S"} and bool(roles))
 
 
 def _sizes(found: Dim, at: int) -> Shape:
@@ -69,7 +71,7 @@ def _joined(pieces: tuple[Dim, ...]) -> Need:
         end = sum(lengths) - start - lengths[number]
         moves += [(sizes, (start + a, end + b)) for sizes, (a, b) in need.moves]
         reasons += [need.unknown] if need.unknown else []
-    return Need(tuple(moves), reasons[0] if reasons else "")
+    return Need(tuple(moves), reasons[0] if reasons else "", certain=not reasons)
 
 
 def _role(factor: Factor) -> str:

@@ -69,7 +69,7 @@ def _settled(
     for axis, group in enumerate(axis_groups(entry.op, entry.flax_shape or ())):
         need = need_of(f for a in group for f in axes[a])
         if axis in said:
-            if not need.unknown and _effect([said[axis]]) != _effect(need.ops(axis)):
+            if need.certain and _effect([said[axis]]) != _effect(need.ops(axis)):
                 note = _contradiction(entry, rule, layer, axis, said[axis], need.ops(axis))
                 return replace(entry, status="mismatched", note=note)
         elif need.unknown:

@@ -13,6 +13,7 @@ from typing import Any
 from jaxgroups._types import Shape
 from jaxgroups.convert._files import write_text
 from jaxgroups.convert._files.show import counted, html_table, text_table
+from jaxgroups.convert._plan.warn import warn_of
 from jaxgroups.convert._rules import ops, ops_json
 
 FORMAT = "jaxgroups.plan-v1"
@@ -197,7 +198,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, source: str | Path) -> "Plan":
-        """The plan in a JSON file, or in the JSON text itself.
+        """The plan in a JSON file, or in the JSON text itself; its warnings are given again.
 
         Raises:
           ValueError: not a plan, or one with operations outside the closed set.
@@ -216,10 +217,12 @@ class Plan:
                 raise ValueError(f"its format is {found!r}, expected {FORMAT!r}")
             entries = [_entry_from_json(e) for e in data["entries"]]
             texts = [list(map(str, data[name])) for name in ("warnings", "hints")]
-            return cls(str(data["model"]), entries, *texts)
+            plan = cls(str(data["model"]), entries, *texts)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{where}not a plan of jaxgroups: {reason}") from error
+        warn_of(plan.warnings)
+        return plan
 
 
 def _shape(shape: Shape | None) -> str:

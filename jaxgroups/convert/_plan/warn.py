@@ -1,11 +1,12 @@
-"""Warnings that are seen without asking: each sentence of a plan or a report, at the user's line."""
+"""Warnings that are seen without asking: each sentence of a plan or report, at the user's line."""
 
+import os
 import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-_PACKAGE = str(Path(__file__).parents[2])
+_PACKAGE = str(Path(__file__).parents[2]) + os.sep
 
 
 class ConversionWarning(UserWarning):

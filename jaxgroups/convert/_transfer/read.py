@@ -17,6 +17,8 @@ from jaxgroups.convert._plan import dtype_kinds as kinds
 from jaxgroups.convert._plan.plan import ConversionError, Plan
 from jaxgroups.convert._transfer import move
 
+_LISTED = ("missing_keys", "unexpected_keys", "unfilled", "casts", "folded")
+_SHOWN = 3  # of each kind in the text
 Source = Any  # a path, an open Checkpoint, or a dict of arrays
 
 
@@ -46,7 +48,13 @@ class Report:
         return f"Report({self.plan.model}: {', '.join(self._counts())})"
 
     def __str__(self) -> str:
-        return "\n".join([repr(self), *(f"{what}: {text}" for what, text in self._lines())])
+        """One line on all, one for each kind of what is not as usual, and every warning."""
+        lines = [repr(self)]
+        for name in _LISTED:
+            found = getattr(self, name)
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            lines += [f"{name}: {', '.join(found[:_SHOWN])}{more}"] if found else []
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
     def _repr_html_(self) -> str:
         """The report as an HTML table, for notebooks."""
@@ -62,8 +70,7 @@ class Report:
 
     def _lines(self) -> list[tuple[str, str]]:
         """What is not as usual, with the name of its field."""
-        names = ("missing_keys", "unexpected_keys", "unfilled", "casts", "folded", "warnings")
-        return [(name, text) for name in names for text in getattr(self, name)]
+        return [(name, text) for name in (*_LISTED, "warnings") for text in getattr(self, name)]
 
 
 def opened(checkpoint: Source, key: str | None) -> Any:

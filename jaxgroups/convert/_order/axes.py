@@ -1,8 +1,8 @@
 """Axes as products of factors, so that a flattened axis shows what it was made of.
 
 A `Dim` is one axis of an array: the factors that a reshape merged into it, in order, none for an
-axis of length 1. Two axes that an operation pairs are the same from then on (`unify`); a factor that
-a reshape takes apart becomes its parts wherever it stands. So what is learnt at the end of a
+axis of length 1. Two axes that an operation pairs are the same from then on (`unify`). A factor
+that a reshape takes apart becomes its parts wherever it stands. So what is learnt at the end of a
 network, such as which factor a convolution reads as channels, is known at its beginning.
 """
 
@@ -11,7 +11,7 @@ from math import prod
 
 CHANNEL, SPATIAL, BATCH = "channel", "spatial", "batch"
 LAST = "last"  # made by a product over the last axis: torch has this axis last, too
-END, END_CHANNEL = "end", "end channel"  # of what the model reads and returns, if of rank 4 or more
+END, END_CHANNEL = "end", "end channel"  # of what the model reads and returns, from rank 4 on
 MIXED = "mixed"  # made of positions and channels in a way that is not followed
 
 

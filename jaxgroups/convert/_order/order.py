@@ -1,4 +1,4 @@
-"""The order of flattened features of a whole plan: followed where that is possible, or asked for."""
+"""The order of flattened features of a whole plan: followed where possible, or asked for."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +39,8 @@ def order_features(
     """
     by_path = {strip_collection(structure, path): rule for path, rule in (rules or {}).items()}
     matches = resolve_rules(structure, by_path)
-    given = {match.param.name: match.rule for match in matches if match.from_user}
+    filled = {str(e.flax) for e in plan.leaves()}
+    given = {m.param.name: m.rule for m in matches if m.from_user and m.param.name in filled}
     given |= dict.fromkeys(settled, KeepOrder())
     known, statements = None, guesses(plan, structure, given, keys)
     if all(param.name in settled for param in structure.params):
@@ -77,7 +78,7 @@ def _bare(plan: Plan, matches: list[RuleMatch], settled: Collection[str]) -> lis
     found = [
         e
         for e in plan.leaves()
-        if e.flax in names and len({n for n in _long(e.flax_shape)}) < len(_long(e.flax_shape))
+        if e.flax in names and len(set(_long(e.flax_shape))) < len(_long(e.flax_shape))
     ]
     if not found:
         return []

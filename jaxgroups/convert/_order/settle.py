@@ -106,8 +106,8 @@ def _contradiction(
     else:
         held = "no positions before channels: the model itself has torch's order, or no map there"
     return (
-        f"order mismatch for {entry.torch[0]}: {rule} of {layer or 'the model'} is a feature map of "
-        f"{c} channels and {n} positions, but {entry.flax} has {held} in the model. Sizes are "
+        f"order mismatch for {entry.torch[0]}: {rule} of {layer or 'the model'} is a feature map "
+        f"of {c} channels and {n} positions, but {entry.flax} has {held} in the model. Sizes are "
         f'channels first; an operation in rules={{"{entry.flax}": ...}} is not checked.'
     )
 

@@ -102,8 +102,8 @@ def _padding(layer: Any) -> list[str]:
     same = all(a == b for a, b in theirs)
     number = f"torch's padding={tuple(a for a, _ in theirs)}" if same else "no padding of torch's"
     return [
-        f"padding={padding!r}, Flax's default, is {number} here; torch's default is 0, and the file "
-        "does not hold it: give explicit pairs"
+        f"padding={padding!r}, Flax's default, is {number} here; torch's default is 0, and the "
+        "file does not hold it: give explicit pairs"
     ]
 
 

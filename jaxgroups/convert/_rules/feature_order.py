@@ -80,12 +80,16 @@ class OrderRule:
             )
         known = apply_rule(base, layer, shapes)
         leaves = {
-            leaf: TensorRule(t.torch, self._op(layer, leaf, t.op, shapes[leaf]))
+            leaf: TensorRule(t.torch, self._op(leaf, t.op, shapes[leaf]))
             for leaf, t in known.leaves.items()
         }
         return Rule(leaves, known.torch_only)
 
-    def _op(self, layer: Any, leaf: str, op: Op, shape: Shape) -> Op:
+    def _check(self, layer: Any) -> None:
+        """Raise ValueError if the rule is not for such layers."""
+
+    def _op(self, leaf: str, op: Op, shape: Shape) -> Op:
+        """The operation of one parameter, from the one that the layer's own rule gives."""
         raise NotImplementedError
 
 
@@ -96,9 +100,9 @@ class FlattenLinear(OrderRule):
     DenseGeneral that reads the axes ``(H, W, C)`` takes it too.
 
     Args:
-      sizes: ``c, h, w``, the sizes of the feature map: channels first, then the positions; for other
-        ranks ``c, length`` or ``c, d, h, w``.
-      output: the sizes ``(c, h, w)`` of the feature map that the layer's output becomes, if it does.
+      sizes: ``c, h, w``, the sizes of the feature map: channels first, then the positions. For
+        other ranks they are ``c, length`` or ``c, d, h, w``.
+      output: sizes ``(c, h, w)`` of the feature map that the layer's output becomes, if it does.
 
     Raises:
       ValueError: fewer than two sizes, or one below 1.
@@ -108,9 +112,11 @@ class FlattenLinear(OrderRule):
         self.input: Shape | None = _checked(sizes)
         self.output: Shape | None = None if output is None else _checked(output)
 
-    def _op(self, layer: Any, leaf: str, op: Op, shape: Shape) -> Op:
+    def _check(self, layer: Any) -> None:
         if not isinstance(layer, _LINEARS):
             raise ValueError(f"{type(self).__name__} is for a Linear or Dense layer")
+
+    def _op(self, leaf: str, op: Op, shape: Shape) -> Op:
         sides = (self.input, self.output) if leaf == "kernel" else (self.output,)
         if len(axis_groups(op, shape)) != len(sides):
             raise ValueError(f"{self} does not fit {leaf} of shape {shape}")
@@ -153,7 +159,7 @@ class FlattenVector(OrderRule):
     def __init__(self, *sizes: int) -> None:
         self.sizes = _checked(sizes)
 
-    def _op(self, layer: Any, leaf: str, op: Op, shape: Shape) -> Op:
+    def _op(self, leaf: str, op: Op, shape: Shape) -> Op:
         if len(shape) > 1:
             raise ValueError(f"{self} is for a layer of vectors, but {leaf} has shape {shape}")
         return reordered(op, [ChannelsLast(0, self.sizes)] if shape else [])
@@ -169,7 +175,7 @@ class KeepOrder(OrderRule):
     reordered, and no warning asks about it.
     """
 
-    def _op(self, layer: Any, leaf: str, op: Op, shape: Shape) -> Op:
+    def _op(self, leaf: str, op: Op, shape: Shape) -> Op:
         return op
 
     def __repr__(self) -> str:

@@ -143,8 +143,8 @@ def load_torch(
 
     Returns:
       The same model, filled, and the report. Each warning of the report is also given as a
-      `ConversionWarning`. `save_torch` knows the names and rules of this load. An abstract model becomes a real one; its random
-      streams (of Dropout) then start from seed 0.
+      `ConversionWarning`. `save_torch` knows the names and rules of this load. An abstract model
+      becomes a real one; its random streams (of Dropout) then start from seed 0.
 
     Raises:
       ConversionError: the plan's problems, all at once; the model is unchanged.

@@ -1,7 +1,7 @@
 """What a load knew of a model, for saving it: names, rules, and the operation of each parameter.
 
-It is kept beside the model object for as long as that lives, and not in the model: an attribute or a
-variable's metadata would change the model's tree, so that a loaded model could not be paired with
+It is kept beside the model object for as long as that lives, and not in the model: an attribute or
+a variable's metadata would change the model's tree, so that a loaded model could not be paired with
 one that was not loaded. A copy of the model, as `nnx.clone` and `nnx.merge` make, has none of it.
 """
 

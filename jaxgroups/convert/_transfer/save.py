@@ -39,8 +39,8 @@ def save_torch(
     """Write a Flax model as a torch state_dict in .safetensors: the inverse of `load_torch`.
 
     A model that `load_torch` has filled is saved by the names, rules and orders of features of that
-    load. For another one, or a copy of it, pass them, or ``plan=report.plan``. Where features may be
-    in another order than torch's and nothing tells so, a `ConversionWarning` does.
+    load. For another one, or a copy of it, pass them, or ``plan=report.plan``. Where features may
+    be in another order than torch's, a `ConversionWarning` says so.
 
     Args:
       model: the nnx model, or a linen module with `variables` and `example`.

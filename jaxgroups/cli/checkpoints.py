@@ -16,6 +16,12 @@ from jaxgroups.cli.common import UsageError, guarded, json_object, shape
 from jaxgroups.cli.factory import model_of
 from jaxgroups.convert._rules import ops
 
+_ORDERS = {
+    "flatten": convert.FlattenLinear,
+    "unflatten": convert.UnflattenLinear,
+    "flatten_vector": convert.FlattenVector,
+}
+
 
 def add_to(commands: Any) -> None:
     """Add the four subcommands to an argparse subparsers object."""
@@ -68,7 +74,8 @@ def add_to(commands: Any) -> None:
         command.add_argument(
             "--rules",
             metavar="RULES.toml",
-            help="tables [names], [flatten] (path = [C, H, W]), and ignore = [...], prefix = ...",
+            help="tables [names], [flatten], [unflatten], [flatten_vector] (path = [C, H, W]), and "
+            "keep_order = [paths], ignore = [...], prefix = ...",
         )
 
 
@@ -186,7 +193,7 @@ def _read_or_made(arguments: argparse.Namespace) -> convert.Plan:
     if not arguments.model:
         raise _refusal(arguments)
     rules = tomllib.loads(_text(arguments.rules)) if arguments.rules else {}
-    unknown = set(rules) - {"names", "flatten", "ignore", "prefix"}
+    unknown = set(rules) - {"names", *_ORDERS, "keep_order", "ignore", "prefix"}
     if unknown:
         raise UsageError(f"{arguments.rules} has unknown entries: {', '.join(sorted(unknown))}")
     example = None
@@ -201,7 +208,7 @@ def _read_or_made(arguments: argparse.Namespace) -> convert.Plan:
             model_of(arguments.model, json_object("--kwargs", arguments.kwargs)),
             opened,
             names=rules.get("names"),
-            rules={path: _flatten(path, chw) for path, chw in rules.get("flatten", {}).items()},
+            rules=_orders(rules),
             ignore=rules.get("ignore", ()),
             prefix=rules.get("prefix", ""),
             example=example,
@@ -215,10 +222,18 @@ def _text(path: str) -> str:
         raise UsageError(f"{path} is not UTF-8 text: {error}") from error
 
 
-def _flatten(path: str, chw: Any) -> convert.FlattenLinear:
-    if not isinstance(chw, list) or len(chw) != 3:
-        raise UsageError(f"flatten: {path} must be [C, H, W], got {chw!r}")
-    return convert.FlattenLinear(*chw)
+def _orders(rules: dict[str, Any]) -> dict[str, Any]:
+    """The rules for flattened features, by path."""
+    keep = rules.get("keep_order", [])
+    if not isinstance(keep, list) or not all(isinstance(path, str) for path in keep):
+        raise UsageError(f"keep_order must be a list of paths, got {keep!r}")
+    found: dict[str, Any] = {path: convert.KeepOrder() for path in keep}
+    for table, rule in _ORDERS.items():
+        for path, sizes in rules.get(table, {}).items():
+            if not isinstance(sizes, list) or len(sizes) < 2:
+                raise UsageError(f"{table}: {path} must be [C, H, W], got {sizes!r}")
+            found[path] = rule(*sizes)
+    return found
 
 
 def _refusal(arguments: argparse.Namespace) -> UsageError:

@@ -1,4 +1,4 @@
-"""Flattened features: torch's outputs decide, with torch's weights in a model that is channels last.
+"""Flattened features: torch's outputs decide, with torch's weights in a channels-last model.
 
 Every network here loads strictly in either order, because only the order of entries differs.
 """
@@ -538,9 +538,10 @@ def test_one_line_asks_where_the_model_cannot_be_followed():
     _, report = loaded(model, module)
     (warning,) = report.warnings
     assert warning == (
-        "feature order is not known: fc reads 48 = 4 * 12 features: if they are a flattened feature "
-        'map, pass rules={"fc": FlattenLinear(4, h, w)} with h * w = 12; up makes 24 = 4 * 6 '
-        'features: if they become a feature map, pass rules={"up": UnflattenLinear(4, h, w)} with '
+        "feature order is not known: fc reads 48 = 4 * 12 features: if they are a flattened "
+        'feature map, pass rules={"fc": FlattenLinear(4, h, w)} with h * w = 12; up makes 24 = '
+        "4 * 6 features: if they become a feature map, pass "
+        'rules={"up": UnflattenLinear(4, h, w)} with '
         "h * w = 6; bn has 48 features: if they are a flattened feature map, pass "
         'rules={"bn": FlattenVector(4, h, w)} with h * w = 12; or KeepOrder() where torch has '
         "Flax's order, or example= an input of the model to follow them"

@@ -65,7 +65,7 @@ def guesses(
                 f"{sizes[1]} features: if they are a flattened feature map, pass "
                 f'rules={{"{dotted(layer.path)}": FlattenLinear({text[0]})}}{text[1]}'
             )
-        elif before is not None and before.kind == "conv" and before.makes != layer.reads:
+        elif before is not None and before.kind == "conv" and before.makes < layer.reads:
             statements.append(
                 f"{dotted(layer.path)} reads {layer.reads} features, of which a feature map of "
                 f"{dotted(before.path)} may be a part"
@@ -118,7 +118,7 @@ def _open(plan: Plan, structure: Structure, given: Mapping[str, Any]) -> set[Pat
     paths = {param.name: param.path[:-1] for param in structure.params}
     closed = {paths[str(e.flax)] for e in plan.leaves() if is_reordered(e.op)}
     closed |= {paths[name] for name in given if name in paths}
-    return {paths[str(e.flax)] for e in plan.leaves()} - closed
+    return set(paths.values()) - closed
 
 
 def _layers(plan: Plan, structure: Structure, keys: Sequence[str] | None) -> list[_Layer]:
@@ -193,8 +193,9 @@ def _wrong_channels(given: Mapping[str, Any], convs: list[_Layer]) -> list[str]:
         for size in sizes:
             if size is not None and known and size[0] not in known:
                 texts[
-                    f"{rule} for {name.rpartition('.')[0] or 'the model'} has {size[0]} channels, but the convolutions here have "
-                    f"{', '.join(map(str, sorted(known)))}: the sizes are channels first, (c, h, w)"
+                    f"{rule} for {name.rpartition('.')[0] or 'the model'} has {size[0]} channels, "
+                    f"but the convolutions here have {', '.join(map(str, sorted(known)))}: the "
+                    "sizes are channels first, (c, h, w)"
                 ] = None
     return list(texts)
 

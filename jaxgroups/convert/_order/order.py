@@ -37,6 +37,8 @@ def order_features(
     Raises:
       ValueError: an nnx model that cannot be called with `example`.
     """
+    if plan.of_status("mismatched", "ambiguous"):  # it is refused in any case
+        return plan
     by_path = {strip_collection(structure, path): rule for path, rule in (rules or {}).items()}
     matches = resolve_rules(structure, by_path)
     filled = {str(e.flax) for e in plan.leaves()}

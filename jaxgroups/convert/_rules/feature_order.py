@@ -73,11 +73,11 @@ class OrderRule:
         Raises:
           ValueError: a layer for which this rule is not.
         """
+        self._check(layer)
         base = rule_of(layer)
         if base is None:
-            raise ValueError(
-                f"{self} is for a layer that has a rule, not for {type(layer).__name__}"
-            )
+            kind = type(layer).__name__
+            raise ValueError(f"{self} is for a layer that has a rule, not for {kind}")
         known = apply_rule(base, layer, shapes)
         leaves = {
             leaf: TensorRule(t.torch, self._op(leaf, t.op, shapes[leaf]))

@@ -2,6 +2,7 @@
 
 import importlib
 import types
+import warnings
 from importlib.util import find_spec
 
 import jax.numpy as jnp
@@ -54,7 +55,12 @@ def opened(directory):
             source, kind, _ = NETWORKS[name]
             path = wheels.file(*source, directory)
             model = nnx.eval_shape(lambda: kind(nnx.Rngs(0)))
-            model, report = jc.load_torch(model, path)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model, report = jc.load_torch(model, path)
+            texts = [str(w.message) for w in caught]
+            assert texts == report.warnings
+            assert all("momentum=0.99" in text for text in texts)  # torch's 0.01 in one of them
             model.eval()
             done[name] = path, model, report
         return done[name]

@@ -81,7 +81,10 @@ def guesses(
     for rule in given.values():
         if isinstance(rule, FlattenLinear) and rule.input is not None:
             flat[prod(rule.input)] = ", ".join(map(str, rule.input)), ""
+    of_maps = {conv.makes for conv in convs}
     for layer in layers:
+        if layer.reads in of_maps:
+            continue
         if layer.kind == "norm" and layer.reads in flat and layer.path in open_paths:
             sizes, where = flat[layer.reads]
             statements.append(
@@ -139,7 +142,8 @@ def _layers(plan: Plan, structure: Structure, keys: Sequence[str] | None) -> lis
 
 
 def _layer(path: Path, layer: Any, entry: Entry) -> _Layer | None:
-    shape, leaf = entry.flax_shape or (), path[-1]
+    shape: tuple[int, ...] = entry.flax_shape or ()
+    leaf = path[-1]
     if leaf == "kernel" and isinstance(layer, _CONVS):
         reads = getattr(layer, "in_channels", None) or getattr(layer, "in_features", shape[-2])
         makes = next(

@@ -61,7 +61,7 @@ def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
 
 
 def _with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: dict) -> Any:
-    x = args[0] if args else None
+    x: Any = args[0] if args else None
     for axis, size in _features(layer) or ():
         if getattr(x, "ndim", 0) > axis and x.shape[axis] != size:
             x = _any_width_p.bind(x, axis=axis % x.ndim, size=size)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jaxgroups._types import Shape
 from jaxgroups.convert._model.names import Names, strip_collection
 from jaxgroups.convert._model.structure import Structure, dotted
 from jaxgroups.convert._plan.plan import Plan
@@ -23,7 +24,7 @@ class Memory:
     names: Names
     rules: Mapping[str, Any] | None
     prefix: str
-    ops: Mapping[str, tuple[Any, Op]]
+    ops: Mapping[str, tuple[Shape, Op]]
 
 
 _KNOWN: dict[int, tuple[weakref.ref[Any], Memory]] = {}
@@ -32,7 +33,7 @@ _KNOWN: dict[int, tuple[weakref.ref[Any], Memory]] = {}
 def remember(model: Any, plan: Plan, how: Mapping[str, Any]) -> None:
     """Keep what a load knew for as long as the model lives."""
     place = id(model)
-    ops = {str(e.flax): (e.flax_shape, e.op) for e in plan.leaves()}
+    ops = {str(e.flax): (e.flax_shape or (), e.op) for e in plan.leaves()}
     memory = Memory(how.get("names"), how.get("rules"), how.get("prefix", ""), ops)
     _KNOWN[place] = weakref.ref(model, lambda _: _KNOWN.pop(place, None)), memory
 
@@ -53,7 +54,7 @@ def with_known_ops(plan: Plan, memory: Memory) -> tuple[Plan, set[str]]:
     """The plan with the operations of the load, and the names of the parameters that have them."""
     entries, known = [], set()
     for e in plan.entries:
-        shape, op = memory.ops.get(str(e.flax), (None, None))
+        shape, op = memory.ops.get(str(e.flax), ((), None))
         if e.status == "ok" and op is not None and shape == e.flax_shape:
             known.add(str(e.flax))
             e = replace(e, op=op, torch_shape=op.torch_shape(shape))

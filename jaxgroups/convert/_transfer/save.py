@@ -103,11 +103,10 @@ def _planned(
     if memory is not None and names is None and not prefix:
         names, prefix = memory.names, memory.prefix
     known: set[str] = set()
-    loaded = memory is not None and rules is None
-    made = build(
-        structure, None, {}, names=names, rules=memory.rules if loaded else rules, prefix=prefix
-    )
-    if loaded:
+    if memory is None or rules is not None:
+        made = build(structure, None, {}, names=names, rules=rules, prefix=prefix)
+    else:
+        made = build(structure, None, {}, names=names, rules=memory.rules, prefix=prefix)
         made, known = with_known_ops(made, memory)
     return order_features(made, model, structure, rules=rules, example=example, settled=known)
 

@@ -142,7 +142,7 @@ def _layers(plan: Plan, structure: Structure, keys: Sequence[str] | None) -> lis
 
 
 def _layer(path: Path, layer: Any, entry: Entry) -> _Layer | None:
-    shape: tuple[int, ...] = entry.flax_shape or ()
+    shape = tuple(entry.flax_shape or ())
     leaf = path[-1]
     if leaf == "kernel" and isinstance(layer, _CONVS):
         reads = getattr(layer, "in_channels", None) or getattr(layer, "in_features", shape[-2])

@@ -105,7 +105,7 @@ def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
             made.add(_channels(layer, "out"))
             convs[len(layer.kernel.shape) - 2, _channels(layer, "in")] = None
     free = sorted((c for c in convs if c[1] not in made or c[1] <= 4), key=lambda c: c[1])
-    for rank, channels in free[:2]:
+    for rank, channels in (free or sorted(convs))[:2]:
         for width in _WIDTHS.get(rank, ()):
             yield jax.ShapeDtypeStruct((1, *(width,) * rank, channels), "float32")
     for width in [n for n in linears if n not in made][:2]:

@@ -60,7 +60,8 @@ def opened(directory):
                 model, report = jc.load_torch(model, path)
             texts = [str(w.message) for w in caught]
             assert texts == report.warnings
-            assert all("momentum=0.99" in text for text in texts)  # torch's 0.01 in one of them
+            # settings of one of them; the order of its features is not asked about
+            assert all("momentum=0.99" in t or "padding='SAME'" in t for t in texts)
             model.eval()
             done[name] = path, model, report
         return done[name]

@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from jaxgroups._printable import printable
 from jaxgroups.cli.common import UsageError, guarded, json_object, shape
 from jaxgroups.cli.factory import maker_of, model_of
 from jaxgroups.convert._rules import ops
+
+_ORDERS = {
+    "flatten": convert.FlattenLinear,
+    "unflatten": convert.UnflattenLinear,
+    "flatten_vector": convert.FlattenVector,
+}
 
 
 def add_to(commands: Any) -> None:
@@ -80,8 +87,9 @@ def add_to(commands: Any) -> None:
         command.add_argument(
             "--rules",
             metavar="RULES.toml",
-            help="tables [names], [flatten] (path = [C, H, W]), [recurrent] and [flax_only] (path "
-            "= arguments of RNNLayers and FlaxOnly), and ignore = [...], prefix = ...",
+            help="tables [names], [flatten], [unflatten], [flatten_vector] (path = [C, H, W]), "
+            "[recurrent] and [flax_only] (path = arguments of RNNLayers and FlaxOnly), and "
+            "keep_order = [paths], ignore = [...], prefix = ...",
         )
 
 
@@ -190,9 +198,13 @@ def _verify(arguments: argparse.Namespace) -> int:
         )
     readers = {"reader": wrong.reader, "converted_by": wrong.converted_by}
     if arguments.json:
-        print(json.dumps({"equal": not wrong, "different": wrong} | readers, indent=2))
-    elif not wrong:
-        print("every tensor comes back bit for bit", _compared_by(wrong), sep="\n")
+        more = {"warnings": made.warnings} | readers
+        print(json.dumps({"equal": not wrong, "different": wrong} | more, indent=2))
+    else:
+        if not wrong:
+            print("every tensor comes back bit for bit", _compared_by(wrong), sep="\n")
+        for text in made.warnings:
+            print(f"warning: {printable(text)}")
     for name in wrong:
         print(printable(f"different: {name}"), file=sys.stderr)
     if wrong:
@@ -215,6 +227,13 @@ def _compared_by(compared: Any) -> str:
 
 
 def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
+    """The plan; its warnings are printed with it, so they are not given by Python, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", convert.ConversionWarning)
+        return _read_or_made(arguments)
+
+
+def _read_or_made(arguments: argparse.Namespace) -> convert.Plan:
     if getattr(arguments, "plan", None):
         return convert.Plan.from_json(Path(arguments.plan))
     if getattr(arguments, "to", None) == "torch" or arguments.command == "verify":
@@ -231,10 +250,10 @@ def _make_plan(arguments: argparse.Namespace) -> convert.Plan:
 def _rules(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `plan` that ``--rules`` and ``--example`` give."""
     rules = tomllib.loads(_text(arguments.rules)) if arguments.rules else {}
-    unknown = set(rules) - {"names", "flatten", *_TABLES, "ignore", "prefix"}
+    unknown = set(rules) - {"names", *_ORDERS, *_TABLES, "keep_order", "ignore", "prefix"}
     if unknown:
         raise UsageError(f"{arguments.rules} has unknown entries: {', '.join(sorted(unknown))}")
-    by_path = {path: _flatten(path, chw) for path, chw in rules.get("flatten", {}).items()}
+    by_path = _orders(rules)
     for table in _TABLES:
         for path, given in rules.get(table, {}).items():
             by_path[path] = _rule(table, path, given)
@@ -259,10 +278,18 @@ def _text(path: str) -> str:
         raise UsageError(f"{path} is not UTF-8 text: {error}") from error
 
 
-def _flatten(path: str, chw: Any) -> convert.FlattenLinear:
-    if not isinstance(chw, list) or len(chw) != 3:
-        raise UsageError(f"flatten: {path} must be [C, H, W], got {chw!r}")
-    return convert.FlattenLinear(*chw)
+def _orders(rules: dict[str, Any]) -> dict[str, Any]:
+    """The rules for flattened features, by path."""
+    keep = rules.get("keep_order", [])
+    if not isinstance(keep, list) or not all(isinstance(path, str) for path in keep):
+        raise UsageError(f"keep_order must be a list of paths, got {keep!r}")
+    found: dict[str, Any] = {path: convert.KeepOrder() for path in keep}
+    for table, rule in _ORDERS.items():
+        for path, sizes in rules.get(table, {}).items():
+            if not isinstance(sizes, list) or len(sizes) < 2:
+                raise UsageError(f"{table}: {path} must be [C, H, W], got {sizes!r}")
+            found[path] = rule(*sizes)
+    return found
 
 
 _TABLES = {"recurrent": "RNNLayers", "flax_only": "FlaxOnly"}  # in a file of rules

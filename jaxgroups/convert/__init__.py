@@ -26,12 +26,19 @@ from jaxgroups.convert._kernel import (
     kernel_to_torch,
 )
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
+from jaxgroups.convert._plan.warn import ConversionWarning
 from jaxgroups.convert._propose.proposal import NameLine, Proposal
 from jaxgroups.convert._propose.propose import propose_names
+from jaxgroups.convert._rules.feature_order import (
+    FlattenLinear,
+    FlattenVector,
+    KeepOrder,
+    UnflattenLinear,
+)
 from jaxgroups.convert._rules.kernels import KINDS
-from jaxgroups.convert._rules.layers import FlattenLinear, Rule, TensorRule, register
+from jaxgroups.convert._rules.layers import Rule, TensorRule, register
 from jaxgroups.convert._rules.merges import FlaxOnly
-from jaxgroups.convert._rules.ops import Chain, FlattenCHW, Flip, Identity, Part, Permute, Reshape
+from jaxgroups.convert._rules.ops import Chain, ChannelsLast, Flip, Identity, Part, Permute, Reshape
 from jaxgroups.convert._rules.recurrent import RNNLayers
 from jaxgroups.convert._transfer.convert_file import convert_file
 from jaxgroups.convert._transfer.load import load_torch, load_torch_linen, plan
@@ -42,15 +49,18 @@ from jaxgroups.convert._transfer.verify import verify_file
 __all__ = [
     "KINDS",
     "Chain",
+    "ChannelsLast",
     "CheckpointError",
     "Comparison",
     "ConversionError",
+    "ConversionWarning",
     "Entry",
-    "FlattenCHW",
     "FlattenLinear",
+    "FlattenVector",
     "FlaxOnly",
     "Flip",
     "Identity",
+    "KeepOrder",
     "NameLine",
     "Part",
     "Permute",
@@ -61,6 +71,7 @@ __all__ = [
     "Reshape",
     "Rule",
     "TensorRule",
+    "UnflattenLinear",
     "bias_from_torch",
     "bias_to_torch",
     "compare",

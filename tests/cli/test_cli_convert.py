@@ -108,8 +108,12 @@ def test_there_and_back(run, tmp_path, kind):
     assert (status, err) == (0, "")
     assert out.startswith("8 leaves -> flax.safetensors\n")
     status, out, err = run("verify", path, "flax.safetensors", *plan, *reader)
-    said = "every tensor comes back bit for bit\nthe source was read by jaxgroups' own reader both "
-    assert (status, out, err) == (0, f"{said}times, so a mistake of it would not show\n", "")
+    assert (status, err) == (0, "")
+    first, second, warning = out.splitlines()
+    assert first == "every tensor comes back bit for bit"
+    said = "the source was read by jaxgroups' own reader both times, so a mistake of it would not"
+    assert second == f"{said} show"
+    assert warning.startswith("warning: feature order is not known: fc reads 24 = 6 * 4 features")
     status, _, err = run(
         "convert", "flax.safetensors", "--to", "torch", "-o", "b.safetensors", *plan
     )
@@ -120,7 +124,9 @@ def test_there_and_back(run, tmp_path, kind):
         assert back[name].dtype == array.dtype
         assert back[name].tobytes() == array.tobytes()
     held = tensors("flax.safetensors")
-    model, _ = jc.load_torch(nnx.eval_shape(lambda: __import__("twin").Net(rngs=nnx.Rngs(0))), path)
+    model = nnx.eval_shape(lambda: __import__("twin").Net(rngs=nnx.Rngs(0)))
+    with pytest.warns(jc.ConversionWarning, match="fc reads 24"):
+        model, _ = jc.load_torch(model, path)
     for leaf, variable in nnx.to_flat_state(nnx.state(model)):
         np.testing.assert_array_equal(held[".".join(map(str, leaf))], variable.get_value())
 
@@ -135,17 +141,20 @@ def test_json(run, source):
     status, out, _ = run("plan", source, "--model", "twin:Net", "--json", "-o", "plan.json")
     assert status == 0
     assert json.loads(out)["format"] == "jaxgroups.plan-v1"
-    assert jc.Plan.from_json(out) == jc.Plan.from_json("plan.json")
+    with pytest.warns(jc.ConversionWarning, match="fc reads 24"):
+        assert jc.Plan.from_json(out) == jc.Plan.from_json("plan.json")
     convert = ["convert", source, "--to", "flax", "-o", "f.safetensors", "--plan", "plan.json"]
     status, out, _ = run(*convert, "--json")
     assert json.loads(out)["tensors"] == 8
     assert json.loads(out)["warnings"] == [
-        "fc reads 24 = 6 * 4 features: if they are a flattened feature map, pass "
-        'rules={"fc": FlattenLinear(6, 2, 2)}'
+        "feature order is not known: fc reads 24 = 6 * 4 features: if they are a flattened feature "
+        'map, pass rules={"fc": FlattenLinear(6, 2, 2)}; or KeepOrder() where torch has Flax\'s '
+        "order, or example= an input of the model to follow them"
     ]
+    warnings = json.loads(out)["warnings"]
     status, out, _ = run("verify", source, "f.safetensors", "--plan", "plan.json", "--json")
-    readers = {"reader": "safetensors", "converted_by": "own"}
-    assert (status, json.loads(out)) == (0, {"equal": True, "different": []} | readers)
+    more = {"warnings": warnings, "reader": "safetensors", "converted_by": "own"}
+    assert (status, json.loads(out)) == (0, {"equal": True, "different": []} | more)
     # and what goes wrong
     status, out, err = run(*convert, "--json")
     assert status == 2
@@ -193,12 +202,12 @@ def test_rules_from_a_file(run, tmp_path):
     renamed = {f"module.{k.replace('up.', 'stem.')}": v for k, v in state().items()}
     written(tmp_path / "a.safetensors", renamed | {"loss.weight": np.ones(2)})
     rules = ['prefix = "module."', 'ignore = ["loss[.].*"]', "[names]", 'up = "stem"']
-    rules += ["[flatten]", "fc = [6, 2, 2]"]
+    rules += ["[flatten]", "fc = [6, 2, 2]", "[flatten_vector]", "bn = [6, 1]"]
     (tmp_path / "rules.toml").write_text("\n".join(rules))
     how = ["--model", "twin:Net", "--rules", "rules.toml"]
     status, out, err = run("plan", "a.safetensors", *how, "-o", "plan.json")
     assert (status, err) == (0, "")
-    assert "FlattenCHW(c=6, h=2, w=2)" in out
+    assert "ChannelsLast(axis=0, sizes=(6, 2, 2))" in out
     assert "warning" not in out
     convert = ["convert", "a.safetensors", "--to", "flax", "-o", "f.safetensors"]
     status, out, _ = run(*convert, "--plan", "plan.json")
@@ -322,8 +331,10 @@ def test_a_wrong_command_line_is_told_in_a_line(run, source, arguments, said):
 def test_rules_with_unknown_entries(run, source, tmp_path):
     for text, said in (
         ("flaten = {}", "unknown entries: flaten"),
-        ("[flatten]\nfc = [1, 2]", "fc must be [C, H, W], got [1, 2]"),
-        ("[flatten]\nfc = [0, 2, 12]", "must be an integer >= 1"),
+        ("[flatten]\nfc = [1]", "fc must be [C, H, W], got [1]"),
+        ("[flatten]\nfc = [0, 2, 12]", "each >= 1, got (0, 2, 12)"),
+        ("[unflatten]\nfc = 5", "fc must be [C, H, W], got 5"),
+        ("keep_order = 'fc'", "keep_order must be a list of paths"),
         ("[flatten]\nfcc = [6, 2, 2]", "rules has 'fcc', which is no layer here"),
         ("[recurrent]\nfc = 1", "recurrent: fc must be a table of arguments, got 1"),
         ("[recurrent]\nfc = {first = -1}", "fc: RNNLayers: first must be an integer >= 0, got -1"),
@@ -373,10 +384,13 @@ def test_verify_says_what_differs(run, source, tmp_path):
     written(tmp_path / "other.safetensors", other)
     status, out, err = run("verify", "other.safetensors", "f.safetensors", *plan)
     said = "the source was read by the safetensors library; convert had read it by jaxgroups' own "
-    assert (status, out, err) == (1, "", f"different: fc.bias\n{said}reader\n")
+    assert (status, err) == (1, f"different: fc.bias\n{said}reader\n")
+    assert out.startswith("warning: feature order is not known: fc reads 24")
+    assert len(out.splitlines()) == 1
     status, out, _ = run("verify", "other.safetensors", "f.safetensors", *plan, "--json")
-    readers = {"reader": "safetensors", "converted_by": "own"}
-    assert (status, json.loads(out)) == (1, {"equal": False, "different": ["fc.bias"]} | readers)
+    data = json.loads(out)
+    assert (status, data["equal"], data["different"]) == (1, False, ["fc.bias"])
+    assert (data["reader"], data["converted_by"]) == ("safetensors", "own")
 
 
 def test_nan_is_kept_and_told(run, tmp_path):

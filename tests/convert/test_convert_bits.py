@@ -41,6 +41,7 @@ def test_every_dtype_survives_there_and_back(dtype, kind, tmp_path, rng):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.filterwarnings("ignore:.*kept as is:jaxgroups.convert.ConversionWarning")
 def test_every_dtype_survives_a_model(dtype, tmp_path, rng):
     arrays = state(rng, dtype)
     model, report = jc.load_torch(net(), arrays)

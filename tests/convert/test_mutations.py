@@ -97,7 +97,7 @@ MUTATIONS = {
         lambda m: rule(m, nnx.Linear, with_op(jc.Identity())),
     ),
     "Linear: reshaped where it should be transposed": (
-        {"load": "fc"},
+        {"load": "size mismatch for flat.weight"},
         lambda m: rule(m, nnx.Linear, with_op(jc.Reshape((4, 4), (4, 4)))),
     ),
     "Embed: transposed": (
@@ -151,18 +151,16 @@ MUTATIONS = {
     ),
     "flatten: taken as a plain transpose": (
         {"load": "flat", "back": "flat.weight"},
-        lambda m: method(m, _ops.FlattenCHW, "to_flax", lambda self, x: x.T),
+        lambda m: method(m, _ops.ChannelsLast, "to_flax", lambda self, x: x),
     ),
     "flatten: height and width swapped": (
         {"load": "flat", "back": "flat.weight"},
         lambda m: method(
             m,
-            _ops.FlattenCHW,
+            _ops.ChannelsLast,
             "to_flax",
             lambda self, x: (
-                x.reshape(len(x), self.c, self.h, self.w)
-                .transpose(3, 2, 1, 0)
-                .reshape(self.flax_shape(x.shape))
+                x.reshape(*self.sizes, -1).transpose(2, 1, 0, 3).reshape(self.flax_shape(x.shape))
             ),
         ),
     ),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgroups.convert import Chain, FlattenCHW, Flip, Identity, Part, Permute, Reshape
+from jaxgroups.convert import Chain, ChannelsLast, Flip, Identity, Part, Permute, Reshape
 from jaxgroups.convert._rules import ops, ops_json
 
 DTYPES = [
@@ -67,10 +67,12 @@ def source(op, shape, index):
             return tuple(shape[a] - 1 - i if a in axes else i for a, i in enumerate(index))
         case Reshape(torch, flax):
             return at(position(index, flax), torch)
-        case FlattenCHW(c, h, w):
-            row, out = index
-            y, x, channel = at(row, (h, w, c))
-            return out, (channel * h + y) * w + x
+        case ChannelsLast(axis, (c, *spatial), (before, after)):
+            place = index[axis]
+            if before <= place < shape[axis] - after:
+                *where, channel = at(place - before, (*spatial, c))
+                place = before + position((channel, *where), (c, *spatial))
+            return (*index[:axis], place, *index[axis + 1 :])
         case Part(number, count):
             return (number * (shape[0] // count) + index[0], *index[1:])
     raise TypeError(op)
@@ -82,8 +84,6 @@ def flax_shape(op, shape):
             return tuple(shape[a] for a in axes)
         case Reshape(_, flax):
             return flax
-        case FlattenCHW(c, h, w):
-            return (c * h * w, shape[0])
         case Part(_, count):
             return (shape[0] // count, *shape[1:])
     return shape
@@ -127,7 +127,7 @@ def reshapes(draw, shape):
 def steps(draw, shape):
     """An operation that fits a torch shape."""
     kinds = ["identity", "permute", "flip", "reshape"]
-    kinds += ["flatten"] if len(shape) == 2 else []
+    kinds += ["flatten"] if shape else []
     kind = draw(st.sampled_from(kinds))
     if kind == "permute":
         return Permute(tuple(draw(st.permutations(range(len(shape))))))
@@ -137,10 +137,15 @@ def steps(draw, shape):
     if kind == "reshape":
         return draw(reshapes(shape))
     if kind == "flatten":
-        c = draw(st.sampled_from([n for n in range(1, shape[1] + 1) if shape[1] % n == 0]))
-        rest = shape[1] // c
+        axis = draw(st.integers(0, len(shape) - 1))
+        before = draw(st.integers(0, shape[axis] - 1))
+        after = draw(st.integers(0, shape[axis] - 1 - before))
+        size = shape[axis] - before - after
+        c = draw(st.sampled_from([n for n in range(1, size + 1) if size % n == 0]))
+        rest = size // c
         h = draw(st.sampled_from([n for n in range(1, rest + 1) if rest % n == 0]))
-        return FlattenCHW(c, h, rest // h)
+        spatial = draw(st.sampled_from([(rest,), (h, rest // h)]))
+        return ChannelsLast(axis, (c, *spatial), (before, after))
     return Identity()
 
 
@@ -186,7 +191,9 @@ def test_single_operations_are_their_definition_and_undone_exactly(data, torch, 
 
 @given(sizes, sizes, sizes, sizes, dtypes, seeds)
 def test_flatten(c, h, w, out, dtype, seed):
-    assert_exact(FlattenCHW(c, h, w), (out, c * h * w), dtype, seed)
+    assert_exact(ChannelsLast(1, (c, h, w)), (out, c * h * w), dtype, seed)
+    op = Chain((Permute((1, 0)), ChannelsLast(0, (c, h, w), (2, 1))))
+    assert_exact(op, (out, c * h * w + 3), dtype, seed)
 
 
 @given(st.data(), st.integers(1, 4), shapes, dtypes, seeds)
@@ -242,9 +249,10 @@ MISFITS = [
     (Flip((2,)), (2, 3), (2, 3)),
     (Reshape((2, 3), (6,)), (3, 2), (5,)),
     (Reshape((2, 3), (6,)), (6,), (2, 3)),
-    (FlattenCHW(2, 3, 4), (5, 23), (23, 5)),
-    (FlattenCHW(2, 3, 1), (5, 12), (12, 5)),
-    (FlattenCHW(2, 3, 4), (24,), (24, 5, 1)),
+    (ChannelsLast(1, (2, 3, 4)), (5, 23), (24, 5)),
+    (ChannelsLast(0, (2, 3, 1)), (12, 5), (5, 12)),
+    (ChannelsLast(1, (2, 3, 4)), (24,), ()),
+    (ChannelsLast(0, (2, 3, 4), (1, 2)), (24,), (26,)),
     (Part(1, 3), (4, 2), ()),
     (Chain((Part(0, 2), Permute((1, 0)))), (5, 3), (3,)),
 ]
@@ -260,10 +268,10 @@ def test_a_shape_that_does_not_fit_is_refused_both_ways(op, torch, flax):
 
 def test_a_flattened_kernel_of_another_size_is_not_moved_at_all():
     """12 rows divide by 2 * 3 * 1, so a reshape alone would take them and mix rows with columns."""
-    op = FlattenCHW(2, 3, 1)
-    with pytest.raises(ops.ShapeRefused):
+    op = Chain((Permute((1, 0)), ChannelsLast(0, (2, 3, 1))))
+    with pytest.raises(ValueError):
         op.to_torch(np.zeros((12, 5)))
-    with pytest.raises(ops.ShapeRefused):
+    with pytest.raises(ValueError):
         op.to_flax(np.zeros((5, 12)))
 
 
@@ -277,9 +285,13 @@ INVALID = [
     lambda: Flip((-1,)),
     lambda: Reshape((2, 3), (5,)),
     lambda: Reshape((-2, 3), (-6,)),
-    lambda: FlattenCHW(0, 1, 1),
-    lambda: FlattenCHW(True, 1, 1),
-    lambda: FlattenCHW(2, 3.5, 1),
+    lambda: ChannelsLast(0, (0, 1, 1)),
+    lambda: ChannelsLast(0, (True, 1, 1)),
+    lambda: ChannelsLast(0, (2, 3.5, 1)),
+    lambda: ChannelsLast(0, (2,)),
+    lambda: ChannelsLast(-1, (2, 3)),
+    lambda: ChannelsLast(0, (2, 3), (0,)),
+    lambda: ChannelsLast(0, (2, 3), (0, -1)),
     lambda: Part(3, 3),
     lambda: Part(-1, 3),
     lambda: Part(0, 0),
@@ -312,7 +324,8 @@ def test_a_chain_in_a_chain_is_one_chain():
         ["Chain", {"ops": []}],
         ["Chain", [["Chain", [["Nothing", {}]]]]],
         ["Reshape", {"torch": [2], "flax": [3]}],
-        ["FlattenCHW", {"c": "2", "h": 1, "w": 1}],
+        ["ChannelsLast", {"axis": 0, "sizes": ["2", 1], "around": [0, 0]}],
+        ["ChannelsLast", {"axis": 0, "sizes": [2], "around": [0, 0]}],
         {"Permute": {"axes": [0]}},
         None,
         "Identity",

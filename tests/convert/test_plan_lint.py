@@ -1,5 +1,7 @@
 """Settings that no file holds, and what a plan finds in nnx and linen structures."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,26 @@ import jaxgroups.convert as jc
 import jaxgroups.nnx as jnn
 
 LINT = [
+    (
+        lambda rngs: nnx.Conv(2, 3, (3, 5), kernel_dilation=2, rngs=rngs),
+        "padding='SAME', Flax's default, is torch's padding=(2, 4) here; torch's default is 0, and",
+    ),
+    (
+        lambda rngs: nnx.Conv(2, 3, (3, 4), rngs=rngs),
+        "padding='SAME', Flax's default, is no padding of torch's here; torch's default is 0, and",
+    ),
+    (
+        lambda rngs: nnx.ConvTranspose(2, 3, (4, 3), strides=(2, 1), rngs=rngs),
+        "padding='SAME', Flax's default, is torch's padding=(1, 1) here; torch's default is 0, and",
+    ),
+    (
+        lambda rngs: nnx.Sequential(nnx.Linear(2, 3, rngs=rngs), nnx.gelu),
+        "gelu is the approximation by tanh, the default in Flax; torch's default is exact",
+    ),
+    (
+        lambda rngs: nnx.LinearGeneral(5, (2, 3, 4), rngs=rngs),
+        "feature order is not known: layer makes the axes (2, 3, 4); torch unflattens to (C, H, W)",
+    ),
     (lambda rngs: nnx.LayerNorm(5, rngs=rngs), "LayerNorm has epsilon=1e-06, its default in Flax"),
     (lambda rngs: nnx.GroupNorm(6, num_groups=2, rngs=rngs), "GroupNorm has epsilon=1e-06"),
     (lambda rngs: nnx.InstanceNorm(5, rngs=rngs), "InstanceNorm has epsilon=1e-06"),
@@ -26,18 +48,20 @@ LINT = [
     ),
     (
         lambda rngs: nnx.ConvTranspose(2, 3, (3, 3), strides=2, padding="SAME_LOWER", rngs=rngs),
-        "padding='SAME_LOWER' with strides=",
+        "padding='SAME_LOWER', Flax's default, is no padding of torch's here",
     ),
     (
         lambda rngs: nnx.LinearGeneral((2, 3, 4), 5, axis=(1, 2, 3), rngs=rngs),
-        "it reads the axes (1, 2, 3) together; torch flattens a feature map as (C, H, W)",
+        "feature order is not known: layer reads the axes (1, 2, 3) together; torch flattens a",
     ),
 ]
 QUIET = [
     lambda rngs: nnx.LayerNorm(5, epsilon=1e-5, rngs=rngs),
     lambda rngs: nnx.RMSNorm(5, epsilon=1e-5, rngs=rngs),
     lambda rngs: nnx.BatchNorm(5, momentum=0.9, epsilon=1e-6, rngs=rngs),
-    lambda rngs: nnx.Conv(2, 3, (3, 3), rngs=rngs),
+    lambda rngs: nnx.Conv(2, 3, (3, 3), padding=1, rngs=rngs),
+    lambda rngs: nnx.Conv(2, 3, (1, 1), strides=2, rngs=rngs),
+    lambda rngs: nnx.ConvTranspose(2, 3, (2, 3), strides=(2, 3), rngs=rngs),
     lambda rngs: nnx.Conv(2, 3, (3, 3), strides=2, padding=((1, 1), (1, 1)), rngs=rngs),
     lambda rngs: jnn.Conv2d(2, 3, 3, stride=2, padding=1, rngs=rngs),
     lambda rngs: nnx.MultiHeadAttention(2, 6, rngs=rngs),
@@ -47,13 +71,18 @@ QUIET = [
 
 def warnings_of(layer):
     model = nnx.eval_shape(lambda: nnx.Dict(layer=layer(nnx.Rngs(0))))
-    return jc.plan(model, {}).warnings
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        plan = jc.plan(model, {})
+    assert [str(w.message) for w in caught] == plan.warnings
+    assert all(w.filename == __file__ for w in caught)
+    return plan.warnings
 
 
 @pytest.mark.parametrize(("layer", "said"), LINT)
 def test_lint(layer, said):
     (warning,) = warnings_of(layer)
-    assert warning.startswith(f"layer: {said}")
+    assert warning.startswith(said if said.startswith("feature") else f"layer: {said}")
 
 
 @pytest.mark.parametrize("layer", QUIET)
@@ -74,7 +103,7 @@ class Vgg(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(x))
 
 
-def test_what_lint_says_of_a_linen_flatten_works_as_it_is_said():
+def test_a_linen_flatten_is_followed_and_can_be_confirmed():
     """Its path has the collection in front, which must not lose the rule."""
     example = (jax.ShapeDtypeStruct((1, 5, 4, 2), "float32"), False)
     rng = np.random.default_rng(0)
@@ -82,9 +111,8 @@ def test_what_lint_says_of_a_linen_flatten_works_as_it_is_said():
     shapes |= {"e.weight": (3, 20), "e.bias": (3,)}
     tensors = {name: rng.standard_normal(shape).astype("f4") for name, shape in shapes.items()}
     how = {"example": example, "names": {"params.Conv_0": "c", "Dense_0": "d", "Dense_1": "e"}}
-    (warning,) = jc.plan(Vgg(), tensors, **how).warnings
-    assert warning.startswith("params.Dense_0 reads 48 = 8 * 6 features")
-    assert 'rules={"params.Dense_0": FlattenLinear(8, h, w)} with h * w = 6' in warning
+    with pytest.warns(jc.ConversionWarning, match=r'rules={"Dense_0": FlattenLinear\(8, 3, 2\)}'):
+        jc.plan(Vgg(), tensors, **how)
     rules = {"params.Dense_0": jc.FlattenLinear(8, 3, 2)}
     variables, report = jc.load_torch_linen(Vgg(), tensors, rules=rules, **how)
     assert not report.warnings
@@ -102,7 +130,8 @@ def test_a_norm_over_several_axes_is_told_and_can_be_told_otherwise():
 
     tensors = {n: np.arange(9, dtype="f4").reshape(3, 3) for n in ("n.weight", "n.bias")}
     how = {"example": jnp.ones((2, 3, 3), "float32"), "names": {"LayerNorm_0": "n"}}
-    variables, report = jc.load_torch_linen(Norm(), tensors, **how)
+    with pytest.warns(jc.ConversionWarning, match="a norm over 2 axes"):
+        variables, report = jc.load_torch_linen(Norm(), tensors, **how)
     (warning,) = report.warnings
     assert warning.startswith("params.LayerNorm_0: a norm over 2 axes is taken as torch's (C, *s")
     held = variables["params"]["LayerNorm_0"]["scale"]

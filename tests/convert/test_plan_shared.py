@@ -101,7 +101,7 @@ def test_the_plan_of_the_load_is_the_way_back(tmp_path):
     """Names, rules and what is shared in torch alone are all in it."""
     tensors = {f"m.{k}": v for k, v in state().items()}
     tensors["tied.weight"] = tensors["m.fc.weight"]
-    how = {"prefix": "m.", "rules": {"fc": jc.FlattenLinear(2, 2, 2)}}
+    how = {"prefix": "m.", "rules": {"fc": jc.FlattenLinear(4, 1, 2)}}
     model, report = jc.load_torch(net(), tensors, **how)
     assert_same_tensors(saved(model, tmp_path, plan=report.plan, extras=report.extras), tensors)
     model.fc.kernel.set_value(model.fc.kernel.get_value().astype("bfloat16"))

@@ -2,6 +2,7 @@
 
 import importlib
 import types
+import warnings
 from importlib.util import find_spec
 
 import jax.numpy as jnp
@@ -54,7 +55,13 @@ def opened(directory):
             source, kind, _ = NETWORKS[name]
             path = wheels.file(*source, directory)
             model = nnx.eval_shape(lambda: kind(nnx.Rngs(0)))
-            model, report = jc.load_torch(model, path)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model, report = jc.load_torch(model, path)
+            texts = [str(w.message) for w in caught]
+            assert texts == report.warnings
+            # settings of one of them; the order of its features is not asked about
+            assert all("momentum=0.99" in t or "padding='SAME'" in t for t in texts)
             model.eval()
             done[name] = path, model, report
         return done[name]

@@ -57,3 +57,15 @@ def test_a_checkpoint():
 
 def test_rules_of_the_user_have_a_short_repr():
     assert repr(jc.FlattenLinear(512, 7, 7)) == "FlattenLinear(512, 7, 7)"
+
+
+def test_the_text_of_a_report_is_short_and_has_every_warning():
+    missing = {k: v for k, v in state().items() if not k.startswith("features.0")}
+    _, report = jc.load_torch(net(), missing, strict=False)
+    report.warnings += ["one", "two"]
+    first, *lines, one, two = str(report).splitlines()
+    assert first == repr(report)
+    assert (one, two) == ("warning: one", "warning: two")
+    assert len(lines) == 2
+    names = ", ".join(report.missing_keys[:3])
+    assert lines[0] == f"missing_keys: {names} and {len(report.missing_keys) - 3} more"

@@ -34,7 +34,7 @@ WRONG = {
     "an axis twice": {"op": step("Permute", axes=[0, 0])},
     "flipped twice": {"op": step("Flip", axes=[0, 0])},
     "negative axis": {"op": step("Flip", axes=[-1])},
-    "no channels": {"op": step("FlattenCHW", c=0, h=1, w=1)},
+    "no channels": {"op": step("ChannelsLast", axis=0, sizes=[0, 6], around=[0, 0])},
     "no parts": {"op": step("Part", index=0, count=0)},
     "reshaped to nothing": {"op": step("Reshape", torch=[6])},
     "chain of no operations": {"op": step("Chain", ops=[])},

@@ -21,14 +21,14 @@ class Net(nnx.Module):
         self.flip = nnx.ConvTranspose(4, 4, (4, 4), padding="VALID", use_bias=False, rngs=rngs)
         self.bn = nnx.BatchNorm(4, momentum=0.9, use_running_average=True, rngs=rngs)
         self.fc = nnx.Linear(4, 4, use_bias=False, rngs=rngs)
-        self.flat = nnx.Linear(8, 8, use_bias=False, rngs=rngs)
+        self.flat = nnx.Linear(16, 16, use_bias=False, rngs=rngs)
         self.embed = nnx.Embed(4, 4, rngs=rngs)
         self.mha = nnx.MultiHeadAttention(2, 4, use_bias=False, decode=False, rngs=rngs)
         self.normed = nnx.Linear(4, 4, use_bias=False, rngs=rngs)
         self.scale = nnx.PReLU()
 
 
-RULES = {"flat": jc.FlattenLinear(2, 2, 2)}
+RULES = {"flat": jc.FlattenLinear(4, 2, 2)}
 
 
 def net():
@@ -45,7 +45,7 @@ def state():
         **{f"bn.{n}": (4,) for n in ("weight", "bias", "running_mean", "running_var")},
         "bn.num_batches_tracked": (),
         "fc.weight": (4, 4),
-        "flat.weight": (8, 8),
+        "flat.weight": (16, 16),
         "embed.weight": (4, 4),
         "mha.in_proj_weight": (12, 4),
         "mha.out_proj.weight": (4, 4),
@@ -136,9 +136,9 @@ def check_outputs(model):
         rows = x[:, 0, :4]
         equal("fc", model.fc(jnp.asarray(rows)), rows @ s["fc.weight"].T)
         equal("embed", model.embed.embedding[...], s["embed.weight"])
-        chw = x[:2, :2, :2]
-        flat = jnp.asarray(np.moveaxis(chw, 0, -1).reshape(1, 8))
-        equal("flat", model.flat(flat)[0], s["flat.weight"] @ chw.reshape(8))
+        chw = x[:, :2, :2]
+        flat = jnp.asarray(np.moveaxis(chw, 0, -1).reshape(1, 16))
+        equal("flat", model.flat(flat)[0], s["flat.weight"] @ chw.reshape(16))
         model.mha.attention_fn = attend
         rows = rows / 1e4  # so that no score saturates
         expected = attention(s["mha.in_proj_weight"], s["mha.out_proj.weight"], rows, 2)

@@ -1,15 +1,13 @@
 """Warnings on settings that no checkpoint holds, where Flax's default differs from torch's."""
 
 from collections import defaultdict
-from math import isqrt
 from typing import Any
 
+import jax
 import numpy as np
 from flax import linen as nn
 from flax import nnx
 
-from jaxgroups import linen as jg_linen
-from jaxgroups import nnx as jg_nnx
 from jaxgroups.convert._model.structure import Path, Structure, dotted
 from jaxgroups.convert._plan.plan import Plan
 from jaxgroups.convert._rules import ops
@@ -23,9 +21,7 @@ _EPSILON = {  # kind: its types and torch's default; Flax's default is 1e-6 for 
 }
 _BATCH_NORMS = (nnx.BatchNorm, nn.BatchNorm)
 _FLAX_CONVS = (nnx.Conv, nn.Conv, nnx.ConvTranspose, nn.ConvTranspose)
-_CONVS = (*_FLAX_CONVS, jg_nnx.Layer, jg_linen.Layer)
-_GENERAL = (nnx.LinearGeneral, nn.DenseGeneral)
-_OTHERS = (nnx.Linear, nn.Dense, nnx.Embed, nn.Embed)
+_TRANSPOSED = (nnx.ConvTranspose, nn.ConvTranspose)
 
 
 def lint(structure: Structure, plan: Plan) -> list[str]:
@@ -40,7 +36,7 @@ def lint(structure: Structure, plan: Plan) -> list[str]:
         if leaf == "scale" and (warning := _several_axes(entry.op)):
             found[warning].append(module or "the model")
     texts = [f"{_some(paths)}: {warning}" for warning, paths in found.items()]
-    return texts + _flattened(structure, plan)
+    return texts
 
 
 def _some(paths: list[str]) -> str:
@@ -67,27 +63,66 @@ def _layer(layer: Any) -> list[str]:
             "(matters for training only)"
         )
     if isinstance(layer, _FLAX_CONVS):
-        warnings += _padding(layer.padding, layer.strides)
-    if isinstance(layer, _GENERAL):
-        warnings += _axes(layer.axis)
+        warnings += _padding(layer)
+    warnings += _activations(layer)
     return warnings
 
 
-def _padding(padding: Any, strides: Any) -> list[str]:
-    if padding not in ("SAME", "SAME_LOWER") or np.max(strides or 1) == 1:
+def _padding(layer: Any) -> list[str]:
+    """Padding by name: torch has numbers, and its default is 0."""
+    padding = layer.padding
+    if padding not in ("SAME", "SAME_LOWER"):
         return []
+    rank = np.size(layer.kernel_size)
+    kernel, strides, dilation = (
+        np.broadcast_to(1 if value is None else value, rank)
+        for value in (layer.kernel_size, layer.strides, layer.kernel_dilation)
+    )
+    if isinstance(layer, _TRANSPOSED):
+        pads = [
+            _transposed(padding, int(n), int(step))
+            for n, step in zip((kernel - 1) * dilation + 1, strides, strict=True)
+        ]
+        theirs = [
+            (int(d * (k - 1)) - a, int(d * (k - 1)) - b)
+            for d, k, (a, b) in zip(dilation, kernel, pads, strict=True)
+        ]
+    elif strides.max() > 1:
+        if kernel.max() == 1:
+            return []
+        return [
+            f"padding={padding!r} with strides={layer.strides} pads by the input's size, torch's "
+            "padding=p on both sides alike: give explicit pairs"
+        ]
+    else:
+        totals = [int(n) for n in (kernel - 1) * dilation]
+        theirs = [(n // 2, n - n // 2) for n in totals]
+    if not any(map(any, theirs)):
+        return []
+    same = all(a == b for a, b in theirs)
+    number = f"torch's padding={tuple(a for a, _ in theirs)}" if same else "no padding of torch's"
     return [
-        f"padding={padding!r} with strides={strides} pads by the input's size, torch's padding=p "
-        "on both sides alike: give explicit pairs"
+        f"padding={padding!r}, Flax's default, is {number} here; torch's default is 0, and the "
+        "file does not hold it: give explicit pairs"
     ]
 
 
-def _axes(axis: Any) -> list[str]:
-    if np.size(axis) < 2:
+def _transposed(padding: str, kernel: int, stride: int) -> tuple[int, int]:
+    """What lax pads the input of a transposed convolution by."""
+    total = kernel + stride - 2
+    first = kernel - 1 if stride > kernel - 1 else -(-total // 2)
+    return (first, total - first) if padding == "SAME" else (total - first, first)
+
+
+def _activations(layer: Any) -> list[str]:
+    """gelu as an item of a Sequential; inside a function it is not seen."""
+    if not isinstance(layer, (nnx.Sequential, nn.Sequential)):
+        return []
+    if not any(item is jax.nn.gelu for item in layer.layers):
         return []
     return [
-        f"it reads the axes {tuple(axis)} together; torch flattens a feature map "
-        "as (C, H, W), which is another order"
+        "gelu is the approximation by tanh, the default in Flax; torch's default is exact: use "
+        "partial(gelu, approximate=False)"
     ]
 
 
@@ -98,39 +133,6 @@ def _several_axes(op: ops.Op) -> str:
             "(*spatial, C); where torch has Flax's order, pass rules with Identity() for its leaves"
         )
     return ""
-
-
-def _features(structure: Structure, types: tuple[type, ...]) -> set[int]:
-    found = set()
-    for layer in structure.layers.values():
-        if isinstance(layer, types):
-            names = ("out_channels", "out_features", "features")
-            found |= {getattr(layer, name) for name in names if hasattr(layer, name)}
-    return {n for n in found if isinstance(n, int)}
-
-
-def _flattened(structure: Structure, plan: Plan) -> list[str]:
-    """Linear layers whose input may be a flattened feature map: torch orders it differently."""
-    channels = sorted(_features(structure, _CONVS) - {1}, reverse=True)
-    known = {*channels, *_features(structure, _OTHERS)}
-    warnings = []
-    for entry in plan.leaves():
-        module, leaf = _split(entry.flax)
-        if leaf != "kernel" or entry.op != ops.Permute((1, 0)) or entry.flax_shape is None:
-            continue
-        rows = entry.flax_shape[0]
-        maps = [(c, rows // c) for c in channels if rows % c == 0 and rows > c]
-        if rows in known or not maps:
-            continue
-        c, n = next(((c, n) for c, n in maps if isqrt(n) ** 2 == n), maps[0])
-        k = isqrt(n)
-        size = f"{c}, {k}, {k}" if k * k == n else f"{c}, h, w"
-        warnings.append(
-            f"{module or 'the model'} reads {rows} = {c} * {n} features: if they are a flattened "
-            f'feature map, pass rules={{"{module}": FlattenLinear({size})}}'
-            + ("" if k * k == n else f" with h * w = {n}")
-        )
-    return warnings
 
 
 def _split(flax: str | None) -> tuple[str, str]:

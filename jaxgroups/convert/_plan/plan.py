@@ -14,6 +14,7 @@ from jaxgroups._printable import printable, printable_lines
 from jaxgroups._types import Shape
 from jaxgroups.convert._files import write_text
 from jaxgroups.convert._files.show import counted, html_table, text_table
+from jaxgroups.convert._plan.warn import warn_of
 from jaxgroups.convert._rules import merges, ops, ops_json
 
 FORMAT = "jaxgroups.plan-v1"
@@ -211,7 +212,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, source: str | Path) -> "Plan":
-        """The plan in a JSON file, or in the JSON text itself.
+        """The plan in a JSON file, or in the JSON text itself; its warnings are given again.
 
         Raises:
           ValueError: not a plan, or one with operations outside the closed set.
@@ -231,10 +232,12 @@ class Plan:
             entries = [_entry_from_json(e) for e in data["entries"]]
             warnings = [printable(str(text)) for text in data["warnings"]]
             hints = [_hint(str(text)) for text in data["hints"]]
-            return cls(printable(str(data["model"])), entries, warnings, hints)
+            plan = cls(printable(str(data["model"])), entries, warnings, hints)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(printable(f"{where}not a plan of jaxgroups: {reason}")) from None
+        warn_of(plan.warnings)
+        return plan
 
 
 def _hint(text: str) -> str:

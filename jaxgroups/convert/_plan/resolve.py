@@ -152,6 +152,7 @@ def resolve_names(
     """The torch keys of every parameter; parameters that no rule explains come first."""
     found: list[Resolved] = []
     groups: dict[Path, list[RuleMatch]] = {}
+    single = [match for match in matches if isinstance(match.rule, (ops.Op, TensorRule))]
     for match in matches:
         if match.head is None:
             found.append(_bare(structure, match.param, names))
@@ -161,7 +162,7 @@ def resolve_names(
         if isinstance(group[0].rule, (ops.Op, TensorRule, FlaxOnly)):
             found.append(_single(structure, matches, head, group, names))
         else:
-            found += _layer(structure, head, group, names)
+            found += _layer(structure, head, group, single, names)
     return found
 
 
@@ -174,9 +175,16 @@ def _bare(structure: Structure, param: ParamInfo, names: TorchNames) -> Target |
 
 
 def _layer(
-    structure: Structure, head: Path, group: list[RuleMatch], names: TorchNames
+    structure: Structure,
+    head: Path,
+    group: list[RuleMatch],
+    single: list[RuleMatch],
+    names: TorchNames,
 ) -> Iterator[Resolved]:
-    """What the rule of a layer says of each of its parameters."""
+    """What the rule of a layer says of each of its parameters.
+
+    Parameters in `single` have a rule of their own; the layer's rule may ask for their shapes.
+    """
     layer, rule = group[0].layer, group[0].rule
     params = tuple(match.param for match in group)
     where = f"{dotted(head) or 'the model'} ({type(layer).__name__})"
@@ -192,6 +200,8 @@ def _layer(
         )
         return
     shapes = {tail: param.shape for tail, param in zip(tails, params, strict=True)}
+    others = [match for match in single if match.path[: len(head)] == head]
+    shapes |= {dotted(match.path[len(head) :]): match.param.shape for match in others}
     try:
         answer = apply_rule(rule, layer, shapes)
     except KeyError as error:

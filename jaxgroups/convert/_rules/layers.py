@@ -20,7 +20,6 @@ from jaxgroups.convert._rules.kernels import kernel_op, kind_of
 from jaxgroups.convert._rules.merges import FlaxOnly, Merge, Sum
 from jaxgroups.convert._rules.ops import (
     Chain,
-    FlattenCHW,
     Identity,
     Op,
     Part,
@@ -147,33 +146,6 @@ def _conv(layer: Any, shapes: Shapes):
 def _linear(layer: Any, shapes: Shapes):
     _axes(shapes, 2)
     return _kernel(shapes, Permute((1, 0)))
-
-
-class FlattenLinear:
-    """The rule of a Linear or Dense layer whose input is a flattened feature map.
-
-    torch flattens ``(C, H, W)``, Flax ``(H, W, C)``. Pass it in ``rules=``; the layer's kernel is
-    then converted by the operation `FlattenCHW`.
-
-    Args:
-      c, h, w: sizes of the feature map: channels, height and width.
-    """
-
-    def __init__(self, c: int, h: int, w: int) -> None:
-        self.op = FlattenCHW(c, h, w)
-
-    def __call__(self, layer: Any, shapes: Shapes) -> dict[str, TensorRule]:
-        """The rules of the layer's kernel and bias, as a function for `register` gives them.
-
-        Raises:
-          ValueError: the layer is not a Linear or Dense layer.
-        """
-        if not isinstance(layer, (nnx.Linear, nn.Dense)):
-            raise ValueError("FlattenLinear is for a Linear or Dense layer")
-        return _kernel(shapes, self.op)
-
-    def __repr__(self) -> str:
-        return f"FlattenLinear({self.op.c}, {self.op.h}, {self.op.w})"
 
 
 def _general(kernel: Shape, features: int) -> Op:

@@ -8,7 +8,7 @@ computed of several tensors is in `_rules.merges`.
     Permute((2, 3, 1, 0))      np.transpose
     Flip((0, 1))               reverse the given axes (of the Flax side)
     Reshape((1,), ())          same values in the same order; both shapes given
-    FlattenCHW(c, h, w)        Linear after flatten: (O, C H W) -> (H W C, O)
+    ChannelsLast(0, (c, h, w)) a flattened feature map along axis 0: (C H W) -> (H W C)
     Part(i, n)                 the i-th of n equal blocks along axis 0; Flax leaves share a tensor
     Chain((a, b))              a, then b
 """
@@ -154,40 +154,55 @@ class Reshape(Op):
 
 
 @dataclass(frozen=True)
-class FlattenCHW(Op):
-    """The weight of a Linear after a flatten, which torch takes of (C, H, W), Flax of (H, W, C)."""
+class ChannelsLast(Op):
+    """A flattened feature map along one axis: torch's (C, *spatial) becomes (*spatial, C).
 
-    c: int
-    h: int
-    w: int
+    Args:
+      axis: the axis of the Flax side, which has the same length in torch.
+      sizes: ``(C, *spatial)``, the sizes of the feature map.
+      around: numbers of entries before and after the feature map, which stay where they are.
+    """
+
+    axis: int
+    sizes: Shape
+    around: Shape = (0, 0)
 
     def __post_init__(self) -> None:
-        for name in ("c", "h", "w"):
-            object.__setattr__(self, name, _int(self, name, getattr(self, name), 1))
+        object.__setattr__(self, "axis", _int(self, "axis", self.axis, 0))
+        _ints(self, "sizes")
+        _ints(self, "around")
+        if len(self.sizes) < 2 or 0 in self.sizes:
+            raise ValueError(f"sizes must be those of (C, *spatial), each >= 1, got {self.sizes}")
+        if len(self.around) != 2:
+            raise ValueError(f"around must be numbers before and after, got {self.around}")
 
-    @property
-    def size(self) -> int:
-        return self.c * self.h * self.w
+    def __repr__(self) -> str:
+        around = f", around={self.around}" if any(self.around) else ""
+        return f"ChannelsLast(axis={self.axis}, sizes={self.sizes}{around})"
 
     def flax_shape(self, torch: Shape) -> Shape:
-        fits = len(torch) == 2 and torch[1] == self.size
-        _needs(fits, self, torch, f"(out, {self.size})")
-        return (self.size, torch[0])
+        length = prod(self.sizes) + sum(self.around)
+        fits = len(torch) > self.axis and torch[self.axis] == length
+        _needs(fits, self, torch, f"an axis {self.axis} of length {length}")
+        return torch
 
     def torch_shape(self, flax: Shape) -> Shape:
-        fits = len(flax) == 2 and flax[0] == self.size
-        _needs(fits, self, flax, f"({self.size}, out)")
-        return (flax[1], self.size)
+        return self.flax_shape(flax)
 
     def to_flax(self, x: np.ndarray) -> np.ndarray:
-        flax = self.flax_shape(x.shape)
-        chw = x.reshape(len(x), self.c, self.h, self.w)
-        return chw.transpose(2, 3, 1, 0).reshape(flax)
+        return self._moved(x, self.sizes, 0, len(self.sizes) - 1)
 
     def to_torch(self, y: np.ndarray) -> np.ndarray:
-        torch = self.torch_shape(y.shape)
-        hwc = y.reshape(self.h, self.w, self.c, torch[0])
-        return hwc.transpose(3, 2, 0, 1).reshape(torch)
+        return self._moved(y, (*self.sizes[1:], self.sizes[0]), len(self.sizes) - 1, 0)
+
+    def _moved(self, x: np.ndarray, sizes: Shape, source: int, target: int) -> np.ndarray:
+        """The entries of the feature map as an array of `sizes`, with one axis moved."""
+        self.flax_shape(x.shape)  # a reshape would take other sizes, too
+        before, count = self.around[0], prod(self.sizes)
+        first, middle, end = np.split(x, (before, before + count), self.axis)
+        whole = middle.reshape(*x.shape[: self.axis], *sizes, *x.shape[self.axis + 1 :])
+        moved = np.moveaxis(whole, self.axis + source, self.axis + target).reshape(middle.shape)
+        return np.concatenate((first, moved, end), self.axis) if any(self.around) else moved
 
 
 @dataclass(frozen=True)

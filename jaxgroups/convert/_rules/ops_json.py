@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxgroups.convert._rules.ops import (
     Chain,
-    FlattenCHW,
+    ChannelsLast,
     Flip,
     Identity,
     Op,
@@ -15,7 +15,7 @@ from jaxgroups.convert._rules.ops import (
 )
 
 _KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (Identity, Permute, Flip, Reshape, FlattenCHW, Part)
+    kind.__name__: kind for kind in (Identity, Permute, Flip, Reshape, ChannelsLast, Part)
 }
 _KNOWN = ", ".join((*_KINDS, "Chain"))
 

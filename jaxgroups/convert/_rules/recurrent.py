@@ -19,7 +19,7 @@ from flax import nnx
 
 from jaxgroups.convert._rules.layers import Shapes, TensorRule, register, rule_of
 from jaxgroups.convert._rules.merges import FlaxOnly, GRUSum, Sum
-from jaxgroups.convert._rules.ops import Chain, FlattenCHW, Identity, Op, Part, Permute
+from jaxgroups.convert._rules.ops import Chain, ChannelsLast, Identity, Op, Part, Permute
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ class RNNLayers:
                 raise TypeError(f"RNNLayers: {name} must be True or False, got {given!r}")
         self.layers, self.first, self.reverse, self.bias = layers, first, reverse, bias
         self.flatten = flatten
-        self._of_input: Op = Permute((1, 0)) if flatten is None else FlattenCHW(*flatten)
+        self._of_input: Op = Permute((1, 0))
+        if flatten is not None:
+            self._of_input = Chain((self._of_input, ChannelsLast(0, tuple(flatten))))
 
     def __call__(self, layer: Any, shapes: Shapes) -> Leaves:
         """The rules of all cells in the layer, as a function for `register` gives them.

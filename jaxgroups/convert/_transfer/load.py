@@ -8,12 +8,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups.convert._files import Checkpoint
 from jaxgroups.convert._model.names import Names
 from jaxgroups.convert._model.structure import Structure, of_linen, of_nnx
+from jaxgroups.convert._order.order import order_features
 from jaxgroups.convert._plan.build import build
 from jaxgroups.convert._plan.declared import declared
 from jaxgroups.convert._plan.lint import lint
 from jaxgroups.convert._plan.plan import Plan
+from jaxgroups.convert._plan.warn import warn_of
+from jaxgroups.convert._transfer.memory import remember
 from jaxgroups.convert._transfer.read import Report, Source, opened, read, refuse_stamped
 
 
@@ -81,10 +85,12 @@ def plan(
       prefix: text in front of every torch key, such as ``"module."``.
       key: where in a nested checkpoint the state_dict is, such as ``"model"``.
       reader: what reads a torch file, as in `open_checkpoint`.
-      example: an input of a linen module, or its ``jax.ShapeDtypeStruct``; a tuple for several.
+      example: an input of the model, or its ``jax.ShapeDtypeStruct``; a tuple for several. A linen
+        module needs it. By it the features of every layer are followed through the model, which
+        tells where a flattened feature map needs another order than torch's.
 
     Returns:
-      The plan, complete or not.
+      The plan, complete or not. Each of its warnings is also given as a `ConversionWarning`.
 
     Raises:
       TypeError: not a model, a checkpoint or a rule.
@@ -94,19 +100,47 @@ def plan(
     """
     structure = structure_of(model, example)
     with opened(checkpoint, key, reader) as source:
-        refuse_stamped(source)
-        made = build(
+        made = planned(
             structure,
-            source.infos,
-            source.aliases,
+            model,
+            source,
             names=names,
             rules=rules,
             ignore=ignore,
             prefix=prefix,
+            example=example,
         )
-        made.warnings += declared(source, made.entries)
-    made.warnings += lint(structure, made)
+    warn_of(made.warnings)
     return made
+
+
+def planned(
+    structure: Structure,
+    model: Any,
+    source: Checkpoint,
+    *,
+    names: Names = None,
+    rules: Mapping[str, Any] | None = None,
+    ignore: Iterable[str] = (),
+    prefix: str = "",
+    example: Any = None,
+) -> Plan:
+    """`plan` on a model's structure and an open checkpoint, without giving its warnings."""
+    refuse_stamped(source)
+    made = build(
+        structure,
+        source.infos,
+        source.aliases,
+        names=names,
+        rules=rules,
+        ignore=ignore,
+        prefix=prefix,
+    )
+    made.warnings += declared(source, made.entries)
+    made.warnings += lint(structure, made)
+    keys = None if source.format.startswith("safetensors") else list(source.infos)  # sorted
+    model = None if isinstance(model, Structure) else model
+    return order_features(made, model, structure, rules=rules, example=example, keys=keys)
 
 
 def load_torch(
@@ -117,6 +151,7 @@ def load_torch(
     dtype: Any = "keep",
     key: str | None = None,
     reader: str | None = None,
+    example: Any = None,
     **how: Any,
 ) -> tuple[Any, Report]:
     """Fill an nnx model with a torch checkpoint.
@@ -132,11 +167,13 @@ def load_torch(
         is an error in any case.
       dtype: ``"keep"`` the checkpoint's dtypes bit for bit, ``"model"`` casts to the model's, or
         a dtype for all floating parameters; the report lists the casts.
+      example: an input of the model or its ``jax.ShapeDtypeStruct``, as in `plan`.
       how: `names`, `rules`, `ignore` and `prefix`, as in `plan`.
 
     Returns:
-      The same model, filled, and the report. An abstract model becomes a real one; its random
-      streams (of Dropout) then start from seed 0.
+      The same model, filled, and the report. Each warning of the report is also given as a
+      `ConversionWarning`. `save_torch` knows the names and rules of this load. An abstract model
+      becomes a real one; its random streams (of Dropout) then start from seed 0.
 
     Raises:
       ConversionError: the plan's problems, all at once; the model is unchanged.
@@ -144,7 +181,7 @@ def load_torch(
     """
     structure = structure_of(model)
     with opened(checkpoint, key, reader) as source:
-        made = plan(structure, source, **how)
+        made = planned(structure, model, source, example=example, **how)
         values, report = read(made, source, structure, strict, dtype)
     by_path = {param.path: values[param.name] for param in structure.params if param.name in values}
     leaves, streams = [], 0
@@ -158,6 +195,8 @@ def load_torch(
             leaf = value
         leaves.append((path, leaf))
     nnx.update(model, nnx.from_flat_state(leaves))
+    remember(model, made, how)
+    warn_of(report.warnings)
     return model, report
 
 
@@ -201,7 +240,7 @@ def load_torch_linen(
     """
     structure = structure_of(module, example)
     with opened(checkpoint, key, reader) as source:
-        made = plan(structure, source, **how)
+        made = planned(structure, module, source, example=example, **how)
         values, report = read(made, source, structure, strict, dtype)
     variables: dict[str, Any] = {}
     for param in structure.params:
@@ -210,4 +249,5 @@ def load_torch_linen(
             for part in param.path[:-1]:
                 place = place.setdefault(part, {})
             place[param.path[-1]] = values[param.name]
+    warn_of(report.warnings)
     return variables, report

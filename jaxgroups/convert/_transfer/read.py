@@ -18,6 +18,8 @@ from jaxgroups.convert._plan import dtype_kinds as kinds
 from jaxgroups.convert._plan.plan import ConversionError, Plan
 from jaxgroups.convert._transfer import move
 
+_LISTED = ("missing_keys", "unexpected_keys", "unfilled", "casts", "folded")
+_SHOWN = 3  # of each kind in the text
 Source = Any  # a path, an open Checkpoint, or a dict of arrays
 
 
@@ -47,8 +49,14 @@ class Report:
         return f"Report({printable(self.plan.model)}: {', '.join(self._counts())})"
 
     def __str__(self) -> str:
-        lines = [f"{what}: {printable(text)}" for what, text in self._lines()]
-        return "\n".join([repr(self), *lines])
+        """One line on all, one for each kind of what is not as usual, and every warning."""
+        lines = [repr(self)]
+        for name in _LISTED:
+            found = getattr(self, name)
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            shown = printable(", ".join(found[:_SHOWN]))
+            lines += [f"{name}: {shown}{more}"] if found else []
+        return "\n".join([*lines, *(f"warning: {printable(text)}" for text in self.warnings)])
 
     def _repr_html_(self) -> str:
         """The report as an HTML table, for notebooks."""
@@ -64,8 +72,7 @@ class Report:
 
     def _lines(self) -> list[tuple[str, str]]:
         """What is not as usual, with the name of its field."""
-        names = ("missing_keys", "unexpected_keys", "unfilled", "casts", "folded", "warnings")
-        return [(name, text) for name in names for text in getattr(self, name)]
+        return [(name, text) for name in (*_LISTED, "warnings") for text in getattr(self, name)]
 
 
 def opened(checkpoint: Source, key: str | None, reader: str | None = None) -> Any:

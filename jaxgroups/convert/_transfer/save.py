@@ -14,10 +14,13 @@ from jaxgroups._printable import printable
 from jaxgroups.convert._files import TensorInfo, write_safetensors
 from jaxgroups.convert._model.names import Names
 from jaxgroups.convert._model.structure import Structure, held
+from jaxgroups.convert._order.order import order_features
 from jaxgroups.convert._plan.build import build
 from jaxgroups.convert._plan.plan import Plan
+from jaxgroups.convert._plan.warn import warn_of
 from jaxgroups.convert._transfer import move
 from jaxgroups.convert._transfer.load import structure_of
+from jaxgroups.convert._transfer.memory import recall, with_known_ops
 
 
 def save_torch(
@@ -36,13 +39,18 @@ def save_torch(
 ) -> Plan:
     """Write a Flax model as a torch state_dict in .safetensors: the inverse of `load_torch`.
 
+    A model that `load_torch` has filled is saved by the names, rules and orders of features of that
+    load. For another one, or a copy of it, pass them, or ``plan=report.plan``. Where features may
+    be in another order than torch's, a `ConversionWarning` says so.
+
     Args:
       model: the nnx model, or a linen module with `variables` and `example`.
       path: the .safetensors file to write.
       variables: the variables of a linen module.
-      example: an input of a linen module, as in `plan`.
+      example: an input of the model, as in `plan`; a linen module needs it.
       extras: torch's counters, from the load's report; without them they are written as 0.
-      names, rules, prefix: as they were given to the load.
+      names, rules, prefix: as they were given to the load; without `names` and `prefix`, or without
+        `rules`, those of the load that filled this model.
       plan: ``report.plan`` of the load, in place of names, rules and prefix.
       overwrite: whether to replace an existing file; a symbolic link is refused.
       progress: called with (tensor, bytes done, bytes in all).
@@ -62,7 +70,7 @@ def save_torch(
     # the dtypes of the arrays decide; a linen module alone does not know them
     structure.params = [replace(s, dtype=arrays[s.name].dtype.name) for s in structure.params]
     if plan is None:
-        made = build(structure, None, {}, names=names, rules=rules, prefix=prefix)
+        made = _planned(model, structure, names, rules, prefix, example)
     elif names or rules or prefix:
         raise ValueError("plan= includes names, rules and prefix: pass either the plan or these")
     else:
@@ -73,6 +81,7 @@ def save_torch(
     if strangers:
         named = printable(", ".join(strangers))
         raise ValueError(f"extras has {named}, for which the model has no counter")
+    warn_of(made.warnings)
     tensors = move.torch_tensors(made, lambda name: np.asarray(arrays[name]), extras or {})
     write_safetensors(
         path,
@@ -82,6 +91,27 @@ def save_torch(
         progress=progress,
     )
     return made
+
+
+def _planned(
+    model: Any,
+    structure: Structure,
+    names: Names,
+    rules: Mapping[str, Any] | None,
+    prefix: str,
+    example: Any,
+) -> Plan:
+    """The plan for export, by what is given and by what is known of the model from its load."""
+    memory = recall(model, structure)
+    if memory is not None and names is None and not prefix:
+        names, prefix = memory.names, memory.prefix
+    known: set[str] = set()
+    if memory is None or rules is not None:
+        made = build(structure, None, {}, names=names, rules=rules, prefix=prefix)
+    else:
+        made = build(structure, None, {}, names=names, rules=memory.rules, prefix=prefix)
+        made, known = with_known_ops(made, memory)
+    return order_features(made, model, structure, rules=rules, example=example, settled=known)
 
 
 def _of(structure: Structure, plan: Plan) -> Plan:
@@ -102,7 +132,7 @@ def _of(structure: Structure, plan: Plan) -> Plan:
     for e in plan.entries:
         of = e.torch[-1] if e.status == "alias" else e.torch[0] if e.torch else e.flax
         entries.append(replace(e, dtype=dtypes.get(of, e.dtype)) if of else e)
-    return Plan(plan.model, entries, hints=plan.hints)
+    return Plan(plan.model, entries, hints=plan.hints)  # its warnings were given by the load
 
 
 def check_suffix(path: str | Path) -> None:

@@ -10,7 +10,7 @@ import jaxgroups.nnx as jnn
 class Mixed(nnx.Module):
     def __init__(self, *, rngs):
         self.up = jnn.ConvTranspose2d(4, 6, (3, 2), groups=2, rngs=rngs)
-        self.turned = nnx.ConvTranspose(2, 3, (2, 2), rngs=rngs)
+        self.turned = nnx.ConvTranspose(2, 3, (2, 2), padding="VALID", rngs=rngs)
         self.bn = nnx.BatchNorm(6, momentum=0.9, rngs=rngs)
         self.slope = nnx.PReLU()
         self.look = nnx.MultiHeadAttention(2, 4, rngs=rngs)

@@ -1,0 +1,119 @@
+"""Axes as products of factors, so that a flattened axis shows what it was made of.
+
+A `Dim` is one axis of an array: the factors that a reshape merged into it, in order, none for an
+axis of length 1. Two axes that an operation pairs are the same from then on (`unify`). A factor
+that a reshape takes apart becomes its parts wherever it stands. So what is learnt at the end of a
+network, such as which factor a convolution reads as channels, is known at its beginning.
+"""
+
+from collections.abc import Iterable
+from math import prod
+
+CHANNEL, SPATIAL, BATCH = "channel", "spatial", "batch"
+LAST = "last"  # made by a product over the last axis: torch has this axis last, too
+END, END_CHANNEL = "end", "end channel"  # of what the model reads and returns, from rank 4 on
+MIXED = "mixed"  # made of positions and channels in a way that is not followed
+
+
+class Factor:
+    """A factor of an axis: its size, what is known of it, and what became of it."""
+
+    __slots__ = ("parts", "segments", "size", "split", "traits")
+
+    def __init__(self, size: int, traits: Iterable[str] = ()) -> None:
+        self.size = size
+        self.traits = set(traits)
+        self.parts: tuple[Factor, ...] | None = None  # what stands in its place
+        self.segments: tuple[Dim, ...] = ()  # of a concatenation: its pieces
+        self.split = False  # whether it is a part of a larger factor
+
+
+Dim = tuple[Factor, ...]
+
+
+def fresh(size: int, traits: Iterable[str] = ()) -> Dim:
+    """An axis of which nothing is known but its size."""
+    return () if size == 1 else (Factor(size, traits),)
+
+
+def factors(dim: Iterable[Factor]) -> Dim:
+    """The factors of an axis as they are now."""
+    found: list[Factor] = []
+    for factor in dim:
+        found += (factor,) if factor.parts is None else factors(factor.parts)
+    return tuple(found)
+
+
+def size_of(dim: Dim) -> int:
+    return prod(factor.size for factor in dim)
+
+
+def mark(dim: Dim, *traits: str) -> None:
+    """Add a trait to every factor of an axis."""
+    for factor in factors(dim):
+        factor.traits.update(traits)
+
+
+def common(dim: Iterable[Factor]) -> set[str]:
+    """What all factors of an axis have in common; positions beside channels are `MIXED`."""
+    found = [factor.traits for factor in factors(dim)]
+    if not found:
+        return set()
+    every = set.union(*found)
+    if MIXED in every or (SPATIAL in every and CHANNEL in every and len(found) > 1):
+        return {MIXED}
+    return set.intersection(*found)
+
+
+def divide(factor: Factor, first: int) -> Dim:
+    """Take a factor apart into `first` times the rest."""
+    traits = {MIXED} if any(common(s) == {MIXED} for s in factor.segments) else factor.traits
+    parts = Factor(first, traits), Factor(factor.size // first, traits)
+    for part in parts:
+        part.split = True
+    factor.parts = parts
+    return parts
+
+
+def unify(one: Dim, other: Dim) -> None:
+    """Make two axes of the same length the same, factor by factor."""
+    left, right = list(factors(one)), list(factors(other))
+    while left and right:
+        a, b = left.pop(0), right.pop(0)
+        if a is b:
+            continue
+        if a.size == b.size:
+            b.traits |= a.traits
+            b.segments = b.segments or a.segments
+            b.split |= a.split
+            a.parts = (b,)
+        elif a.size > b.size and a.size % b.size == 0:
+            left[:0] = divide(a, b.size)
+            right.insert(0, b)
+        elif b.size > a.size and b.size % a.size == 0:
+            right[:0] = divide(b, a.size)
+            left.insert(0, a)
+        else:
+            mark((a, b, *left, *right), MIXED)
+            return
+
+
+def reshape(dims: Iterable[Dim], sizes: Iterable[int]) -> list[Dim]:
+    """The axes after a reshape: the same factors, distributed anew."""
+    left = [factor for dim in dims for factor in factors(dim)]
+    made: list[Dim] = []
+    for size in sizes:
+        taken: list[Factor] = []
+        while size > 1:
+            factor = left.pop(0) if left else Factor(1)
+            if factor.size > size and factor.size % size == 0:
+                factor, rest = divide(factor, size)
+                left.insert(0, rest)
+            if factor.size <= 1 or size % factor.size:
+                left = [Factor(1)]  # cannot be followed from here on
+                taken = list(fresh(size, {MIXED}))
+                break
+            taken.append(factor)
+            size //= factor.size
+        made.append(tuple(taken))
+    return made

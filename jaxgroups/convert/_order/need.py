@@ -1,0 +1,95 @@
+"""Which axes of a parameter need another order in Flax than in torch, by what they are made of."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jaxgroups._types import Shape
+from jaxgroups.convert._order import axes
+from jaxgroups.convert._order.axes import Dim, Factor, factors, size_of
+from jaxgroups.convert._rules.ops import ChannelsLast
+
+_EITHER = "torch's counterpart of its input may have the channels first or last"
+_END = "it reads or makes an input or output of the model, (H, W, C), as one axis"
+_PARTS = "its features are positions and channels in parts"
+
+
+@dataclass(frozen=True)
+class Need:
+    """The feature maps along one axis.
+
+    Attributes:
+      moves: sizes ``(C, *spatial)`` of each feature map that is ``(*spatial, C)`` in Flax, and the
+        numbers of entries before and after it.
+      unknown: why the order is not known; empty if it is.
+      certain: whether every factor is known to be positions or channels.
+    """
+
+    moves: tuple[tuple[Shape, Shape], ...] = ()
+    unknown: str = ""
+    certain: bool = False
+
+    def ops(self, axis: int) -> list[ChannelsLast]:
+        return [ChannelsLast(axis, sizes, around) for sizes, around in self.moves]
+
+
+def need_of(dim: Iterable[Factor]) -> Need:
+    """What one axis needs.
+
+    torch's counterpart of ``(N, *spatial, C)`` is ``(N, C, *spatial)``, so positions before
+    channels become channels before positions. Channels before positions mean that the model
+    permutes by itself, as torch does.
+    """
+    found = factors(dim)
+    if len(found) == 1 and found[0].segments:
+        return _joined(found[0].segments)
+    roles = "".join(map(_role, found))
+    if re.fullmatch("S+C+", roles):
+        at = roles.index("C")
+        return Need(((_sizes(found, at), (0, 0)),), certain=True)
+    if "!" in roles:
+        return Need(unknown=_PARTS)
+    if re.fullmatch("S+[CB]+", roles):
+        return Need(unknown=_EITHER)
+    if re.fullmatch("[sS]+[cC]+", roles):
+        return Need(unknown=_END)
+    if "S" in roles and "C" in roles and not re.fullmatch("C+S+", roles):
+        return Need(unknown=_PARTS)
+    return Need(certain=set(roles) <= {"C", "S"} and bool(roles))
+
+
+def _sizes(found: Dim, at: int) -> Shape:
+    return (size_of(found[at:]), *(factor.size for factor in found[:at]))
+
+
+def _joined(pieces: tuple[Dim, ...]) -> Need:
+    """The needs of the pieces of a concatenation, each at its place."""
+    lengths = [size_of(factors(piece)) for piece in pieces]
+    moves, reasons = [], []
+    for number, piece in enumerate(pieces):
+        need, start = need_of(piece), sum(lengths[:number])
+        end = sum(lengths) - start - lengths[number]
+        moves += [(sizes, (start + a, end + b)) for sizes, (a, b) in need.moves]
+        reasons += [need.unknown] if need.unknown else []
+    return Need(tuple(moves), reasons[0] if reasons else "", certain=not reasons)
+
+
+def _role(factor: Factor) -> str:
+    """C channels, S positions, L a last axis of torch, B channels that are last too, ! unknown.
+
+    Positions that became channels, or channels that became positions, are positions.
+    """
+    traits = factor.traits
+    if axes.MIXED in traits:
+        return "!"
+    if axes.CHANNEL in traits and axes.SPATIAL not in traits:
+        return "B" if axes.LAST in traits else "C"
+    for trait, role in (
+        (axes.SPATIAL, "S"),
+        (axes.LAST, "L"),
+        (axes.END_CHANNEL, "c"),
+        (axes.END, "s"),
+    ):
+        if trait in traits:
+            return role
+    return "?"

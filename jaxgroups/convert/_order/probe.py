@@ -1,0 +1,117 @@
+"""The axes of an nnx model's parameters without an example: inputs that its layers suggest.
+
+The sizes of the input matter little: the order of an axis that is a flattened feature map does not
+depend on the number of positions. Where a Linear or a norm gets another number of features than it
+has, because the input is of another size than the model's, the features are taken as if there were
+more or fewer positions.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.extend import core
+
+from jaxgroups import nnx as jg_nnx
+from jaxgroups._wrap_calls import wrapped_calls
+from jaxgroups.convert._model.structure import Structure
+from jaxgroups.convert._order.trace import Axes, axes_of
+
+_WIDTHS = {  # of each rank, sizes of inputs that networks often have
+    1: (1024, 16000, 256, 64, 4096),
+    2: (64, 32, 28, 224, 96, 256, 128, 84, 512, 16),
+    3: (32, 16, 64, 112),
+}
+_FLAGS = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "deterministic": True,
+    "inference": True,
+    "use_running_average": True,
+}
+_FEATURES = {
+    nnx.Linear: "in_features",
+    nnx.BatchNorm: "num_features",
+    nnx.LayerNorm: "num_features",
+    nnx.RMSNorm: "num_features",
+}
+
+_any_width_p = core.Primitive("jaxgroups_any_width")
+_any_width_p.def_abstract_eval(
+    lambda x, *, axis, size: x.update(shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
+)
+
+
+def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
+    """The axes by the first suggested input that the model takes; None if it takes none."""
+    flags = _flags(model)
+    if flags is None:
+        return None
+    kinds = {type(layer) for layer in structure.layers.values() if _features(layer) is not None}
+    with wrapped_calls(kinds, _with_its_width):
+        for example in _examples(structure):
+            try:
+                return axes_of(model, structure, (example, *flags))
+            except Exception:  # of any kind: it is the model's own code on a suggested input
+                continue
+    return None
+
+
+def _with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: dict) -> Any:
+    x: Any = args[0] if args else None
+    for axis, size in _features(layer) or ():
+        if getattr(x, "ndim", 0) > axis and x.shape[axis] != size:
+            x = _any_width_p.bind(x, axis=axis % x.ndim, size=size)
+    return call(*(x, *args[1:]) if args else (), **kwargs)
+
+
+def _features(layer: Any) -> list[tuple[int, int]] | None:
+    """The axes that a layer reads, and how long they are; None for layers that take any length."""
+    if isinstance(layer, nnx.LinearGeneral):
+        axis, size = layer.axis, layer.in_features
+        pairs = zip(axis, size, strict=True) if isinstance(axis, tuple) else [(axis, size)]
+        return [(a, int(n[0] if isinstance(n, tuple) else n)) for a, n in pairs]
+    names = [name for kind, name in _FEATURES.items() if isinstance(layer, kind)]
+    return [(-1, getattr(layer, names[0]))] if names else None
+
+
+def _flags(model: Any) -> list[bool] | None:
+    """Values for the arguments after the first that have no default; None if they are no flags."""
+    try:
+        parameters = list(inspect.signature(model).parameters.values())
+    except (TypeError, ValueError):  # cannot be called
+        return None
+    ordinary = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in ordinary[1:] if p.default is p.empty]
+    only_named = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if not ordinary or only_named or any(name not in _FLAGS for name in needed):
+        return None
+    return [_FLAGS[name] for name in needed]
+
+
+def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
+    """Inputs for the layers that no other layer feeds: convolutions first, then Linears."""
+    made: set[int] = set()
+    convs: dict[tuple[int, int], None] = {}
+    linears: dict[int, None] = {}
+    for layer in structure.layers.values():
+        if isinstance(layer, nnx.Linear):
+            made.add(layer.out_features)
+            linears[layer.in_features] = None
+        elif isinstance(layer, (jg_nnx.Layer, nnx.Conv, nnx.ConvTranspose)):
+            made.add(_channels(layer, "out"))
+            convs[len(layer.kernel.shape) - 2, _channels(layer, "in")] = None
+    free = sorted((c for c in convs if c[1] not in made or c[1] <= 4), key=lambda c: c[1])
+    for rank, channels in (free or sorted(convs))[:2]:
+        for width in _WIDTHS.get(rank, ()):
+            yield jax.ShapeDtypeStruct((1, *(width,) * rank, channels), "float32")
+    for width in [n for n in linears if n not in made][:2]:
+        yield jax.ShapeDtypeStruct((1, width), "float32")
+
+
+def _channels(layer: Any, side: str) -> int:
+    names = (f"{side}_channels", f"{side}_features")
+    return next(getattr(layer, name) for name in names if hasattr(layer, name))

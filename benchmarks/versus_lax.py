@@ -30,7 +30,7 @@ TABLE = table.HERE / "dense_layers.csv"
 MODES = ("forward", "input", "weight")
 LIMIT = 1.1  # of the times of a call, jaxgroups over lax
 COMPILE_FACTOR, COMPILE_SECONDS = 2.0, 0.5  # lax's compile time times this plus that is allowed
-LONG = 5.0  # seconds: a problem of which one call of lax takes longer is left out
+LONG = 1.0  # seconds: a problem of which one call of lax takes longer is left out
 
 
 def row_of(layer: Layer, batch: int, mode: str, dtype: str, how: Rounds, again: int) -> dict | None:

@@ -101,6 +101,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--again", type=int, default=2, help="measurements more of a row above the limit")
     add("--budget", type=float, default=1.0, metavar="SECONDS", help="for all rounds of one side")
     add("--statistic", choices=("median", "min"), default="min")
+    add("--cpu", action="store_true", help="CPU time instead of elapsed time; use --threads 1")
+    add("--threads", type=int, help="cores for both sides; default: all")
     add("--json", type=Path, metavar="FILE", help="write all measurements")
     return parser.parse_args(argv)
 
@@ -111,12 +113,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         layers = [la for path in args.tables for la in table.read(path) if la.matches(args.match)]
     except table.TableError as error:
         raise SystemExit(f"not a table of layers: {error}") from error
+    machine.restrict(args.threads)
     if "float64" in args.dtype:
         jax.config.update("jax_enable_x64", True)
     found = machine.describe() | {"threads": machine.cores(), "kernels": on()}
     print(*machine.lines(found), on(), sep="\n")
+    print(f"{args.statistic} of {args.rounds} rounds, {'CPU' if args.cpu else 'elapsed'} time")
     print("ratio, jaxgroups, lax, implementation, compile times of jaxgroups and lax")
-    how = Rounds(rounds=args.rounds, budget=args.budget, statistic=args.statistic)
+    how = Rounds(
+        rounds=args.rounds, budget=args.budget, statistic=args.statistic, cpu=args.cpu
+    )
     rows, left_out = [], 0
     jobs = [
         (layer, batch, mode, dtype)

@@ -87,10 +87,7 @@ def on() -> str:
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.versus_lax", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.versus_lax", description=__doc__)
     add = parser.add_argument
     add("tables", nargs="*", type=Path, default=[TABLE], help="default: dense_layers.csv")
     add("--match", metavar="REGEX", help="only layers whose model, descriptor or family matches")
@@ -120,9 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(*machine.lines(found), on(), sep="\n")
     print(f"{args.statistic} of {args.rounds} rounds, {'CPU' if args.cpu else 'elapsed'} time")
     print("ratio, jaxgroups, lax, implementation, compile times of jaxgroups and lax")
-    how = Rounds(
-        rounds=args.rounds, budget=args.budget, statistic=args.statistic, cpu=args.cpu
-    )
+    how = Rounds(rounds=args.rounds, budget=args.budget, statistic=args.statistic, cpu=args.cpu)
     rows, left_out = [], 0
     jobs = [
         (layer, batch, mode, dtype)

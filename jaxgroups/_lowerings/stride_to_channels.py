@@ -55,7 +55,8 @@ def plain(view: AnyView) -> AnyView:
 def plain_input(view: View, x: jax.Array) -> jax.Array:
     """(N, *size, g c) -> (N, *blocks, g s.. c)."""
     config, blocks, shape = [], [], []
-    for n, s, q, (lo, _) in zip(view.size, view.stride, plain(view).size, view.padding, strict=True):
+    sizes = plain(view).size
+    for n, s, q, (lo, _) in zip(view.size, view.stride, sizes, view.padding, strict=True):
         config.append((0, 0, 0) if s == 1 else (lo, q * s - n - lo, 0))
         blocks.append(q)
         shape += [q, s]

@@ -136,7 +136,7 @@ def _costly_packing(view: View, thresholds: Thresholds) -> str | None:
     if view.groups > 1 or view.taps > 1:
         return None
     if isinstance(view, Forward) and view.c < FEW_CHANNELS:
-        return f"1x1 with fewer than {FEW_CHANNELS} input channels, where a matrix product is faster"
+        return f"1x1 with fewer than {FEW_CHANNELS} channels, where a matrix product is faster"
     if weights > most * numbers:
         return f"{weights} weights to pack, more than {most} times the inputs and outputs"
     return None

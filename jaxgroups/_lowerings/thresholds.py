@@ -17,7 +17,7 @@ from jaxgroups._lowerings import dense, stride_to_channels
 from jaxgroups._lowerings.views import Forward, View, WeightGradient
 
 FEW_CHANNELS = 4
-LONG_OUTPUTS = 32
+LONG_TAPS, LONG_OUTPUTS = 64, 32
 DATA = Path(__file__).with_name("thresholds.json")
 
 
@@ -107,8 +107,9 @@ def slower_reason(
         )
     if name == "shift":
         return _short_lanes(view, thresholds) if view.c * view.o > 1 else None
-    if _plain(view) and stride_to_channels.convertible(view) and view.rank > 1:
-        return "groups of patches to transpose"
+    if _plain(view) and stride_to_channels.convertible(view):
+        if view.rank > 1 or _long_windows_of_few_channels(view):
+            return "strided windows of several groups to copy"
     size = view.batch * prod(view.out) * view.taps * view.groups * view.c
     size *= np.dtype(view.dtype).itemsize
     most = thresholds.matmul_patches
@@ -144,14 +145,19 @@ def _costly_packing(view: View, thresholds: Thresholds) -> str | None:
 
 def _long_windows(view: View, thresholds: Thresholds) -> str | None:
     """One dimension with groups: filter banks and long kernels."""
-    if view.rank > 1 or view.phases > 1 or view.o < LONG_OUTPUTS:
-        return None
-    if stride_to_channels.convertible(view) and view.c <= dense.FEW_OUTPUTS:
-        return "long strided windows of few channels, where a matrix product is faster"
+    if _long_windows_of_few_channels(view):
+        return "long strided windows of few channels"
     products, most = view.taps * view.c, thresholds.native_products
-    if isinstance(view, Forward) and products > most:
+    if _plain(view) and view.rank == 1 and view.o >= LONG_OUTPUTS and products > most:
         return f"{products} products for one output, more than {most}"
     return None
+
+
+def _long_windows_of_few_channels(view: View) -> bool:
+    if view.rank > 1 or not stride_to_channels.convertible(view):
+        return False
+    long = view.taps >= LONG_TAPS and view.o >= LONG_OUTPUTS
+    return long and view.c <= dense.FEW_OUTPUTS
 
 
 def _short_lanes(view: View, thresholds: Thresholds) -> str | None:

@@ -107,9 +107,9 @@ def slower_reason(
         )
     if name == "shift":
         return _short_lanes(view, thresholds) if view.c * view.o > 1 else None
-    if _plain(view) and stride_to_channels.convertible(view):
-        if view.rank > 1 or _long_windows_of_few_channels(view):
-            return "strided windows of several groups to copy"
+    whole_strides = _plain(view) and stride_to_channels.convertible(view)
+    if whole_strides and (view.rank > 1 or _long_windows_of_few_channels(view)):
+        return "strided windows of several groups to copy"
     size = view.batch * prod(view.out) * view.taps * view.groups * view.c
     size *= np.dtype(view.dtype).itemsize
     most = thresholds.matmul_patches

@@ -104,7 +104,7 @@ CHOSEN = {
     ),
     "groups of filter banks": (
         "conv1d in=8 out=4112 kernel=512 stride=128 groups=8 batch=1 size=8000",
-        {"avx512": (X, N, M), "avx2": (X, N, M), "none": (X, M, M)},
+        {"avx512": (X, M, M), "avx2": (X, M, M), "none": (X, M, M)},
     ),
     "groups of patches": (
         "conv2d in=64 out=96 kernel=2 stride=2 groups=4 batch=4 size=56",

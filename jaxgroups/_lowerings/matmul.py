@@ -28,14 +28,14 @@ MOST_TAPS = 64
 def plain_view(view: View) -> View | None:
     """The view with strides or output phases as channels; None where it is computed as it is.
 
-    Phases become channels where one tap is left, which is a patch, or where one by one there are
+    Phases become channels where each has one tap, which is a patch, or where one by one there are
     more than MOST_TAPS taps.
     """
     if stride_to_channels.convertible(view):
         return stride_to_channels.plain(view)
     if phases_to_channels.convertible(view):
         plain = phases_to_channels.plain(view)
-        if view.taps > MOST_TAPS or plain.taps == 1:
+        if view.taps > MOST_TAPS or (plain.taps == 1 and view.taps == view.phases):
             return plain
     return None
 

@@ -13,16 +13,13 @@ of `phases_to_channels`.
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._lowerings.views import Forward, View, WeightGradient, whole_strides
+from jaxgroups._lowerings.views import View, whole_strides
 from jaxgroups._types import Ints
-
-AnyView = TypeVar("AnyView", Forward, WeightGradient)
 
 
 def convertible(view: View) -> bool:
@@ -32,7 +29,7 @@ def convertible(view: View) -> bool:
     return whole_strides(view.kernel, view.stride, view.dilation)
 
 
-def plain(view: AnyView) -> AnyView:
+def plain(view: View) -> View:
     """The view of the plain convolution. Axes without a stride stay as they are."""
     size, kernel, padding = [], [], []
     for n, k, s, p, pad in zip(

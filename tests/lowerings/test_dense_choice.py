@@ -5,9 +5,12 @@ weight, with AVX-512 kernels, with AVX2 kernels, and without kernels. A choice i
 `benchmarks/dense_layers.csv` has these layers, `python -m benchmarks.versus_lax` measures them.
 """
 
+import jax
 import pytest
+from jax import lax
 from support.layer_tables import ROOT
 
+import jaxgroups as jg
 from benchmarks import table, thresholds
 from jaxgroups import ConvSpec
 from jaxgroups import _native as native
@@ -163,3 +166,13 @@ def test_the_table_has_the_named_layers():
     for name, (text, _) in CHOSEN.items():
         found = f"{ConvSpec.parse(text)} data_format=channels_last" in rows
         assert found == bool(own.get(name, 1)), name
+
+
+@pytest.mark.parametrize(("size", "name"), [(4, "matmul"), (3, "xla")])
+def test_accelerate_makes_the_same_choice(monkeypatch, size, name):
+    """A call of lax: patches by a product, other windows by XLA's own."""
+    monkeypatch.setattr(native, "status", lambda: STATUS["none"])
+    x, w = (jax.ShapeDtypeStruct(s, "float32") for s in ((1, 3, 32, 32), (8, 3, size, size)))
+    called = jax.jit(lambda x, w: lax.conv_general_dilated(x, w, (4, 4), "VALID"))
+    with jg.accelerate():
+        assert f"jaxgroups.{name}" in called.lower(x, w).as_text(debug_info=True)

@@ -87,14 +87,21 @@ def gradients_of(function: Callable) -> Callable:
     return lambda x, weight, cotangent: jax.vjp(function, x, weight)[1](cotangent)
 
 
+def results_of(function: Callable, mode: str) -> Callable:
+    """What a mode computes: "forward", "gradients" or one of them, "input" or "weight"."""
+    if mode == "forward":
+        return lambda x, weight, cotangent: (function(x, weight),)
+    gradients = gradients_of(function)
+    which = {"gradients": slice(2), "input": slice(1), "weight": slice(1, 2)}[mode]
+    return lambda x, weight, cotangent: gradients(x, weight, cotangent)[which]
+
+
 def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: str) -> Contestant:
     """A compiled function of x and kernel; the notes have its compile time and its memory."""
     converted = spec.transposed and name == "lax"
     kernel = plain_weight(data.weight, spec.groups) if converted else data.weight
-    arrays = [last(data.x), weight_last(kernel)]
-    if mode == "gradients":
-        arrays.append(last(data.cotangent))
-        function = gradients_of(function)
+    arrays = [last(data.x), weight_last(kernel), last(data.cotangent)]
+    function = results_of(function, mode)
     arguments = [jnp.asarray(np.ascontiguousarray(a), dtype=spec.dtype) for a in arrays]
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
@@ -104,13 +111,17 @@ def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: s
     def call() -> object:
         return jax.block_until_ready(compiled(*arguments))
 
+    def in_torchs_axes(array: np.ndarray, of_weight: bool) -> np.ndarray:
+        if not of_weight:
+            return np.moveaxis(array, -1, 1)
+        array = weight_first(array)
+        return plain_weight(array, spec.groups) if converted else array
+
     def results() -> list[np.ndarray]:
         found = [np.asarray(a.astype(data.x.dtype)) for a in jax.tree.leaves(call())]
-        first = np.moveaxis(found[0], -1, 1)
-        if len(found) == 1:
-            return [first]
-        gradient = weight_first(found[1])
-        return [first, plain_weight(gradient, spec.groups) if converted else gradient]
+        if mode == "weight":
+            return [in_torchs_axes(found[0], True)]
+        return [in_torchs_axes(array, i > 0) for i, array in enumerate(found)]
 
     return Contestant(name, call, results, notes)
 

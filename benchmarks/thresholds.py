@@ -5,6 +5,9 @@ timed with every lowering that supports it. The fit then changes one threshold a
 minimise the loss, which is the mean logarithm of the chosen lowering's time over the best one's.
 It ends when no threshold changes. The thresholds of the other lowerings are fitted without the C++
 kernels.
+
+The thresholds are those of the instruction set of the kernels in use. ``JAXGROUPS_NATIVE=avx2``
+measures the AVX2 kernels on a processor with AVX-512.
 """
 
 import argparse
@@ -33,17 +36,25 @@ from jaxgroups._problem.problem import ConvProblem, problem_of
 
 PROBLEMS = ("forward", "weight", "input")
 LONG = 2.0  # seconds: the time of a longer call is extrapolated, not measured
+ANY = 1 << 30
 POWERS = tuple(2**i for i in range(8))
 CANDIDATES: dict[str, tuple[int, ...]] = {
     "native_channels": (0, *POWERS),
     "native_outputs": (0, *POWERS[:6]),
-    "native_weights": (0, 1, 2, 3, 4, 6, 8, 16, 1 << 30),
+    "native_weights": (0, 1, 2, 3, 4, 6, 8, 16, ANY),
+    "native_products": (1024, 2048, 4096, 8192, ANY),
     "shift_channels": tuple(range(1, 9)),
     "shift_groups": (2, 3, *POWERS[2:]),
     "shift_gradient_channels": tuple(range(1, 9)),
     "shift_gradient_groups": (2, 3, *POWERS[2:]),
     # 128 MiB would save another 0.4 % without kernels, but needs too much memory
     "matmul_patches": (0, *(2**i for i in range(18, 25))),
+    "dense_outputs_1d": (16, 32, 64, 128, 256, ANY),
+    "dense_outputs_2d": (16, 32, 64, 128, 256, ANY),
+    "dense_phases": (0, 2, 4, 16),
+    "dense_gradient_channels": (0, 4, 8, 16, 64, 256, ANY),
+    "dense_idle_channels": (8, 16, 32, 64, ANY),
+    "dense_product_channels": (0, 1, 4, 8, 16, 64, 256, ANY),
 }
 Measured = tuple[ConvProblem, Mapping[str, float]]
 
@@ -151,25 +162,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     specs = chain.from_iterable(
         ((la, la.problem(n)) for n in la.batches(args.batch)) for la in layers
     )
+    now = rules.BY_ISA[rules.isa_in_use()]
     measured: list[Measured] = []
     for layer, spec in specs:
         for which, kind in enumerate(PROBLEMS):
             problem, times = measure(spec, which, how)
             measured.append((problem, times))
-            taken = choice(problem, times, rules.THRESHOLDS)
+            taken = choice(problem, times, now)
             shown = "  ".join(f"{name} {1e3 * t:.3f}" for name, t in times.items())
             ratio = times[taken] / min(times.values())
             print(f"{layer.model} {spec} {kind}: {shown} ms; {taken}, {ratio:.2f}", flush=True)
-    fitted = fit(measured, rules.THRESHOLDS)
+    fitted = fit(measured, now)
     for title, of in (("with kernels", measured), ("without", without_kernels(measured))):
-        before, after = (math.exp(loss(of, b)) for b in (rules.THRESHOLDS, fitted))
+        before, after = (math.exp(loss(of, b)) for b in (now, fitted))
         print(f"{title}: the choice takes {before:.3f} times the best, fitted {after:.3f}")
     for name, value in asdict(fitted).items():
-        old = getattr(rules.THRESHOLDS, name)
+        old = getattr(now, name)
         print(f"{name} {value}" + (f" (was {old})" if old != value else ""))
     if args.write:
         on = machine.lines(machine.describe() | {"threads": machine.cores()})
-        data = {"thresholds": asdict(fitted), "measured": "; ".join(on)}
+        data = json.loads(rules.DATA.read_text(encoding="utf-8"))
+        data[rules.isa_in_use()] = {"thresholds": asdict(fitted), "measured": "; ".join(on)}
         rules.DATA.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     return 0
 

@@ -2,6 +2,10 @@
 
 The patches of a kernel of one tap (1x1) are x itself. The weight gradient is the product of the
 patches with y, summed over the pixels.
+
+Two kinds of convolution are first rewritten as one with more channels and fewer taps: windows of
+whole strides (`stride_to_channels`), and output phases (`phases_to_channels`). So patches that do
+not overlap, and their gradients, become one matrix product.
 """
 
 from collections.abc import Callable
@@ -11,23 +15,28 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._lowerings import phases_to_channels
+from jaxgroups._lowerings import phases_to_channels, stride_to_channels
 from jaxgroups._lowerings.base import on_views
 from jaxgroups._lowerings.taps import OutputPhase, Tap, interleave, output_phases, slicer
-from jaxgroups._lowerings.views import Forward, View, WeightGradient
+from jaxgroups._lowerings.views import View, WeightGradient
 from jaxgroups._types import Ints
 
 MOST_TAPS = 64
 
 
 @lru_cache(maxsize=256)
-def plain_view(view: View) -> Forward | None:
-    """The view with output phases as channels; None where the phases are computed one by one.
+def plain_view(view: View) -> View | None:
+    """The view with strides or output phases as channels; None where it is computed as it is.
 
-    They become channels where one by one there are more than MOST_TAPS taps.
+    Phases become channels where each has one tap, which is a patch, or where one by one there are
+    more than MOST_TAPS taps.
     """
-    if view.taps > MOST_TAPS and phases_to_channels.convertible(view):
-        return phases_to_channels.plain(view)
+    if stride_to_channels.convertible(view):
+        return stride_to_channels.plain(view)
+    if phases_to_channels.convertible(view):
+        plain = phases_to_channels.plain(view)
+        if view.taps > MOST_TAPS or (plain.taps == 1 and view.taps == view.phases):
+            return plain
     return None
 
 
@@ -60,10 +69,15 @@ def _patches(view: View, phase: OutputPhase, of_tap: Callable[[Tap, Ints], jax.A
 
 def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
     plain = plain_view(view)
-    if isinstance(view, Forward) and plain is not None:
+    if plain is None:
+        return _product(view, x, other)
+    if phases_to_channels.convertible(view):
         y = _product(plain, x, phases_to_channels.plain_kernel(view, other))
         return phases_to_channels.restored(view, y, x, other)
-    return _product(view, x, other)
+    x = stride_to_channels.plain_input(view, x)
+    if isinstance(view, WeightGradient):
+        return stride_to_channels.to_kernel(view, _product(plain, x, other))
+    return _product(plain, x, stride_to_channels.plain_kernel(view, other))
 
 
 def _product(view: View, x: jax.Array, other: jax.Array) -> jax.Array:

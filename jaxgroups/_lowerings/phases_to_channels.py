@@ -46,7 +46,8 @@ def plain(view: Forward) -> Forward:
         view.kernel, view.lhs_dilation, view.out, view.size, view.padding, strict=True
     ):
         first, last = _range(k, u, lo)
-        taps, longest = last - first + 1, -(-p // u)
+        taps = last - first + 1
+        longest = max(1, min(-(-p // u), n - first))  # behind n - first, no tap meets an input
         kernel.append(taps)
         out.append(longest)
         padding.append((-first, longest - 1 + taps - 1 + first + 1 - n))
@@ -82,7 +83,7 @@ def plain_kernel(view: Forward, w: jax.Array) -> jax.Array:
 
 
 def to_phases(view: Forward, y: jax.Array) -> jax.Array:
-    """(N, *q, g u.. o) -> (N, *out, g o)."""
+    """(N, *q, g u.. o) -> (N, *out, g o), with zeros behind the last q."""
     rank = view.rank
     batch, *longest = y.shape[: 1 + rank]
     y = y.reshape(batch, *longest, view.groups, *view.lhs_dilation, view.o)
@@ -90,7 +91,8 @@ def to_phases(view: Forward, y: jax.Array) -> jax.Array:
     y = jnp.transpose(y, (0, *pairs, 1 + rank, 2 + 2 * rank))
     whole = [q * u for q, u in zip(longest, view.lhs_dilation, strict=True)]
     y = y.reshape(batch, *whole, view.groups * view.o)
-    return lax.slice(y, (0,) * y.ndim, (batch, *view.out, view.groups * view.o))
+    config = [(0, p - n, 0) for p, n in zip(view.out, whole, strict=True)]
+    return lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *config, (0, 0, 0)])
 
 
 def restored(view: Forward, y: jax.Array, x: jax.Array, w: jax.Array) -> jax.Array:

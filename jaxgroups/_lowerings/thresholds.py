@@ -1,7 +1,8 @@
 """Where a lowering that supports a problem is slower than a later one: it is skipped.
 
-The thresholds are data, in ``thresholds.json``. ``python -m benchmarks.thresholds`` measures every
-lowering on the problems of the layer tables and writes the thresholds that lose the least time.
+The thresholds are data, in ``thresholds.json``, for each instruction set of the kernels.
+``python -m benchmarks.thresholds`` measures every lowering on the problems of the layer tables and
+writes the thresholds that lose the least time. The rules for groups=1 are in `dense`.
 """
 
 import json
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgroups._lowerings import matmul
-from jaxgroups._lowerings.views import Forward, View
+from jaxgroups import _native as native
+from jaxgroups._lowerings import dense, stride_to_channels
+from jaxgroups._lowerings.views import Forward, View, WeightGradient
 
+FEW_CHANNELS = 4
+LONG_TAPS, LONG_OUTPUTS = 64, 32
 DATA = Path(__file__).with_name("thresholds.json")
 
 
@@ -25,43 +29,89 @@ class Thresholds:
       vectorise over the outputs of one group. Fewer outputs than the second leave lanes idle.
     * `native_weights`: the kernels pack the weights at every call. A 1x1 convolution without groups
       may have at most this many times as many weights as inputs and outputs.
+    * `native_products`: the kernels may compute as many products for one output of a group, in one
+      dimension.
     * `shift_channels`, `shift_groups`: most channels, and least groups, for shift. The groups are
       its innermost loop.
     * `shift_gradient_channels`, `shift_gradient_groups`: the same for weight gradients, and for
       input gradients of strided convolutions.
     * `matmul_patches`: bytes of patches that matmul may write. With more, every call gets fresh
       pages from the system. It does not bound gradients, for which XLA is much slower.
+    * `dense_...`: the limits of `dense.Dense`.
     """
 
     native_channels: int
     native_outputs: int
     native_weights: int
+    native_products: int
     shift_channels: int
     shift_groups: int
     shift_gradient_channels: int
     shift_gradient_groups: int
     matmul_patches: int
+    dense_outputs_1d: int
+    dense_outputs_2d: int
+    dense_phases: int
+    dense_gradient_channels: int
+    dense_idle_channels: int
+    dense_product_channels: int
+
+    @property
+    def dense(self) -> dense.Dense:
+        return dense.Dense(
+            outputs_1d=self.dense_outputs_1d,
+            outputs_2d=self.dense_outputs_2d,
+            phases=self.dense_phases,
+            gradient_channels=self.dense_gradient_channels,
+            idle_channels=self.dense_idle_channels,
+            product_channels=self.dense_product_channels,
+        )
 
 
-THRESHOLDS = Thresholds(**json.loads(DATA.read_text(encoding="utf-8"))["thresholds"])
+BY_ISA = {
+    isa: Thresholds(**entry["thresholds"])
+    for isa, entry in json.loads(DATA.read_text(encoding="utf-8")).items()
+}
+WIDEST, OTHERS = "avx512", "avx2"
+
+
+def isa_in_use() -> str:
+    """The key of `BY_ISA` for the kernels in use. Those that were not measured count as OTHERS."""
+    isas = native.status().instruction_sets
+    return WIDEST if not isas or isas[0] == WIDEST else OTHERS
 
 
 def slower_reason(
-    view: View | None, name: str, platform: str, thresholds: Thresholds = THRESHOLDS
+    view: View | None, name: str, platform: str, thresholds: Thresholds | None = None
 ) -> str | None:
-    """Why a lowering that supports a problem is not the choice for it; None where it is."""
+    """Why a lowering that supports a problem is not the choice for it; None where it is.
+
+    `thresholds` are those of the kernels in use where None is given.
+    """
     if name == "xla":
         return None
     if platform != "cpu":
         return "made for CPUs; XLA's own convolution is the fast one here"
     if view is None:
         return None
+    thresholds = thresholds or BY_ISA[isa_in_use()]
+    if dense.concerns(view):
+        if name == "native":
+            return _idle_lanes(view, thresholds) or dense.native_reason(view, thresholds.dense)
+        return dense.matmul_reason(view, thresholds.dense)
     if name == "native":
-        return _idle_lanes(view, thresholds) or _costly_packing(view, thresholds)
-    if view.groups == 1 and view.taps > 1 and matmul.plain_view(view) is None:
-        return "groups=1, where XLA's own is as fast"
+        return (
+            _idle_lanes(view, thresholds)
+            or _costly_packing(view, thresholds)
+            or _long_windows(view, thresholds)
+        )
     if name == "shift":
         return _short_lanes(view, thresholds) if view.c * view.o > 1 else None
+    if view.rank == 1 and isinstance(view, Forward) and _costly_packing(view, thresholds):
+        return dense.XLA_IS_FAST
+    whole_strides = _plain(view) and stride_to_channels.convertible(view)
+    if whole_strides and (view.rank > 1 or _long_windows_of_few_channels(view)):
+        return "strided windows of several groups to copy"
     size = view.batch * prod(view.out) * view.taps * view.groups * view.c
     size *= np.dtype(view.dtype).itemsize
     most = thresholds.matmul_patches
@@ -76,6 +126,8 @@ def _plain(view: View) -> bool:
 
 def _idle_lanes(view: View, thresholds: Thresholds) -> str | None:
     least = thresholds.native_outputs
+    if dense.concerns(view) and (isinstance(view, WeightGradient) or view.rank > 2):
+        return None  # XLA's own is much slower
     if view.c > thresholds.native_channels and view.o < least:
         return f"{view.o} outputs in a group of {view.c} channels, fewer than {least} lanes"
     return None
@@ -84,9 +136,30 @@ def _idle_lanes(view: View, thresholds: Thresholds) -> str | None:
 def _costly_packing(view: View, thresholds: Thresholds) -> str | None:
     weights, most = view.c * view.o, thresholds.native_weights
     numbers = view.batch * prod(view.out) * (view.c + view.o)
-    if view.groups == view.taps == 1 and weights > most * numbers:
+    if view.groups > 1 or view.taps > 1:
+        return None
+    if isinstance(view, Forward) and view.c < FEW_CHANNELS:
+        return f"1x1 with fewer than {FEW_CHANNELS} channels, where a matrix product is faster"
+    if weights > most * numbers:
         return f"{weights} weights to pack, more than {most} times the inputs and outputs"
     return None
+
+
+def _long_windows(view: View, thresholds: Thresholds) -> str | None:
+    """One dimension with groups: filter banks and long kernels."""
+    if _long_windows_of_few_channels(view):
+        return "long strided windows of few channels"
+    products, most = view.taps * view.c, thresholds.native_products
+    if _plain(view) and view.rank == 1 and view.o >= LONG_OUTPUTS and products > most:
+        return f"{products} products for one output, more than {most}"
+    return None
+
+
+def _long_windows_of_few_channels(view: View) -> bool:
+    if view.rank > 1 or not stride_to_channels.convertible(view):
+        return False
+    long = view.taps >= LONG_TAPS and view.o >= LONG_OUTPUTS
+    return long and view.c <= dense.FEW_OUTPUTS
 
 
 def _short_lanes(view: View, thresholds: Thresholds) -> str | None:

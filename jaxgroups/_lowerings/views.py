@@ -114,7 +114,9 @@ def view_of(problem: ConvProblem) -> View | None:
         "precision": problem.precision,
     }
     g = problem.batch_group_count
-    if g == 1 and (problem.feature_group_count > 1 or prod(window) <= prod(out)):
+    forward = _taps(window, problem.window_strides, problem.rhs_dilation)
+    to_weights = _taps(out, problem.rhs_dilation, problem.window_strides)
+    if g == 1 and (problem.feature_group_count > 1 or forward <= to_weights):
         g = problem.feature_group_count
         return Forward(
             batch=n,
@@ -143,6 +145,23 @@ def view_of(problem: ConvProblem) -> View | None:
     return WeightGradient(
         size=x, c=c, out=y, o=o, stride=stride, padding=padding, exchanged=exchanged, **common
     )
+
+
+def _taps(kernel: Ints, stride: Ints, dilation: Ints) -> int:
+    """Taps of a kernel, or of the plain convolution that `stride_to_channels` makes of it.
+
+    Without groups a problem is the forward convolution or the weight gradient of another one. The
+    view with fewer taps is the better one.
+    """
+    if whole_strides(kernel, stride, dilation):
+        return prod(kernel) // prod(stride)
+    return prod(kernel)
+
+
+def whole_strides(kernel: Ints, stride: Ints, dilation: Ints) -> bool:
+    """Whether the windows consist of whole strides: axis by axis, taps are a multiple of them."""
+    axes = zip(kernel, stride, dilation, strict=True)
+    return all(s == 1 or (d == 1 and k % s == 0) for k, s, d in axes)
 
 
 def _exchanged_padding(pad: Pair, x: int, y: int, k: int, u: int, d: int) -> Pair:

@@ -8,19 +8,47 @@ from support.layer_tables import TINY, written
 
 from benchmarks import table, thresholds
 from benchmarks.timing import Rounds
+from jaxgroups import ConvSpec
+from jaxgroups import _native as native
 from jaxgroups._lowerings import dispatch
 from jaxgroups._lowerings import thresholds as rules
 from jaxgroups._lowerings.views import Forward, WeightGradient, view_of
+from jaxgroups._problem.problem import problem_of
 
 LAYERS = [layer.problem(1) for layer in table.read(table.OWN[0])[::8]]
 
 
-def test_the_file_has_every_threshold_and_each_is_a_candidate():
+NOW = rules.BY_ISA[rules.WIDEST]
+
+
+@pytest.mark.parametrize("isa", [rules.WIDEST, rules.OTHERS])
+def test_the_file_has_every_threshold_and_each_is_a_candidate(isa):
     data = json.loads(rules.DATA.read_text(encoding="utf-8"))
-    assert data["thresholds"] == asdict(rules.THRESHOLDS)
-    assert set(thresholds.CANDIDATES) == set(asdict(rules.THRESHOLDS))
-    assert all(value in thresholds.CANDIDATES[name] for name, value in data["thresholds"].items())
-    assert data["measured"]
+    assert set(data) == set(rules.BY_ISA) == {rules.WIDEST, rules.OTHERS}
+    found = data[isa]["thresholds"]
+    assert found == asdict(rules.BY_ISA[isa])
+    assert set(thresholds.CANDIDATES) == set(found)
+    assert all(value in thresholds.CANDIDATES[name] for name, value in found.items())
+    assert data[isa]["measured"]
+
+
+@pytest.mark.parametrize(
+    ("isas", "expected"),
+    [
+        (("avx512", "baseline"), rules.WIDEST),
+        ((), rules.WIDEST),
+        (("avx2", "baseline"), rules.OTHERS),
+        (("neon", "baseline"), rules.OTHERS),
+        (("baseline",), rules.OTHERS),
+    ],
+)
+def test_the_thresholds_are_those_of_the_kernels_in_use(monkeypatch, isas, expected):
+    status = native.Status(None, instruction_sets=isas)
+    monkeypatch.setattr(native, "status", lambda: status)
+    assert rules.isa_in_use() == expected
+    spec = ConvSpec.parse("conv2d in=64 out=64 kernel=3 padding=1 batch=1 size=56")
+    chosen = dispatch.choose(problem_of(spec), None, "cpu").lowering.name
+    assert chosen == {rules.WIDEST: "native", rules.OTHERS: "xla"}[expected]
 
 
 @pytest.mark.parametrize("text", [str(spec) for spec in LAYERS[::3]])
@@ -41,7 +69,7 @@ def test_the_choice_is_that_of_dispatch():
             taking = [low.name for low in thresholds.supporting(problem)]
             times = dict.fromkeys(taking, 1.0)
             expected = dispatch.choose(problem, None, "cpu").lowering.name
-            assert thresholds.choice(problem, times, rules.THRESHOLDS) == expected
+            assert thresholds.choice(problem, times, NOW) == expected
             assert "native" not in times
 
 
@@ -67,31 +95,32 @@ def planted(truth):
     ],
 )
 def test_planted_thresholds_are_found(change):
-    truth = replace(rules.THRESHOLDS, **change)
+    truth = replace(NOW, **change)
     measured = planted(truth)
-    assert thresholds.loss(measured, rules.THRESHOLDS) > 0.01
+    assert thresholds.loss(measured, NOW) > 0.01
     assert thresholds.loss(measured, truth) == 0
-    found = thresholds.fit(measured, rules.THRESHOLDS)
+    found = thresholds.fit(measured, NOW)
     assert thresholds.loss(measured, found) == 0
     assert thresholds.fit(measured, truth) == truth  # no change without a gain
 
 
 @pytest.mark.usefixtures("without_kernels")
 def test_fast_kernels_do_not_hide_the_other_thresholds():
-    truth = replace(rules.THRESHOLDS, shift_channels=3)
+    truth = replace(NOW, shift_channels=3)
     measured = [(problem, {"native": 0.1, **times}) for problem, times in planted(truth)]
-    found = thresholds.fit(measured, rules.THRESHOLDS)
+    found = thresholds.fit(measured, NOW)
     assert thresholds.loss(thresholds.without_kernels(measured), found) == 0
 
 
 def test_fitted_thresholds_can_be_written_and_read(monkeypatch, tmp_path, capsys):
     """One tiny layer is timed; the file has every threshold, whatever the values."""
     written_to = tmp_path / "thresholds.json"
+    written_to.write_text(rules.DATA.read_text(encoding="utf-8"))
     monkeypatch.setattr(rules, "DATA", written_to)
     path = written(tmp_path, TINY)
     args = [str(path), "--batch", "1", "--rounds", "1", "--budget", "0.01", "--write"]
     assert thresholds.main(args) == 0
-    data = json.loads(written_to.read_text(encoding="utf-8"))
+    data = json.loads(written_to.read_text(encoding="utf-8"))[rules.isa_in_use()]
     assert rules.Thresholds(**data["thresholds"])
     assert "cores" in data["measured"]
     assert "with kernels: the choice takes" in capsys.readouterr().out

@@ -57,3 +57,32 @@ def of_spec(spec, x, w, b):
             x, w, b, spec.stride, spec.padding, spec.output_padding, spec.dilation, spec.groups
         )
     return conv(x, w, b, spec.stride, spec.padding, spec.dilation, spec.groups, spec.padding_mode)
+
+
+def gradients_of_conv(x, w, ct, stride, padding, dilation, groups):
+    """The gradients of ``sum(ct * conv(x, w))``: every product once, added to both."""
+    padded = np.pad(x, [(0, 0), (0, 0), *padding])
+    to_x, to_w = np.zeros_like(padded), np.zeros_like(w)
+    filters, per_group, *kernel = w.shape
+    for n, o, *p in product(range(len(x)), range(filters), *map(range, ct.shape[2:])):
+        first = o // (filters // groups) * per_group
+        for c, *t in product(range(per_group), *map(range, kernel)):
+            at = [i * s + j * d for i, s, j, d in zip(p, stride, t, dilation, strict=True)]
+            to_x[n, first + c, *at] += w[o, c, *t] * ct[n, o, *p]
+            to_w[o, c, *t] += padded[n, first + c, *at] * ct[n, o, *p]
+    crop = (slice(lo, size - hi) for size, (lo, hi) in zip(padded.shape[2:], padding, strict=True))
+    return to_x[(slice(None), slice(None), *crop)], to_w
+
+
+def gradients_of_spec(spec, x, w, ct):
+    """The gradients of x and w for a ConvSpec with zero padding.
+
+    A transposed convolution is the input gradient of a convolution whose input has the shape of its
+    output. So the gradient of its input is that convolution, and of its weight the same sum.
+    """
+    settings = (spec.stride, spec.padding, spec.dilation, spec.groups)
+    if not spec.transposed:
+        return gradients_of_conv(x, w, ct, *settings)
+    # what the output padding added meets no kernel where it is longer than the last stride
+    to_x = conv(ct, w, None, *settings)[(slice(None), slice(None), *map(slice, x.shape[2:]))]
+    return to_x, gradients_of_conv(ct, w, x, *settings)[1]

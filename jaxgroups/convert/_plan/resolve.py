@@ -224,7 +224,7 @@ def _layer(
             note = f"{where} has a parameter {tail!r} without a rule"
             yield Problem(note, (match.param,), kind=type(layer), tails=(tail,), front=front)
     for inside, matches in nested.items():
-        yield from _layer(structure, inside, matches, names)
+        yield from _layer(structure, inside, matches, single, names)
     heads = [head, *_other_heads(structure, group[0], head)]
     for name in answer.torch_only:
         keys = _keys(names, [(path, name, None) for path in heads])

@@ -10,6 +10,7 @@ from jaxgroups.convert._model.names import TorchNames, strip_collection
 from jaxgroups.convert._model.structure import Path, Structure
 from jaxgroups.convert._plan.match import classify, find_tensors
 from jaxgroups.convert._plan.resolve import (
+    Constant,
     Counter,
     Problem,
     Target,
@@ -79,6 +80,8 @@ def units_of(structure: Structure, rules: Mapping[str, Any]) -> tuple[list[Unit]
     for item in resolve_names(structure, resolve_rules(structure, by_path), numbers):
         if isinstance(item, Problem):
             problems.append(item.note)
+            continue
+        if isinstance(item, Constant):  # torch has no name for it
             continue
         number, _, tensor = item.keys[0].partition(".")
         path = numbers.paths[int(number)]

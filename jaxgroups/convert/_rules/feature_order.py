@@ -12,6 +12,7 @@ norm that works on one.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -19,7 +20,8 @@ from flax import linen as nn
 from flax import nnx
 
 from jaxgroups._types import Shape
-from jaxgroups.convert._rules.layers import Rule, Shapes, TensorRule, apply_rule, rule_of
+from jaxgroups.convert._rules.layers import Rule, Shapes, apply_rule, rule_of
+from jaxgroups.convert._rules.merges import FlaxOnly
 from jaxgroups.convert._rules.ops import Chain, ChannelsLast, Identity, Op, Reshape
 
 _LINEARS = (nnx.Linear, nn.Dense, nnx.LinearGeneral, nn.DenseGeneral)
@@ -80,8 +82,10 @@ class OrderRule:
             raise ValueError(f"{self} is for a layer that has a rule, not for {kind}")
         known = apply_rule(base, layer, shapes)
         leaves = {
-            leaf: TensorRule(t.torch, self._op(leaf, t.op, shapes[leaf]))
-            for leaf, t in known.leaves.items()
+            leaf: rule
+            if isinstance(rule, FlaxOnly)
+            else replace(rule, op=self._op(leaf, rule.op, shapes[leaf]))
+            for leaf, rule in known.leaves.items()
         }
         return Rule(leaves, known.torch_only)
 

@@ -99,8 +99,8 @@ def _taken(shape: Window, image: FeatureMap, values: jax.Array, outputs: Ints) -
     if jnp.issubdtype(values.dtype, jnp.floating):
         for number, value in read:
             taken = jnp.where(value != value, number, taken)
-    first = jnp.broadcast_to(_first_inside(shape, image, outputs), values.shape)
-    return jnp.where(values == least, first, taken).astype(taken.dtype)
+    first = _first_inside(shape, image, outputs).astype(taken.dtype)
+    return jnp.where(values == least, jnp.broadcast_to(first, values.shape), taken)
 
 
 def _first_inside(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:

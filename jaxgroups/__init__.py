@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Any
 from jaxgroups import _native
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
+from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
+from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
+from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
+from jaxgroups._functional.pool import lp_pool1d as lp_pool1d
+from jaxgroups._functional.pool import lp_pool2d as lp_pool2d
+from jaxgroups._functional.pool import lp_pool3d as lp_pool3d
+from jaxgroups._functional.pool import max_pool1d as max_pool1d
+from jaxgroups._functional.pool import max_pool2d as max_pool2d
+from jaxgroups._functional.pool import max_pool3d as max_pool3d
 from jaxgroups._op.accelerate import Acceleration as Acceleration
 from jaxgroups._op.accelerate import accelerate as accelerate
 from jaxgroups._op.conv import conv1d as conv1d
@@ -28,6 +37,9 @@ __all__ = [
     "ConvSpec",
     "Explanation",
     "accelerate",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -39,6 +51,12 @@ __all__ = [
     "diagrams",
     "explain",
     "linen",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "nnx",
 ]
 
@@ -50,7 +68,7 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would take every name for known
 
     def __getattr__(name: str) -> Any:
-        if name in __all__:
+        if name in ("convert", "diagrams", "linen", "nnx"):
             return importlib.import_module(f"jaxgroups.{name}")
         raise AttributeError(f"module 'jaxgroups' has no attribute {name!r}")
 

@@ -36,6 +36,7 @@ ORDER = [
     "_native",
     "_lowerings",
     "_op",
+    "_functional",
     "convert/_files",
     "_explain",
     "__init__",

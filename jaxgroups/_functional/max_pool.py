@@ -1,0 +1,160 @@
+"""Max pooling with torch's rules for ties, NaN, padding and indices.
+
+The result is a chain of comparisons over the taps of the window, which XLA fuses into one loop.
+torch takes the first greatest element in row-major order, and the last NaN if there is one. The
+derivative is that of the element taken: a selection among the taps, and its transpose.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxgroups._functional.feature_map import FeatureMap, feature_map
+from jaxgroups._functional.fusion import computed_once
+from jaxgroups._functional.window import Window, check_input, window
+from jaxgroups._types import Ints
+
+
+def max_pool(
+    where: str,
+    rank: int,
+    input: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
+    data_format: str,
+) -> jax.Array | tuple[jax.Array, jax.Array]:
+    """Max pooling of any rank; the public functions say more."""
+    image = feature_map(
+        where,
+        input,
+        rank,
+        data_format,
+        f"{where}: Expected {rank + 1}D or {rank + 2}D (batch mode) tensor with optional 0 dim "
+        "batch size for input, but got:",
+    )
+    dtype = image.array.dtype
+    if not jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f'"{where}" not implemented for {dtype.name}: an order is needed')
+    shape = window(where, rank, kernel_size, stride, padding, dilation, ceil_mode)
+    outputs = check_input(shape, image)
+    if jnp.issubdtype(dtype, jnp.floating):
+        values = _pooled(shape, image.spatial, image.channel, image.array)
+    else:
+        values = _largest(shape, image, outputs)
+    if not return_indices:
+        return values
+    fixed = image.with_array(lax.stop_gradient(image.array))
+    taps = _taken(shape, fixed, lax.stop_gradient(values), outputs)
+    return values, _indices(shape, image, outputs, taps)
+
+
+def _least(dtype: Any) -> Any:
+    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+
+
+def _largest(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
+    """The values alone: one axis after the other where that saves comparisons."""
+    if shape.taps > sum(shape.kernel) + 8:
+        for axis in reversed(range(shape.rank)):
+            one = shape.along(axis)
+            sizes = list(image.sizes)
+            sizes[axis] = outputs[axis]
+            image = image.with_array(_largest(one, image, tuple(sizes)))
+        return image.array
+    padded = shape.pad(image, _least(image.array.dtype))
+    if shape.taps > 64:  # then on one axis: a loop in place of a long program
+        dims, strides, dilations = ([1] * image.array.ndim for _ in range(3))
+        for axis, k, s, d in zip(
+            image.spatial, shape.kernel, shape.stride, shape.dilation, strict=True
+        ):
+            dims[axis], strides[axis], dilations[axis] = k, s, d
+        least = jnp.asarray(_least(image.array.dtype), image.array.dtype)
+        return lax.reduce_window(
+            padded.array, least, lax.max, dims, strides, "VALID", window_dilation=dilations
+        )
+    first, *rest = shape.slices(padded, outputs)
+    for value in rest:
+        first = jnp.maximum(first, value)
+    return first
+
+
+def _taken(shape: Window, image: FeatureMap, values: jax.Array, outputs: Ints) -> jax.Array:
+    """For each value the number of the tap that it came from, in row-major order.
+
+    Each comparison is with the final value, not with the best so far: XLA would compute a running
+    best anew for each of its readers.
+    """
+    least = _least(image.array.dtype)
+    read = list(enumerate(shape.slices(shape.pad(image, least), outputs)))
+    taken = jnp.zeros(values.shape, jnp.int8 if shape.taps < 128 else jnp.int32)
+    for number, value in reversed(read):
+        taken = jnp.where(value == values, number, taken)
+    if jnp.issubdtype(values.dtype, jnp.floating):
+        for number, value in read:
+            taken = jnp.where(value != value, number, taken)
+    first = _first_inside(shape, image, outputs).astype(taken.dtype)
+    return jnp.where(values == least, jnp.broadcast_to(first, values.shape), taken)
+
+
+def _first_inside(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
+    """The first tap of each window that is no padding: torch takes it where all are -inf."""
+    number = jnp.int32(0)
+    for axis, out, k, s, p, d in zip(
+        image.spatial,
+        outputs,
+        shape.kernel,
+        shape.stride,
+        shape.padding,
+        shape.dilation,
+        strict=True,
+    ):
+        before = jnp.maximum(p - jnp.arange(out, dtype=jnp.int32) * s, 0)
+        number = number * k + image.along((before + d - 1) // d, axis)
+    return number
+
+
+def _indices(shape: Window, image: FeatureMap, outputs: Ints, taps: jax.Array) -> jax.Array:
+    """The place of the tap taken, in the input's spatial axes flattened (int64 with x64)."""
+    dtype = jnp.int64 if jax.config.jax_enable_x64 else jnp.int32
+    index = jnp.zeros((), dtype)
+    rest = taps.astype(dtype)
+    weight = 1
+    for axis in reversed(range(shape.rank)):
+        k, s = shape.kernel[axis], shape.stride[axis]
+        start = jnp.arange(outputs[axis], dtype=dtype) * s - shape.padding[axis]
+        place = image.along(start, image.spatial[axis]) + rest % k * shape.dilation[axis]
+        index = index + place * weight
+        rest = rest // k
+        weight = weight * image.sizes[axis]
+    return index
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _pooled(shape: Window, spatial: Ints, channel: int, array: jax.Array) -> jax.Array:
+    image = FeatureMap(array, spatial, channel)
+    return _largest(shape, image, shape.output_sizes(image.sizes))
+
+
+@_pooled.defjvp
+def _(shape: Window, spatial: Ints, channel: int, primals: Any, tangents: Any):
+    image = FeatureMap(primals[0], spatial, channel)
+    outputs = shape.output_sizes(image.sizes)
+    values = _pooled(shape, spatial, channel, primals[0])
+
+    def taken(array: jax.Array, values: jax.Array) -> jax.Array:
+        return _taken(shape, image.with_array(array), values, outputs)
+
+    taps = computed_once(taken, primals[0], values)
+    padded = shape.pad(image.with_array(tangents[0]), 0)
+    first, *rest = shape.slices(padded, outputs)
+    tangent = jnp.where(taps == 0, first, 0)
+    for number, value in enumerate(rest, 1):
+        tangent = tangent + jnp.where(taps == number, value, 0)
+    return values, tangent

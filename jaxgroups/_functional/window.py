@@ -1,0 +1,180 @@
+"""Sliding windows: output sizes, padding and taps of pooling.
+
+A window starts at ``o * stride - padding`` for output ``o``; tap ``t`` reads the input at
+``o * stride - padding + t * dilation``. With `ceil_mode` the last window may reach beyond the
+padded input, but must start inside the input or its low padding.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxgroups._functional.feature_map import FeatureMap
+from jaxgroups._spec import arguments
+from jaxgroups._types import Ints, Pairs
+
+_COUNT = {1: "one int", 2: "two ints", 3: "three ints"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """The window of a pooling function, one int an axis."""
+
+    where: str
+    kernel: Ints
+    stride: Ints
+    padding: Ints
+    dilation: Ints
+    ceil_mode: bool
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.kernel)
+
+    @property
+    def taps(self) -> int:
+        """Elements of the window."""
+        return prod(self.kernel)
+
+    def output_sizes(self, sizes: Ints) -> Ints:
+        """Sizes of the output: torch's ``pooling_output_shape`` for each axis."""
+        return tuple(self._output_size(axis, size) for axis, size in enumerate(sizes))
+
+    def _output_size(self, axis: int, size: int) -> int:
+        kernel, stride, pad = self.kernel[axis], self.stride[axis], self.padding[axis]
+        free = size + 2 * pad - self.dilation[axis] * (kernel - 1) - 1
+        if not self.ceil_mode:
+            return free // stride + 1
+        count = -(-free // stride) + 1
+        return count - 1 if (count - 1) * stride >= size + pad else count
+
+    def pads(self, sizes: Ints) -> Pairs:
+        """Padding (low, high) of each axis with which every window lies inside; high may be < 0."""
+        return tuple(
+            (pad, (out - 1) * stride + dilation * (kernel - 1) + 1 - size - pad)
+            for out, size, kernel, stride, pad, dilation in zip(
+                self.output_sizes(sizes),
+                sizes,
+                self.kernel,
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
+            )
+        )
+
+    def pad(self, image: FeatureMap, fill: Any) -> FeatureMap:
+        """The feature map with the padding of `pads`, filled with one value."""
+        config = [(0, 0, 0)] * image.array.ndim
+        for axis, (low, high) in zip(image.spatial, self.pads(image.sizes), strict=True):
+            config[axis] = (low, high, 0)
+        if all(item == (0, 0, 0) for item in config):
+            return image
+        return image.with_array(lax.pad(image.array, jnp.asarray(fill, image.array.dtype), config))
+
+    def slices(self, padded: FeatureMap, outputs: Ints) -> Iterator[jax.Array]:
+        """For each tap, in row-major order, what the tap reads for every output."""
+        for tap in product(*map(range, self.kernel)):
+            yield self.slice(padded, outputs, tap)
+
+    def slice(self, padded: FeatureMap, outputs: Ints, tap: Ints) -> jax.Array:
+        """What one tap reads for every output, from the padded feature map."""
+        start, limit = [0] * padded.array.ndim, list(padded.array.shape)
+        strides = [1] * padded.array.ndim
+        for axis, t, out, stride, dilation in zip(
+            padded.spatial, tap, outputs, self.stride, self.dilation, strict=True
+        ):
+            start[axis] = t * dilation
+            limit[axis] = t * dilation + (out - 1) * stride + 1
+            strides[axis] = stride
+        return lax.slice(padded.array, start, limit, strides)
+
+    def along(self, axis: int) -> "Window":
+        """The window of one axis alone; 1 along the others."""
+
+        def only(values: Ints, other: int) -> Ints:
+            return tuple(v if i == axis else other for i, v in enumerate(values))
+
+        return Window(
+            self.where,
+            only(self.kernel, 1),
+            only(self.stride, 1),
+            only(self.padding, 0),
+            only(self.dilation, 1),
+            self.ceil_mode,
+        )
+
+
+def window(
+    where: str,
+    rank: int,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Window:
+    """The window of a call, from whatever torch accepts for each argument.
+
+    Raises:
+      TypeError: an argument that is no int nor an iterable of ints.
+      ValueError: numbers that torch refuses, with torch's sentence.
+    """
+    kernel = _ints(where, rank, "kernel_size", kernel_size)
+    omitted = stride is None or (isinstance(stride, (list, tuple)) and not stride)
+    strides = kernel if omitted else _ints(where, rank, "stride", stride)
+    pads = _ints(where, rank, "padding", padding)
+    dilations = _ints(where, rank, "dilation", dilation)
+    told = f"got kernel_size={kernel}, stride={strides}, padding={pads}, dilation={dilations}"
+    for name, values in (("kernel_size", kernel), ("stride", strides), ("dilation", dilations)):
+        if any(value <= 0 for value in values):
+            raise ValueError(
+                f"{where}() {name} must be greater than zero, but got {values}: {told}"
+            )
+    if any(pad < 0 for pad in pads):
+        raise ValueError(f"{where}() padding must be non-negative, but got {pads}: {told}")
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    if any(pad > r // 2 for pad, r in zip(pads, reach, strict=True)):
+        raise ValueError(f"pad should be at most half of effective kernel size: {where}() {told}")
+    return Window(where, kernel, strides, pads, dilations, bool(ceil_mode))
+
+
+def _ints(where: str, rank: int, name: str, value: Any) -> Ints:
+    values = arguments.integers(where, name, value)
+    if len(values) == 1:
+        return values * rank
+    if len(values) != rank:
+        omitted = "be omitted, a single int" if name == "stride" else "be a single int"
+        raise ValueError(
+            f"{where}: {name} must either {omitted}, or a tuple of {_COUNT[rank]}: "
+            f"got {name}={values}"
+        )
+    return values
+
+
+def check_input(shape: Window, image: FeatureMap) -> Ints:
+    """The output sizes; refuses an empty input and one that is smaller than the window."""
+    if 0 in (image.channels, *image.sizes):
+        least = image.array.ndim if image.array.ndim < shape.rank + 2 else shape.rank + 1
+        raise ValueError(
+            f"{shape.where}: Expected {least}D or {shape.rank + 2}D (batch mode) tensor with "
+            f"optional 0 dim batch size for input, but got: {list(image.torch_shape)}: channels "
+            "and spatial sizes must not be 0"
+        )
+    outputs = shape.output_sizes(image.sizes)
+    if any(out < 1 for out in outputs):
+        size = "x".join(map(str, (image.channels, *image.sizes)))
+        calculated = "x".join(map(str, (image.channels, *(max(o, 0) for o in outputs))))
+        raise ValueError(
+            f"Given input size: ({size}). Calculated output size: ({calculated}). Output size is "
+            f"too small: {shape.where}() with kernel_size={shape.kernel}, "
+            f"padding={shape.padding}, dilation={shape.dilation}"
+        )
+    return outputs

@@ -1,0 +1,182 @@
+"""Pooling: torch's samples, ties, NaN, indices, gradients, layouts and errors."""
+
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import opinfo
+from support.helpers import to_last
+from support.torch_bridge import to_numpy, to_torch, torch
+
+import jaxgroups as jg
+from jaxgroups import nnx as jnn
+
+POOLS = [f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp") for rank in (1, 2, 3)]
+EVERY = {"max_pool1d": 48, "max_pool2d": 80, "max_pool3d": 48}  # 864, 1440 and 576 samples
+IN_CORPUS = [name for name in POOLS if not name.startswith("lp")]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "int64"])
+@pytest.mark.parametrize("name", IN_CORPUS)
+def test_samples(name, dtype):
+    if getattr(torch, dtype) not in opinfo.info(name).dtypes:
+        pytest.skip(f"torch has no {name} of {dtype}")
+    every = EVERY.get(name, 1) * (1 if dtype == "float64" else 3 if name in EVERY else 1)
+    found = opinfo.samples(name, dtype, every=every)
+    assert found
+    for sample in found:
+        opinfo.assert_equal_to_torch(getattr(jg, name), name, sample, dtype)
+
+
+@pytest.mark.parametrize("name", IN_CORPUS)
+def test_what_torch_refuses_is_refused(name):
+    for sample, _, _ in opinfo.refused(name):
+        opinfo.assert_refused(getattr(jg, name), sample)
+
+
+def values_with_ties(rng, shape):
+    """Few distinct values, rows of -inf, and NaN."""
+    x = rng.integers(0, 4, shape).astype("float64")
+    x[rng.random(shape) < 0.3] = -np.inf
+    x[rng.random(shape) < 0.02] = np.nan
+    return x
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize(("padding", "dilation", "ceil_mode"), [*product((0, 1), (1, 2), (0, 1))])
+def test_ties_nan_and_infinities(rng, rank, padding, dilation, ceil_mode):
+    """Values, indices and gradient; torch takes the first greatest element and the last NaN."""
+    x = values_with_ties(rng, (2, 3, 11, 8, 7)[: rank + 2])
+    name, how = f"max_pool{rank}d", ((3, 2, 4)[:rank], 2, padding, dilation, bool(ceil_mode))
+    tensor = to_torch(x).requires_grad_()
+    values, indices = getattr(torch.nn.functional, name)(tensor, *how, return_indices=True)
+
+    def pool(x):
+        return getattr(jg, name)(x, *how, return_indices=True)
+
+    got, pullback, places = jax.vjp(pool, jnp.asarray(x), has_aux=True)
+    np.testing.assert_array_equal(got, to_numpy(values))
+    np.testing.assert_array_equal(places, to_numpy(indices))
+    cotangent = rng.integers(1, 9, got.shape).astype("float64")
+    values.backward(to_torch(cotangent))
+    np.testing.assert_array_equal(pullback(cotangent)[0], to_numpy(tensor.grad))
+
+
+@pytest.mark.parametrize("kernel", [9, 40])
+def test_windows_too_large_to_unroll(rng, kernel):
+    x = values_with_ties(rng, (2, 3, 90, 41))
+    tensor = to_torch(x).requires_grad_()
+    expected = torch.nn.functional.max_pool2d(tensor, kernel, 3)
+    got, pullback = jax.vjp(lambda x: jg.max_pool2d(x, kernel, 3), jnp.asarray(x))
+    np.testing.assert_array_equal(got, to_numpy(expected))
+    cotangent = rng.integers(1, 9, got.shape).astype("float64")
+    expected.backward(to_torch(cotangent))
+    np.testing.assert_array_equal(pullback(cotangent)[0], to_numpy(tensor.grad))
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_layers_are_channels_last_with_any_batch(rng, name):
+    """The layer on (2, 5, *spatial, C) is the function on each of the ten, channels first."""
+    kind, rank = name.split("_")[0], int(name[-2])
+    x = rng.integers(1, 50, (10, 3, 9, 8, 7)[: rank + 2]).astype("float64")
+    first = (2.0,) if kind == "lp" else ()
+    cls = {"max": "MaxPool", "avg": "AvgPool", "lp": "LPPool"}[kind] + f"{rank}d"
+    theirs = getattr(torch.nn, cls)(*first, 3, 2, ceil_mode=True)
+    expected = to_last(to_numpy(theirs(to_torch(x))), rank)
+    layer = getattr(jnn, cls)(*first, 3, 2, ceil_mode=True)
+    last = to_last(x, rank)
+    got = layer(last.reshape(2, 5, *last.shape[1:]))
+    np.testing.assert_allclose(got.reshape(expected.shape), expected, rtol=1e-14)
+    assert repr(layer).startswith(f"{cls}({'norm_type=2.0, ' if first else ''}kernel_size=3")
+
+
+@pytest.mark.parametrize("derivative", ["jvp", "hessian", "vmap"])
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "lp_pool2d"])
+def test_transformations(rng, name, derivative):
+    x = jnp.asarray(rng.permutation(1.0 + np.arange(2 * 7 * 5)).reshape(2, 7, 5))
+    first = (3.0,) if name == "lp_pool2d" else ()
+
+    def ours(x):
+        return getattr(jg, name)(x, *first, 3, 2)
+
+    def theirs(x):
+        return getattr(torch.nn.functional, name)(x, *first, 3, 2)
+
+    tensor = to_torch(x)
+    if derivative == "jvp":
+        tangent = jnp.asarray(rng.integers(1, 9, x.shape).astype("float64"))
+        _, expected = torch.autograd.functional.jvp(theirs, tensor, to_torch(tangent))
+        got = jax.jvp(ours, (x,), (tangent,))[1]
+    elif derivative == "hessian":
+        expected = torch.autograd.functional.hessian(lambda x: (theirs(x) ** 2).sum(), tensor)
+        got = jax.hessian(lambda x: (ours(x) ** 2).sum())(x)
+    else:
+        expected = theirs(torch.stack([tensor, tensor.flip(1)]))
+        got = jax.vmap(ours)(jnp.stack([x, x[:, ::-1]]))
+    np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-12, atol=1e-12)
+
+
+X = np.ones((2, 3, 7, 6), "float32")
+ERRORS = [
+    (
+        lambda: jg.max_pool2d(X, (2, 2, 2)),
+        ValueError,
+        "max_pool2d: kernel_size must either be a single int, or a tuple of two ints: "
+        "got kernel_size=(2, 2, 2)",
+    ),
+    (
+        lambda: jg.avg_pool2d(X, 2, (1, 1, 1)),
+        ValueError,
+        "avg_pool2d: stride must either be omitted, a single int, or a tuple of two ints: "
+        "got stride=(1, 1, 1)",
+    ),
+    (
+        lambda: jg.max_pool2d(X, 2, padding=2),
+        ValueError,
+        "pad should be at most half of effective kernel size: max_pool2d() got "
+        "kernel_size=(2, 2), stride=(2, 2), padding=(2, 2), dilation=(1, 1)",
+    ),
+    (
+        lambda: jg.max_pool2d(X, 2.5),
+        TypeError,
+        "max_pool2d(): argument 'kernel_size' must be tuple of ints, not float: "
+        "got kernel_size=2.5, give one int or one int an axis",
+    ),
+    (
+        lambda: jg.max_pool2d(X, 9),
+        ValueError,
+        "Given input size: (3x7x6). Calculated output size: (3x0x0). Output size is too small: "
+        "max_pool2d() with kernel_size=(9, 9), padding=(0, 0), dilation=(1, 1)",
+    ),
+    (
+        lambda: jg.avg_pool2d(X, 2, divisor_override=0),
+        ValueError,
+        "divisor must be not zero: avg_pool2d() got divisor_override=0",
+    ),
+    (
+        lambda: jg.max_pool2d(X[None], 2),
+        ValueError,
+        "max_pool2d: Expected 3D or 4D (batch mode) tensor with optional 0 dim batch size for "
+        "input, but got: [1, 2, 3, 7, 6] with data_format='channels_first'; give "
+        "data_format='channels_last' for more batch axes",
+    ),
+    (
+        lambda: jg.max_pool2d(X > 0, 2),
+        TypeError,
+        '"max_pool2d" not implemented for bool: an order is needed',
+    ),
+    (
+        lambda: jg.max_pool2d(X, 2, data_format="NHWC"),
+        ValueError,
+        "max_pool2d(): data_format must be 'channels_first' or 'channels_last', got 'NHWC'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:40] for *_, text in ERRORS])
+def test_errors(call, error, text):
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == text

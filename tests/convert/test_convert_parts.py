@@ -85,6 +85,7 @@ def normalized(spelling, dim):
         return tnn.utils.weight_norm(layer, dim=dim)
 
 
+@pytest.mark.filterwarnings("ignore:.*taken as a weight norm:jaxgroups.convert.ConversionWarning")
 @pytest.mark.parametrize("spelling", ["parametrizations", "weight_g"])
 @pytest.mark.parametrize("dim", [0, 1, 2, None])
 def test_weight_norm_is_folded_and_told(spelling, dim, tmp_path):

@@ -11,6 +11,9 @@ from support.checkpoints import written
 import jaxgroups as jg
 import jaxgroups.convert as jc
 
+# the tests read them in plans and reports
+pytestmark = pytest.mark.filterwarnings("ignore::jaxgroups.convert.ConversionWarning")
+
 
 class Net(nnx.Module):
     """A convolution whose kernel is as long as in/groups: MLX's layout has the same shape."""

@@ -10,7 +10,11 @@ from support.flax_twins import Holder, data, load_file, random_state, tnn, torch
 
 import jaxgroups.convert as jc
 
-pytestmark = pytest.mark.usefixtures("flax_promotion")
+pytestmark = [
+    pytest.mark.usefixtures("flax_promotion"),
+    # the tests read them in the reports
+    pytest.mark.filterwarnings("ignore::jaxgroups.convert.ConversionWarning"),
+]
 
 
 def arrays(module):

@@ -253,7 +253,7 @@ MUTATIONS = {
     "jax: silently narrowed": (
         {"back": "conv.weight"},
         lambda m: m.setattr(
-            reading, "_exact", lambda name, array: reading.jnp.asarray(array, "float32")
+            reading, "_exact", lambda name, array, sharding: reading.jnp.asarray(array, "float32")
         ),
     ),
 }

@@ -14,7 +14,11 @@ from jaxgroups.convert._rules import merges
 
 P = torch.nn.utils.parametrizations
 prune = pytest.importorskip("torch.nn.utils.prune")
-pytestmark = pytest.mark.usefixtures("flax_promotion")
+pytestmark = [
+    pytest.mark.usefixtures("flax_promotion"),
+    # the tests read them in the reports
+    pytest.mark.filterwarnings("ignore::jaxgroups.convert.ConversionWarning"),
+]
 
 LAYERS = {
     "Linear": (lambda: tnn.Linear(4, 6), lambda r: nnx.Linear(4, 6, rngs=r), (5, 4)),

@@ -274,6 +274,7 @@ def test_a_missing_layer_does_not_shift_its_neighbours():
 # --- kinds of layers and of tensors ---------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::jaxgroups.convert.ConversionWarning")
 def test_kinds_and_shapes_decide_before_the_order():
     """Norms with and without statistics, layers with and without bias, all of one size."""
 

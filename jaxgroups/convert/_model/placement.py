@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+from jax.core import Tracer
 from jax.sharding import AbstractMesh, NamedSharding, Sharding
 
 
@@ -12,9 +13,9 @@ def sharding_of(value: Any) -> Sharding | None:
     The type of an abstract parameter names a mesh without devices. Its devices are those of the
     mesh that is set (``jax.set_mesh``). None where nothing says where the array is to be.
     """
-    sharding = getattr(value, "sharding", None)
-    if isinstance(value, jax.Array) and not value.committed:
+    if isinstance(value, Tracer) or (isinstance(value, jax.Array) and not value.committed):
         return None
+    sharding = getattr(value, "sharding", None)
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
         mesh = jax.sharding.get_mesh()
         fits = not mesh.empty and mesh.abstract_mesh.shape == sharding.mesh.shape

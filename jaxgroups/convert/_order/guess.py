@@ -130,6 +130,7 @@ def _layers(plan: Plan, structure: Structure, keys: Sequence[str] | None) -> lis
     entries = plan.leaves()
     if keys is not None:
         place = {key: number for number, key in enumerate(keys)}
+        entries = [entry for entry in entries if entry.torch]  # not what Flax alone has
         entries = sorted(entries, key=lambda e: place.get(e.torch[0], len(place)))
     found: dict[Path, _Layer] = {}
     for entry in entries:

@@ -77,7 +77,7 @@ def build(
     hints += layer_hints(structure, entries)
     hints += parametrized.hints(list(free), infos or {})
     hints += leftovers.rule_hints(unruled, free)
-    warnings = parametrized.unnamed(entries) if infos is not None else leftovers.split(entries)
+    warnings = parametrized.unnamed(entries)
     return Plan(structure.name, entries, [printable(text) for text in warnings], hints)
 
 

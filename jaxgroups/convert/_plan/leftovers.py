@@ -1,7 +1,7 @@
 """Entries and hints for tensors, names, rules and patterns that are unused or used twice."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -132,18 +132,6 @@ def _fits(entry: Entry, shape: Any) -> bool:
         return entry.op.flax_shape(tuple(shape)) == entry.flax_shape
     except ops.ShapeRefused:
         return False
-
-
-def split(entries: Iterable[Entry]) -> Iterator[str]:
-    """What saving writes as zeros, because Flax has one parameter for two tensors."""
-    pairs = sorted({e.torch for e in entries if e.status == "summed"})
-    if pairs:
-        kept, zeros = pairs[0]
-        more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
-        yield (
-            f"{zeros}{more}: written as zeros, since Flax has one parameter where torch adds two; "
-            f"it is written to {kept}"
-        )
 
 
 def rule_hints(problems: Iterable[Problem], free: Mapping[str, Shape]) -> list[str]:

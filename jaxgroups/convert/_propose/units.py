@@ -150,9 +150,15 @@ class Modules:
         for tensor, targets in unit.wanted.items():
             key = ".".join(part for part in (name, tensor) if part)
             for target in targets:
-                found = find_tensors(replace(target, keys=(key,)), self._infos)
+                # a number stands in front of the added tensor's name, as in `_Numbers`
+                added = tuple(
+                    ".".join(part for part in (name, plus.partition(".")[2]) if part)
+                    for plus in target.plus
+                )
+                found = find_tensors(replace(target, keys=(key,), plus=added), self._infos)
                 entries = classify(self._structure, found, self._infos)
-                if isinstance(entries, Problem) or entries[0].status not in ("ok", "folded"):
+                fits = ("ok", "folded", "summed")
+                if isinstance(entries, Problem) or entries[0].status not in fits:
                     return frozenset()
                 used |= {*entries[0].torch}
         only = {".".join(part for part in (name, t) if part) for t in unit.torch_only}

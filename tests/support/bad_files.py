@@ -129,9 +129,9 @@ def text(content):
 
 
 BAD = {
-    "empty": (raw(lambda b: b""), "0 bytes are not a safetensors file"),
-    "empty, of torch": (text(b""), "as neither a safetensors file nor one of torch.save does"),
-    "html": (text(b"<!DOCTYPE html>"), "as neither a safetensors file nor one of torch.save"),
+    "empty": (raw(lambda b: b""), "an empty file: download or save it again"),
+    "empty, of torch": (text(b""), "an empty file: download or save it again"),
+    "html": (text(b"<!DOCTYPE html>"), "a web page, not the file that it offers"),
     "a directory": (directory, "a directory"),
     "not there": (lambda place: place / "bad.safetensors", "No such file"),
     "truncated in the length": (raw(lambda b: b[:5]), "5 bytes are not a safetensors file"),

@@ -25,8 +25,9 @@ from jaxgroups._spec.descriptor import format_spec
 
 LOGGER = logging.getLogger("jaxgroups")
 EXPORTED = (
-    "jaxgroups: the exported program computes its convolutions without the compiled kernels, with operations "
-    "of XLA alone, which can be slower on a CPU; jax.jit of the function itself has the kernels"
+    "jaxgroups: the exported program computes its convolutions without the compiled kernels, with "
+    "operations of XLA alone, which can be slower on a CPU; jax.jit of the function itself has the "
+    "kernels"
 )
 _PACKAGE = str(Path(__file__).parents[1])
 _INSTALLED = ("site-packages", "dist-packages")
@@ -41,7 +42,8 @@ class Lowered:
       implementation: what computes it.
       platform: "cpu", "cuda", ...
       reasons: why not another implementation, one text each; empty for the first choice.
-      source: file, line, column and function that traced it first; "" where unknown.
+      source: file, line, column and function that traced it first; "" where unknown, as for a call
+        outside of ``jax.jit``, whose compiled function all such calls share.
     """
 
     convolution: str
@@ -206,7 +208,7 @@ _warned: weakref.ref[Any] | None = None
 def _warn_once(ctx: Any) -> None:
     """Warn of the program that is being exported, unless it was the last one warned of."""
     global _warned
-    program = ctx.module_context
+    program = ctx.module_context.module
     if _warned is None or _warned() is not program:
         _warned = weakref.ref(program)
         LOGGER.warning(EXPORTED)

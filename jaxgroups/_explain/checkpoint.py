@@ -14,8 +14,10 @@ import jax.numpy as jnp
 
 from jaxgroups._explain import table
 from jaxgroups._explain.rows import TensorCost, check_order
+from jaxgroups._printable import printable
 from jaxgroups.convert._files import open_checkpoint
 from jaxgroups.convert._files.flax_layout import FORMAT_KEY
+from jaxgroups.convert._files.framework import KEY, other_framework
 
 NOTE = (
     "a weight does not show its groups, its stride or its input: explain the model "
@@ -30,7 +32,7 @@ class CheckpointExplanation(table.Shown):
 
     path: str
     format: str
-    layout: str  # torch or flax
+    layout: str  # torch, flax, or unknown if the metadata name another framework
     tensors: tuple[TensorCost, ...]
     elements: int
     bytes: int
@@ -53,8 +55,9 @@ class CheckpointExplanation(table.Shown):
 
     def __repr__(self) -> str:
         count = len(self.tensors)
+        path = printable(self.path)
         return (
-            f"<CheckpointExplanation {self.path}: {count} tensor{'' if count == 1 else 's'}, "
+            f"<CheckpointExplanation {path}: {count} tensor{'' if count == 1 else 's'}, "
             f"{self.elements:,} elements, {table.short(self.bytes)}B>"
         )
 
@@ -67,6 +70,14 @@ def checkpoint(path: str | Path, key: str | None = None) -> CheckpointExplanatio
     """
     with open_checkpoint(path, key=key) as opened:
         layout = "flax" if FORMAT_KEY in opened.metadata else "torch"
+        other = other_framework(opened.metadata)
+        note = NOTE
+        if other is not None:
+            layout = "unknown"
+            note = printable(
+                f"its metadata say {KEY}={other!r}, so filters and kernels are not told: torch's "
+                f"layout is not certain; {NOTE}"
+            )
         names = [name for name in opened.infos if name not in opened.aliases]
         rows = tuple(
             _row(name, tuple(opened.infos[name].shape), opened.infos[name].dtype, layout)
@@ -79,6 +90,7 @@ def checkpoint(path: str | Path, key: str | None = None) -> CheckpointExplanatio
             rows,
             sum(row.elements for row in rows),
             sum(row.bytes for row in rows),
+            note,
         )
 
 

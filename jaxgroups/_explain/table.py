@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxgroups import _console
 from jaxgroups._explain.rows import LayerCost, OtherCost, TensorCost, Totals
+from jaxgroups._printable import printable
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -33,7 +34,7 @@ class Report:
         yield from printer.render(self.table, free)
         yield Text()
         for line in self.lines:
-            yield Text(line)
+            yield Text(printable(line))
 
 
 class Shown:
@@ -66,6 +67,13 @@ def _grid(*columns: tuple[str, str]) -> Any:
     return table
 
 
+def _add(table: Any, *cells: str, style: str | None = None) -> None:
+    """A row of plain text: rich would read ``[red]`` in a name as a colour."""
+    from rich.text import Text
+
+    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+
+
 def model(
     name: str, rows: tuple[LayerCost, ...], others: tuple[OtherCost, ...], totals: Totals
 ) -> Report:
@@ -87,14 +95,14 @@ def model(
     t = totals
     whole = t.macs or 1
     for row in rows:
-        table.add_row(*_cells(row, whole))
+        _add(table, *_cells(row, whole))
     for other in others:
         share = f"{100 * other.macs / whole:.1f}%"
         texts = (f"({other.operation})", "outside of layers", "", "", "", str(other.calls), "")
-        table.add_row(*texts, short(other.macs), share)
+        _add(table, *texts, short(other.macs), share)
     saved = f"{short(t.macs_groups1)} ({t.macs_groups1 / whole:.3g}x)"
     sums = (f"{t.parameters:,}", short(t.macs), "100%", saved, short(t.bytes_moved), "")
-    table.add_row("total", name, "", "", "", "", *sums, style="bold")
+    _add(table, "total", name, "", "", "", "", *sums, style="bold")
     lines = [
         f"FLOPs {t.flops:,}, padding counted as data (torch's flop counter); {t.flops_inside:,} "
         "without padding (XLA's cost analysis of convolutions and matrix products)",
@@ -151,7 +159,8 @@ def checkpoint(
         ("bytes", "right"),
     )
     for row in rows:
-        table.add_row(
+        _add(
+            table,
             row.name,
             str(row.shape),
             row.dtype,
@@ -162,5 +171,5 @@ def checkpoint(
             short(row.bytes),
         )
     sums = (f"{elements:,}", short(bytes))
-    table.add_row("total", format, "", "", "", "", *sums, style="bold")
+    _add(table, "total", format, "", "", "", "", *sums, style="bold")
     return Report(table, (note,))

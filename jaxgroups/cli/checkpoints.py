@@ -5,12 +5,14 @@ Exit status: 0 success, 1 incomplete or different, 2 wrong command line, file or
 
 import argparse
 import json
+import shlex
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from jaxgroups import convert
+from jaxgroups._printable import printable
 from jaxgroups.cli.common import UsageError, guarded, json_object, shape
 from jaxgroups.cli.factory import model_of
 from jaxgroups.convert._rules import ops
@@ -39,7 +41,11 @@ def add_to(commands: Any) -> None:
     conversion.add_argument(
         "-o", "--output", help=".safetensors file, or for --to flax an orbax directory"
     )
-    conversion.add_argument("--overwrite", action="store_true")
+    conversion.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing output; a symbolic link is refused",
+    )
     conversion.set_defaults(run=guarded(_convert))
 
     verify = commands.add_parser(
@@ -88,19 +94,19 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(data, indent=2))
         return 0
-    width = max((len(name) for name in data["tensors"]), default=0)
+    width = max((len(printable(name)) for name in data["tensors"]), default=0)
     for name, tensor in data["tensors"].items():
-        alias = data["aliases"].get(name)
+        alias = printable(data["aliases"].get(name, ""))
         print(
-            f"{name:<{width}}  {tensor['dtype']:<10} {tuple(tensor['shape'])}"
+            f"{printable(name):<{width}}  {tensor['dtype']:<10} {tuple(tensor['shape'])}"
             + (f"  same as {alias}" if alias else "")
         )
     whole = [t["bytes"] for name, t in data["tensors"].items() if name not in data["aliases"]]
     print(f"{len(data['tensors'])} tensors, {sum(whole)} bytes, {data['format']}")
     if data["others"]:
-        print(f"other entries, not tensors: {', '.join(data['others'])}")
+        print(printable(f"other entries, not tensors: {', '.join(data['others'])}"))
     for name, value in data["metadata"].items():
-        print(f"metadata {name}: {value}")
+        print(printable(f"metadata {name}: {value}"))
     return 0
 
 
@@ -139,10 +145,10 @@ def _convert(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer, indent=2))
     else:
-        print(f"{answer['tensors']} leaves -> {arguments.output}")
+        print(printable(f"{answer['tensors']} leaves -> {arguments.output}"))
         for kind, texts in (("note", notes), ("warning", made.warnings)):
             for text in texts:
-                print(f"{kind}: {text}")
+                print(printable(f"{kind}: {text}"))
     return 0
 
 
@@ -162,7 +168,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     elif not wrong:
         print("every tensor comes back bit for bit")
     for name in wrong:
-        print(f"different: {name}", file=sys.stderr)
+        print(printable(f"different: {name}"), file=sys.stderr)
     return 1 if wrong else 0
 
 
@@ -217,11 +223,10 @@ def _refusal(arguments: argparse.Namespace) -> UsageError:
         found = {name: _ambiguity(info.shape) for name, info in opened.infos.items()}
     reasons = {name: reason for name, reason in found.items() if reason}
     lines = ["no --model and no --plan, and shapes alone do not determine the layout:"]
-    lines += [f"  {name}: {reason}" for name, reason in reasons.items()]
-    key = f" --key {arguments.key}" if arguments.key else ""
-    lines.append(
-        f"next: jaxgroups plan {arguments.checkpoint}{key} --model PKG.MOD:FACTORY -o plan.json"
-    )
+    lines += [f"  {printable(name)}: {reason}" for name, reason in reasons.items()]
+    given = [arguments.checkpoint, *(["--key", arguments.key] if arguments.key else [])]
+    how = printable(shlex.join(given))
+    lines.append(f"next: jaxgroups plan {how} --model PKG.MOD:FACTORY -o plan.json")
     return UsageError("\n".join(lines), {"ambiguous": reasons})
 
 
@@ -253,9 +258,11 @@ class _Progress:
     def __enter__(self) -> "_Progress":
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import Progress
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-            self.bar = Progress(console=Console(stderr=True), transient=True)
+            text = TextColumn("{task.description}", markup=False)  # a name may look like markup
+            columns = (text, BarColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self.bar.start()
             self.task = self.bar.add_task(self.what, total=None)
         return self
@@ -266,6 +273,5 @@ class _Progress:
 
     def __call__(self, name: str, done: int, total: int) -> None:
         if self.bar is not None:
-            self.bar.update(
-                self.task, description=f"{self.what} {name}", completed=done, total=total
-            )
+            what = f"{self.what} {printable(name)}"
+            self.bar.update(self.task, description=what, completed=done, total=total)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from jaxgroups._printable import printable, printable_lines
 from jaxgroups.convert import ConversionError
 
 Run = Callable[[argparse.Namespace], int]
@@ -53,7 +54,7 @@ def guarded(run: Run, *, json_errors: bool = True) -> Run:
     """`run` with its errors as a message on stderr; with --json also as data, if `json_errors`."""
 
     def failed(arguments: argparse.Namespace, text: str, status: int, data: dict[str, Any]) -> int:
-        print(text, file=sys.stderr)
+        print(printable_lines(text), file=sys.stderr)
         if arguments.json and json_errors:
             print(json.dumps({"error": text} | data, indent=2))
         return status
@@ -77,5 +78,5 @@ def guarded(run: Run, *, json_errors: bool = True) -> Run:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+        return printable(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")
     return str(error) or type(error).__name__

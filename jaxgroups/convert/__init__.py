@@ -12,10 +12,13 @@ A whole model, from a file (.safetensors, .pt, .pth) or back into one:
 The kind of a layer is given, by name, by the layer itself or by the model's structure. It is never
 guessed: a shape does not distinguish a convolution from a transposed one, nor a converted kernel
 from an original one.
+
+Both errors are ValueErrors: `CheckpointError` is about a file, `ConversionError` about a file and a
+model that do not fit each other.
 """
 
 from jaxgroups.convert._compare import Comparison, compare
-from jaxgroups.convert._files import open_checkpoint
+from jaxgroups.convert._files import CheckpointError, open_checkpoint
 from jaxgroups.convert._kernel import (
     bias_from_torch,
     bias_to_torch,
@@ -35,6 +38,7 @@ from jaxgroups.convert._transfer.verify import verify_file
 __all__ = [
     "KINDS",
     "Chain",
+    "CheckpointError",
     "Comparison",
     "ConversionError",
     "Entry",

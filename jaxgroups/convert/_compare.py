@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 from jax.core import Tracer
 
+from jaxgroups._printable import printable
 from jaxgroups._wrap_calls import wrapped_calls
 from jaxgroups.convert._files import copied
 from jaxgroups.convert._files.show import counted, html_table
@@ -67,8 +68,9 @@ class Comparison:
         bad = self.first
         if bad is None:
             return f"{len(self.layers)} layers agree within {self.rtol:g}"
+        where = printable(f"{bad.torch} ({bad.flax})")
         return (
-            f"first difference at {bad.torch} ({bad.flax}): {bad.relative:.3g} relative, allowed "
+            f"first difference at {where}: {bad.relative:.3g} relative, allowed "
             f"{self.rtol:g}; torch {bad.torch_shape}, Flax {bad.flax_shape}"
         )
 

@@ -12,6 +12,7 @@ import pytest
 from conftest import TORCH
 from support.bad_files import BAD, state
 from support.checkpoints import written
+from support.command import environment, limited
 
 import jaxgroups.convert as jc
 from jaxgroups.cli import main
@@ -203,14 +204,6 @@ def test_no_permission_to_write(place, monkeypatch, capsys):
     assert os.listdir("out") == []
 
 
-LIMITED = """
-import resource, sys
-import jaxgroups.cli
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-sys.exit(jaxgroups.cli.main(sys.argv[2:]))
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has NO limit on the size of files")
 @pytest.mark.parametrize(("limit", "old"), [(0, None), (100, b"precious"), (700, None)])
 def test_a_full_disk(place, limit, old):
@@ -218,8 +211,7 @@ def test_a_full_disk(place, limit, old):
     if old is not None:
         out.write_bytes(old)
     before = sorted(os.listdir(place))
-    code = [sys.executable, "-B", "-c", LIMITED, str(limit), *OVER]
-    done = subprocess.run(code, capture_output=True, text=True, cwd=place, env=environment())
+    done = limited(limit, *OVER, cwd=place)
     assert done.returncode == 2, done.stderr
     assert done.stderr == "jaxgroups convert: File too large: out.safetensors\n"
     assert sorted(os.listdir(place)) == before
@@ -230,20 +222,11 @@ def test_a_full_disk_for_the_plan(place):
     before = sorted(os.listdir(place))
     arguments = ["plan", "good.safetensors", *HOW, "-o", "plan.json"]
     old = (place / "plan.json").read_bytes()
-    code = [sys.executable, "-B", "-c", LIMITED, "100", *arguments]
-    done = subprocess.run(code, capture_output=True, text=True, cwd=place, env=environment())
+    done = limited(100, *arguments, cwd=place)
     assert done.returncode == 2, done.stderr
     assert done.stderr == "jaxgroups plan: File too large: plan.json\n"
     assert (place / "plan.json").read_bytes() == old
     assert sorted(os.listdir(place)) == before
-
-
-def environment():
-    """The package that is tested here, and the model beside the files."""
-    import jaxgroups
-
-    package = str(Path(jaxgroups.__file__).parent.parent)
-    return os.environ | {"PYTHONPATH": package}
 
 
 # --- ends -----------------------------------------------------------------------------------------

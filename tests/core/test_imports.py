@@ -27,6 +27,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # its folder, where `test_no_two_modules_import_each_other` forbids circles.
 ORDER = [
     "_types",
+    "_printable",
     "_console",
     "_wrap_calls",
     "_spec",
@@ -52,6 +53,7 @@ ORDER = [
 ]
 WITHOUT_JAX = {
     "_types",
+    "_printable",
     "_console",
     "_keywords",
     "_wrap_calls",

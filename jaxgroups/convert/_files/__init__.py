@@ -6,14 +6,17 @@
 
     write_safetensors("out.safetensors", [(name, info, lambda: array), ...])
 
-Formats, recognised by the first bytes (an index by its name):
+Formats, recognised by the first bytes (an index by its suffix). What else a file may be, a Git LFS
+pointer or an archive, is told by them too, and a torch file named .safetensors is refused:
 
 * ``safetensors``: 8 bytes of header length, a JSON header, the data. Read by the official library;
   by the header alone where it cannot (float8, complex). ``safetensors.torch.save_model`` stores one
   of several tensors that share memory and leaves ``{dropped: kept}`` in the metadata: the dropped
   names are readable here and listed in `Checkpoint.aliases`. It does not say whether the dropped
   tensor was the whole of the kept one, so whoever knows the expected shape has to check it.
-* ``safetensors-index``: ``*.safetensors.index.json``, which names the shard of every tensor.
+* ``safetensors-index``, ``torch-index``: a ``.json`` that names the shard of every tensor, such as
+  ``model.safetensors.index.json``, ``pytorch_model.bin.index.json``, and their variants
+  ``*.index.fp16.json``. An index of safetensors leads to safetensors alone.
 * ``torch-zip``: what ``torch.save`` writes since torch 1.6, a pickle and the storages in a zip.
 * ``torch-legacy``: what it wrote before, pickles and then the storages one after the other.
 * ``memory``: a dict, by `from_dict`.
@@ -31,12 +34,14 @@ What a file must not do, whoever made it:
 * *Exhaust memory.* Lengths are compared with what is left of the file before they are believed;
   zip members must be stored uncompressed, as torch does; strides that repeat values may not make
   more than 1 GiB out of a smaller storage; names are not hashed deeper than a flat tuple.
+* *Act on a terminal.* What is printed of names, metadata and errors has an escape for each control
+  character, line break, bidirectional and invisible character (`jaxgroups._printable`).
 * *Pass when damaged.* Truncated files, overlaps, holes, duplicates, storages of another size than
   was announced and big-endian files are errors. Whether values were changed in place no format here
   can tell: none carries checksums that hold.
 
 What is written is complete or not there: a file without a name, read back and compared before it
-gets one.
+gets one. Nothing is written through a symbolic link.
 """
 
 from jaxgroups.convert._files.atomic import write_text as write_text

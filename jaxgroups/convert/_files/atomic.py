@@ -28,7 +28,8 @@ _CANNOT = (
 def new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
     """An open file and a path to read it by; at the end of the block it takes the name `path`.
 
-    An exception in the block, or a file that is there without `overwrite`, leaves no trace.
+    An exception in the block, a file that is there without `overwrite`, or a symbolic link leaves
+    no trace.
     """
     try:
         with _new_file(path, overwrite) as opened:
@@ -71,7 +72,20 @@ def write_text(path: Path, text: str) -> None:
 _THERE = "the file is there already: overwrite=True, or --overwrite, replaces it"
 
 
+def refuse_link(path: Path) -> None:
+    """CheckpointError for a symbolic link: whether it or its target is to be replaced is unknown.
+
+    Nothing is written through a link, so a file elsewhere is never changed.
+    """
+    if path.is_symlink():
+        raise CheckpointError(
+            f"it is a symbolic link to {os.readlink(path)}, and neither the link nor what it leads "
+            "to is overwritten: remove the link, or give the path that it leads to"
+        )
+
+
 def check_free(path: Path, overwrite: bool) -> None:
+    refuse_link(path)
     if path.is_dir():
         raise CheckpointError("a directory is in the way: give the name of a file")
     if not overwrite and os.path.lexists(path):

@@ -13,15 +13,24 @@ from typing import Literal, Self
 
 import numpy as np
 
+from jaxgroups._printable import printable
 from jaxgroups.convert._files import dtypes
 from jaxgroups.convert._files.show import counted, html_table, text_table
 
 _HEADER = ("name", "dtype", "shape", "")
-Format = Literal["safetensors", "safetensors-index", "torch-zip", "torch-legacy", "memory"]
+Format = Literal[
+    "safetensors", "safetensors-index", "torch-zip", "torch-legacy", "torch-index", "memory"
+]
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or written as asked; the message says what to do."""
+    """A checkpoint that cannot be read or written as asked; the message says what to do.
+
+    It is a ValueError. The message is one line, and what comes from the file is escaped in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True)
@@ -165,4 +174,5 @@ def about(subject: object) -> Iterator[None]:
         if subject is None:
             raise
         named = CheckpointError(f"{subject}: {error}")
-        raise named.with_traceback(error.__traceback__) from error.__cause__
+        # the message has the cause's text; a traceback would print it once more, not escaped
+        raise named.with_traceback(error.__traceback__) from None

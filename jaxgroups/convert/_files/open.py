@@ -5,7 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from jaxgroups.convert._files.base import Checkpoint, CheckpointError, about
-from jaxgroups.convert._files.safetensors import IndexCheckpoint, SafetensorsCheckpoint
+from jaxgroups.convert._files.first_bytes import format_of
+from jaxgroups.convert._files.index import IndexCheckpoint
+from jaxgroups.convert._files.safetensors import SafetensorsCheckpoint
 from jaxgroups.convert._files.torch_load import TorchCheckpoint
 from jaxgroups.convert._files.torch_own import OwnTorchCheckpoint
 
@@ -19,7 +21,7 @@ def open_checkpoint(
     reader: str | None = None,
     streaming: bool = False,
 ) -> Checkpoint:
-    """Opens a checkpoint: a safetensors file, the index of several, or a file of torch.save.
+    """Opens a checkpoint: a safetensors file, a file of torch.save, or the index of several.
 
     Args:
       path: the file. Only headers and pickles are read now (by torch, all of a legacy file).
@@ -44,35 +46,22 @@ def open_checkpoint(
     with about(path):
         if path.is_dir():
             raise CheckpointError("a directory: give the file in it, or its *.index.json")
-        kind = _format(path)
-        if kind.startswith("safetensors"):
-            if key:
-                raise CheckpointError(
-                    f"safetensors files are flat, but got key={key!r}: leave it out"
-                )
-            return IndexCheckpoint(path) if kind.endswith("index") else SafetensorsCheckpoint(path)
-        torch = find_spec("torch") is not None
-        if reader == "torch" and not torch:
-            raise CheckpointError("reader='torch' needs torch: install it, or take reader='own'")
-        kind = "torch-zip" if kind == "torch-zip" else "torch-legacy"
-        own = reader == "own" or (streaming and reader is None and kind == "torch-legacy")
-        if own or not torch:
-            return OwnTorchCheckpoint(path, kind, key)
-        return TorchCheckpoint(path, kind, key)
+        return _opened(path, key, reader, streaming)
 
 
-def _format(path: Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(9)
-    if path.name.endswith(".safetensors.index.json"):
-        return "safetensors-index"
-    if path.suffix == ".safetensors" or start[8:] == b"{":
-        return "safetensors"
-    if start.startswith(b"PK\3\4"):
-        return "torch-zip"
-    if start.startswith(b"\x80"):
-        return "torch-legacy"
-    raise CheckpointError(
-        f"it starts with {start!r}, as neither a safetensors file nor one of torch.save does, and "
-        "its name does not end in .safetensors or .safetensors.index.json"
-    )
+def _opened(path: Path, key: str | None, reader: str | None, streaming: bool) -> Checkpoint:
+    kind = format_of(path)
+    if kind in ("safetensors", "index"):
+        if key:
+            what = "safetensors files" if kind == "safetensors" else "the shards of an index"
+            raise CheckpointError(f"{what} are flat, but got key={key!r}: leave it out")
+        if kind == "index":
+            return IndexCheckpoint(path, lambda shard: _opened(shard, None, reader, streaming))
+        return SafetensorsCheckpoint(path)
+    torch = find_spec("torch") is not None
+    if reader == "torch" and not torch:
+        raise CheckpointError("reader='torch' needs torch: install it, or take reader='own'")
+    own = reader == "own" or (streaming and reader is None and kind == "torch-legacy")
+    if own or not torch:
+        return OwnTorchCheckpoint(path, kind, key)
+    return TorchCheckpoint(path, kind, key)

@@ -1,17 +1,15 @@
-"""One safetensors file, or several behind an index."""
+"""One safetensors file."""
 
-import json
 from collections.abc import Iterable
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxgroups.convert._files import dtypes
-from jaxgroups.convert._files.base import Checkpoint, CheckpointError, TensorInfo, about
+from jaxgroups.convert._files.base import Checkpoint, CheckpointError, TensorInfo
 from jaxgroups.convert._files.bytes import Stamp, read_array
-from jaxgroups.convert._files.header import read_header, without_duplicates
+from jaxgroups.convert._files.header import read_header
 
 
 class SafetensorsCheckpoint(Checkpoint):
@@ -50,75 +48,3 @@ class SafetensorsCheckpoint(Checkpoint):
 
 def readable_by_library(infos: Iterable[TensorInfo]) -> bool:
     return all(info.dtype in dtypes.READ_BY_LIBRARY for info in infos)
-
-
-class IndexCheckpoint(Checkpoint):
-    """The shards that a ``*.safetensors.index.json`` names, which lie beside it."""
-
-    def __init__(self, path: Path) -> None:
-        index = _index(path)
-        weight_map: dict[str, str] = index["weight_map"]
-        shards = {file: _shard(path, file) for file in dict.fromkeys(weight_map.values())}
-        infos, aliases, metadata = {}, {}, {}
-        for name, file in weight_map.items():
-            if name not in shards[file].infos:
-                raise CheckpointError(
-                    f"{name!r} should be in {file}, whose {len(shards[file].infos)} tensors do not "
-                    "include it: index and shards are not of one checkpoint"
-                )
-            infos[name] = shards[file].infos[name]
-        for file, shard in shards.items():
-            for name, info in shard.infos.items():
-                if weight_map.get(name, file) != file:
-                    raise CheckpointError(
-                        f"{name!r} is in two shards, {weight_map[name]} (which the index names) "
-                        f"and {file}: which one is meant?"
-                    )
-                if name not in weight_map and name not in shard.aliases:
-                    raise CheckpointError(
-                        f"{name!r} is in {file}, but the index does not list it: "
-                        "index and shards are not of one checkpoint"
-                    )
-                infos.setdefault(name, info)
-            aliases |= shard.aliases
-            metadata |= shard.metadata
-        metadata |= {key: str(value) for key, value in index.get("metadata", {}).items()}
-        super().__init__(path, "safetensors-index", infos, aliases=aliases, metadata=metadata)
-        self._shards = {name: shard for shard in shards.values() for name in shard.infos}
-
-    def _read(self, name: str) -> np.ndarray:
-        return self._shards[name].read(name)
-
-    def close(self) -> None:
-        super().close()
-        for shard in self._shards.values():
-            shard.close()
-
-
-def _index(path: Path) -> dict[str, Any]:
-    try:
-        index = json.loads(path.read_bytes(), object_pairs_hook=without_duplicates)
-    except CheckpointError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"the index is not valid JSON: {error}") from error
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not all(isinstance(f, str) for f in weight_map.values()):
-        raise CheckpointError("the index has no weight_map of file names by tensor: no such index")
-    if not isinstance(index.get("metadata", {}), dict):
-        raise CheckpointError(
-            f"the index's metadata must be an object, got {index['metadata']!r:.200}"
-        )
-    return index
-
-
-def _shard(index: Path, file: str) -> SafetensorsCheckpoint:
-    if PurePath(file).name != file or "\\" in file or not file.endswith(".safetensors"):
-        raise CheckpointError(
-            f"the index names the shard {file!r}: a shard is a .safetensors file beside its index"
-        )
-    path = index.parent / file
-    if not path.is_file():
-        raise CheckpointError(f"the index names the shard {file}, which is not there beside it")
-    with about(f"shard {file}"):
-        return SafetensorsCheckpoint(path)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from jaxgroups._printable import printable, printable_lines
+
 Row = Sequence[str]
 
 
@@ -12,7 +14,8 @@ def counted(number: int, noun: str) -> str:
 
 
 def text_table(rows: Sequence[Row]) -> list[str]:
-    """The lines of a table whose columns are aligned on the left."""
+    """The lines of a table whose columns are aligned on the left; each cell is one line."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -22,12 +25,14 @@ def text_table(rows: Sequence[Row]) -> list[str]:
 
 def html_table(title: str, header: Row, rows: Iterable[Row], notes: Iterable[str] = ()) -> str:
     """A table with a title above and notes below it; every text is escaped."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    below = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    head = "".join(f"<th>{_html(cell)}</th>" for cell in header)
+    body = "".join(f"<tr>{''.join(f'<td>{_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    below = "".join(f"<p>{escape(printable_lines(note))}</p>" for note in notes)
     return (
-        f"<p><b>{escape(title)}</b></p>"
+        f"<p><b>{_html(title)}</b></p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
     )
+
+
+def _html(text: str) -> str:
+    return escape(printable(text))

@@ -32,7 +32,9 @@ def write_safetensors(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Writes tensors, in the order given; peak memory is about that of the largest one.
+    """Writes tensors, in the order given, one in memory at a time.
+
+    Reading back for the comparison maps up to 32 MiB of the file, or one tensor if it is larger.
 
     The file appears complete and compared with what was to be written, or not at all; so does the
     one that takes the place of an older file. The same tensors make the same bytes.
@@ -43,12 +45,12 @@ def write_safetensors(
         Any memory layout and byte order; it is written in C order, little-endian.
       metadata: strings for the header.
       progress: called after each tensor with its name, the bytes of data so far and of all.
-      overwrite: whether a file that is there may be replaced.
+      overwrite: whether a file that is there may be replaced; a symbolic link never is.
 
     Raises:
-      CheckpointError: the file is there already, safetensors has no such dtype, an array is not of
-        its announced shape or dtype, or what was read back differs. No trace is left then, nor of
-        any other exception, KeyboardInterrupt included.
+      CheckpointError: the file is there already, or a symbolic link is; safetensors has no such
+        dtype; an array is not of its announced shape or dtype; or what was read back differs. No
+        trace is left then, nor of any other exception, KeyboardInterrupt included.
     """
     path = Path(path)
     with about(path):

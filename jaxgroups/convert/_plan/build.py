@@ -23,6 +23,8 @@ from jaxgroups.convert._plan.resolve import (
     resolve_names,
     resolve_rules,
 )
+from jaxgroups.convert._plan.weight_norm import assumed
+from jaxgroups.convert._plan.wrappers import wrapper_hints
 from jaxgroups.convert._rules import ops
 from jaxgroups.convert._rules.layers import TensorRule
 
@@ -52,7 +54,8 @@ def build(
     _check_rules(given)
     by_path = {strip_collection(structure, path): rule for path, rule in given.items()}
     matches = resolve_rules(structure, by_path)
-    resolved = resolve_names(structure, matches, TorchNames(structure, names, prefix))
+    torch_names = TorchNames(structure, names, prefix)
+    resolved = resolve_names(structure, matches, torch_names)
     outcomes = [_outcome(structure, item, infos) for item in resolved]
     entries = _entries(outcomes)
     claims = _claims(entries)
@@ -62,8 +65,17 @@ def build(
     if given or isinstance(names, Mapping):
         named, ruled = _asked(resolved), _ruled(matches)
         entries += leftovers.unused(structure, names, given, named, ruled)
-    hints = leftovers.hints(entries) + leftovers.rule_hints(_without_rule(outcomes))
-    return Plan(structure.name, entries, hints=hints)
+    mapped = names is None or isinstance(names, Mapping)
+    modules = _modules(structure, torch_names) if mapped else {}
+    hints = wrapper_hints(entries, modules, prefix) or leftovers.hints(entries)
+    hints += leftovers.rule_hints(_without_rule(outcomes))
+    return Plan(structure.name, entries, assumed(entries), hints)
+
+
+def _modules(structure: Structure, names: TorchNames) -> dict[str, str]:
+    """The Flax path of each module by its torch name; the outermost one if several have it."""
+    paths = sorted(structure.layers, key=len)
+    return {names.of(path): dotted(path) for path in reversed(paths)}
 
 
 def _check_rules(rules: Mapping[str, Any]) -> None:

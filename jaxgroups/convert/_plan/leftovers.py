@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from jaxgroups._printable import printable
 from jaxgroups.convert._model.names import Names, strip_collection
 from jaxgroups.convert._model.structure import ParamInfo, Structure
 from jaxgroups.convert._plan.plan import Entry
@@ -87,14 +88,14 @@ def hints(entries: Iterable[Entry]) -> list[str]:
     entries = list(entries)
     missing = [e for e in entries if e.status == "missing"]
     free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
-    for wrapper in ("module.", "_orig_mod.", "model."):
-        if missing and all(wrapper + e.torch[0] in free for e in missing):
-            return [f'all keys begin with "{wrapper}": pass prefix="{wrapper}"']
+    if missing and all(f"model.{e.torch[0]}" in free for e in missing):
+        return ['all keys begin with "model.": pass prefix="model."']
     found = []
     for entry in missing[:20]:
         close = get_close_matches(entry.torch[0], free, n=1, cutoff=0.8)
         if close:
-            found.append(f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"')
+            text = f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"'
+            found.append(printable(text))
     return found
 
 

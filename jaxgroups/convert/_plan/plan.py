@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxgroups._printable import printable, printable_lines
 from jaxgroups._types import Shape
 from jaxgroups.convert._files import write_text
 from jaxgroups.convert._files.show import counted, html_table, text_table
@@ -42,13 +43,13 @@ class ConversionError(ValueError):
         self.mismatched = [e.torch[0] for e in by["mismatched"]]
         self.ambiguous = [e.note for e in by["ambiguous"]]
         self.unknown = [e.note for e in by["unknown"]]
-        lines = [f"Error(s) in loading state_dict for {model}:"]
+        lines = [f"Error(s) in loading state_dict for {printable(model)}:"]
         lines += _listed("Missing key(s) in state_dict", self.missing_keys)
         lines += _listed("Unexpected key(s) in state_dict", self.unexpected_keys)
         lines += [f"\t{e.note}" for e in by["mismatched"]]
         lines += [f"\tambiguous: {note}" for note in self.ambiguous]
         lines += [f"\tunknown layer: {note}" for note in self.unknown]
-        lines += [f"\thint: {hint}" for hint in hints]
+        lines += [f"\thint: {printable_lines(hint)}" for hint in hints]
         super().__init__("\n".join(lines))
 
     def as_dict(self) -> dict[str, list[str]]:
@@ -58,7 +59,7 @@ class ConversionError(ValueError):
 
 
 def _listed(title: str, keys: list[str]) -> list[str]:
-    return [f"\t{title}: " + ", ".join(f'"{key}"' for key in keys) + "."] if keys else []
+    return [f"\t{title}: " + ", ".join(f'"{printable(key)}"' for key in keys) + "."] if keys else []
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Entry:
       flax: dotted path of the Flax parameter.
       op: the operation from torch to Flax.
       torch_shape, flax_shape, dtype: of the tensor in the checkpoint and of the parameter.
-      note: a sentence for people.
+      note: a sentence for people; what is not printable in it is escaped.
     """
 
     status: str
@@ -85,6 +86,9 @@ class Entry:
     flax_shape: Shape | None = None
     dtype: str | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "note", printable(self.note))
 
 
 @dataclass(repr=False)
@@ -139,7 +143,7 @@ class Plan:
             (len(self.warnings), "warning"),
         ):
             counts += [counted(number, word)] if number else []
-        return f"Plan({self.model}: {', '.join(counts)})"
+        return f"Plan({printable(self.model)}: {', '.join(counts)})"
 
     def __str__(self) -> str:
         return self.report()
@@ -174,7 +178,8 @@ class Plan:
         return ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "nothing to convert"
 
     def _notes(self) -> list[str]:
-        return [*(f"warning: {w}" for w in self.warnings), *(f"hint: {h}" for h in self.hints)]
+        warnings = [f"warning: {printable(text)}" for text in self.warnings]
+        return warnings + [f"hint: {printable_lines(text)}" for text in self.hints]
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The plan as JSON text.
@@ -215,11 +220,18 @@ class Plan:
                 found = data.get("format") if isinstance(data, dict) else type(data).__name__
                 raise ValueError(f"its format is {found!r}, expected {FORMAT!r}")
             entries = [_entry_from_json(e) for e in data["entries"]]
-            texts = [list(map(str, data[name])) for name in ("warnings", "hints")]
-            return cls(str(data["model"]), entries, *texts)
+            warnings = [printable(str(text)) for text in data["warnings"]]
+            hints = [_hint(str(text)) for text in data["hints"]]
+            return cls(printable(str(data["model"])), entries, warnings, hints)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{where}not a plan of jaxgroups: {reason}") from error
+            raise ValueError(printable(f"{where}not a plan of jaxgroups: {reason}")) from None
+
+
+def _hint(text: str) -> str:
+    """A hint from a file; further lines of it have two tabs in front, as jaxgroups writes them."""
+    first, *more = text.split("\n\t\t")
+    return "\n\t\t".join(map(printable, (first, *more)))
 
 
 def _shape(shape: Shape | None) -> str:

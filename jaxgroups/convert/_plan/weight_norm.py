@@ -1,6 +1,10 @@
 """Weight norm in a checkpoint: torch's names for its two tensors, and the shapes they may have."""
 
+from collections.abc import Iterable
+
+from jaxgroups._printable import printable
 from jaxgroups._types import Shape
+from jaxgroups.convert._plan.plan import Entry
 
 
 def weight_norm_keys(key: str) -> list[tuple[str, str]]:
@@ -23,3 +27,23 @@ def is_magnitude(norms: Shape, direction: Shape) -> bool:
     pairs = list(zip(norms, direction, strict=False))
     kept = len(norms) == len(direction) and all(n in (1, d) for n, d in pairs)
     return kept and sum(n != 1 for n in norms) <= 1
+
+
+def assumed(entries: Iterable[Entry]) -> list[str]:
+    """A warning on the tensors that are a weight norm by their names alone.
+
+    torch gives ``original0`` and ``original1`` to the tensors of every parametrization that has
+    two, and a file does not name the parametrization.
+    """
+    pairs = [e.torch for e in entries if e.status == "folded" and e.torch[0].endswith(".original1")]
+    if not pairs:
+        return []
+    direction, magnitude = pairs[0]
+    more = f" (and {len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
+    return [
+        printable(
+            f"{magnitude} and {direction.rpartition('.')[2]}{more} are merged as a weight norm, "
+            "but any parametrization with two tensors has these names: unless it is torch's "
+            "weight_norm, call torch.nn.utils.parametrize.remove_parametrizations before saving"
+        )
+    ]

@@ -11,7 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxgroups.convert._files import Checkpoint, TensorInfo, open_checkpoint, write_safetensors
+from jaxgroups.convert._files import (
+    Checkpoint,
+    CheckpointError,
+    TensorInfo,
+    open_checkpoint,
+    write_safetensors,
+)
 from jaxgroups.convert._files.flax_layout import (
     COUNTER_PREFIX,
     FORMAT,
@@ -19,6 +25,7 @@ from jaxgroups.convert._files.flax_layout import (
     PLAN_KEY,
     SOURCE_KEY,
 )
+from jaxgroups.convert._plan.declared import declared
 from jaxgroups.convert._plan.fits import check_flax, check_torch
 from jaxgroups.convert._plan.plan import Plan
 from jaxgroups.convert._transfer import move
@@ -46,21 +53,24 @@ def convert_file(
       source: the checkpoint to read.
       target: the file or directory to write.
       plan: from `plan`, or from a load's report.
-      to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is streamed
-        with a peak memory near the largest tensor. For Flax a name without suffix, or with
-        ``.orbax``, is a directory that orbax writes, the whole model at once. It has neither
+      to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is written one
+        tensor at a time: the memory in use grows by at most twice the largest tensor and 32 MiB.
+        For Flax a name without suffix, or with ``.orbax``, is a directory that orbax writes, the
+        whole model at once, with about three times the model's size in memory. It has neither
         torch's counters nor a way back.
       key, reader: how to read a torch checkpoint, as in `open_checkpoint`.
-      overwrite: whether to replace an existing target.
+      overwrite: whether to replace an existing target; a symbolic link is refused.
       progress: called with (tensor, bytes done, bytes in all).
 
     Returns:
-      Sentences on merged weight norms, and on NaN and infinities among the values.
+      Sentences on merged weight norms, on NaN and infinities among the values, and on a layout that
+      the metadata of `source` do not tell.
 
     Raises:
       ConversionError: an incomplete plan, or a source that differs from the planned one.
-      ValueError: a source that is already in that layout, or was made by another plan.
-      CheckpointError: a source that cannot be read; a target that exists without `overwrite`.
+      CheckpointError: a source that cannot be read, is already in that layout, was made by another
+        plan, or says that it is in another framework's; a target that exists without `overwrite`,
+        or is a symbolic link.
     """
     if to not in ("flax", "torch"):
         raise ValueError(f'to must be "flax" or "torch", but got to={to!r}')
@@ -71,6 +81,8 @@ def convert_file(
     with open_checkpoint(source, key=key, reader=reader, streaming=True) as opened:
         if to == "flax":
             refuse_stamped(opened)
+            declaration = declared(opened, plan.entries)
+            notes += [text for text in declaration if text not in plan.warnings]
             plan.raise_if_incomplete()
             check_torch(plan, opened)
             check_aliases(plan, opened)
@@ -118,12 +130,12 @@ def digest(plan: Plan) -> str:
 
 def check_stamp(source: Checkpoint, plan: Plan) -> None:
     if source.metadata.get(FORMAT_KEY) != FORMAT:
-        raise ValueError(
+        raise CheckpointError(
             f"{source.path} is not in Flax layout: its metadata lack {FORMAT_KEY}={FORMAT}; "
             "a torch checkpoint is converted with to='flax'"
         )
     if source.metadata.get(PLAN_KEY) != digest(plan):
-        raise ValueError(f"{source.path} was made by another plan: use the original one")
+        raise CheckpointError(f"{source.path} was made by another plan: use the original one")
 
 
 def _aside(plan: Plan, source: Checkpoint) -> list[move.Tensor]:

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxgroups.convert._model.names import Names
 from jaxgroups.convert._model.structure import Structure, of_linen, of_nnx
 from jaxgroups.convert._plan.build import build
+from jaxgroups.convert._plan.declared import declared
 from jaxgroups.convert._plan.lint import lint
 from jaxgroups.convert._plan.plan import Plan
 from jaxgroups.convert._transfer.read import Report, Source, opened, read, refuse_stamped
@@ -51,7 +52,8 @@ def plan(
 
     Args:
       model: ``flax.nnx`` model, real or from ``nnx.eval_shape``, or linen module with `example`.
-      checkpoint: path of a .safetensors, .safetensors.index.json, .pt or .pth file, or a dict.
+      checkpoint: path of a .safetensors, .pt, .pth or .bin file, or of the .index.json of several;
+        an open checkpoint; or a dict of arrays.
       names: torch names that differ from the Flax paths: ``{flax path: torch name}``,
         (regex, replacement) pairs, or a function.
       rules: ``{flax path: rule}`` for single layers, such as ``FlattenLinear(512, 7, 7)``.
@@ -66,7 +68,8 @@ def plan(
     Raises:
       TypeError: not a model, a checkpoint or a rule.
       ValueError: a checkpoint that is already converted, or an invalid regular expression.
-      CheckpointError: a file that cannot be read.
+      CheckpointError: a file that cannot be read, or one whose metadata say that its weights are
+        in the layout of another framework than torch.
     """
     structure = structure_of(model, example)
     with opened(checkpoint, key) as source:
@@ -80,6 +83,7 @@ def plan(
             ignore=ignore,
             prefix=prefix,
         )
+        made.warnings += declared(source, made.entries)
     made.warnings += lint(structure, made)
     return made
 

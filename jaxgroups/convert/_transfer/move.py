@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgroups._printable import printable
 from jaxgroups.convert._plan.plan import ConversionError, Entry, Plan
 from jaxgroups.convert._rules import ops
 
@@ -46,6 +47,7 @@ def not_finite(name: str, array: np.ndarray) -> str | None:
         if not bad:
             return None
         nan = int(np.count_nonzero(np.isnan(array)))
+    name = printable(name)
     return f"{name} holds {nan} NaN and {bad - nan} infinite of {array.size} values: kept as is"
 
 
@@ -69,7 +71,7 @@ def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator
     folded = [e.torch[0] for e in plan.entries if e.status == "folded"]
     if folded:
         raise ValueError(
-            f"{', '.join(folded)}: a folded weight norm cannot be taken apart again; "
+            f"{printable(', '.join(folded))}: a folded weight norm cannot be taken apart again; "
             "export with a plan made from the model alone"
         )
     groups: dict[str, list[Entry]] = {}
@@ -84,9 +86,8 @@ def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator
             writers[e.torch[0]] = lambda v=value: v
         elif e.status == "alias":
             if e.torch[1] not in writers:
-                raise ValueError(
-                    f"{e.torch[0]} shares its data with {e.torch[1]}, which the plan does not have"
-                )
+                pair = f"{e.torch[0]} shares its data with {e.torch[1]}"
+                raise ValueError(f"{printable(pair)}, which the plan does not have")
             writers[e.torch[0]] = writers[e.torch[1]]
         else:
             continue

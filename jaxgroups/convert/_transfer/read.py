@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgroups.convert._files import Checkpoint, from_dict, open_checkpoint
+from jaxgroups._printable import printable
+from jaxgroups.convert._files import Checkpoint, CheckpointError, from_dict, open_checkpoint
 from jaxgroups.convert._files.flax_layout import FORMAT_KEY
 from jaxgroups.convert._files.show import counted, html_table
 from jaxgroups.convert._model.structure import Structure
@@ -43,10 +44,11 @@ class Report:
     warnings: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        return f"Report({self.plan.model}: {', '.join(self._counts())})"
+        return f"Report({printable(self.plan.model)}: {', '.join(self._counts())})"
 
     def __str__(self) -> str:
-        return "\n".join([repr(self), *(f"{what}: {text}" for what, text in self._lines())])
+        lines = [f"{what}: {printable(text)}" for what, text in self._lines()]
+        return "\n".join([repr(self), *lines])
 
     def _repr_html_(self) -> str:
         """The report as an HTML table, for notebooks."""
@@ -86,7 +88,9 @@ def _inner(tensors: Mapping[str, Any], key: str | None) -> dict[str, Any]:
     for part in key.split(".") if key else ():
         found = tensors.get(part)
         if not isinstance(found, Mapping):
-            raise ValueError(f"key={key!r} leads to no dict: there are {', '.join(tensors)}")
+            raise CheckpointError(
+                f"key={key!r} leads to no dict: there are {', '.join(map(str, tensors))}"
+            )
         tensors = found
     return dict(tensors)
 
@@ -177,7 +181,7 @@ def check_aliases(made: Plan, source: Checkpoint) -> None:
     """Check that aliases hold the same bits, since the model has one array for them.
 
     Raises:
-      ValueError: they differ.
+      CheckpointError: they differ.
     """
     for entry in made.entries:
         if entry.status != "alias":
@@ -188,7 +192,7 @@ def check_aliases(made: Plan, source: Checkpoint) -> None:
         one, other = map(source.read, entry.torch)
         same_kind = (one.shape, one.dtype) == (other.shape, other.dtype)
         if not same_kind or one.tobytes() != other.tobytes():
-            raise ValueError(
+            raise CheckpointError(
                 f"{entry.torch[0]} and {entry.torch[1]} are one tensor in the model, but they "
                 "differ in the checkpoint"
             )
@@ -198,11 +202,11 @@ def refuse_stamped(source: Checkpoint) -> None:
     """Refuse a file that is in Flax layout already: converting it twice would corrupt it.
 
     Raises:
-      ValueError: its metadata say so.
+      CheckpointError: its metadata say so.
     """
     stamp = source.metadata.get(FORMAT_KEY)
     if stamp is not None:
-        raise ValueError(
+        raise CheckpointError(
             f"{source.path} is already converted ({FORMAT_KEY}={stamp}): converting it again "
             "would permute its kernels twice; use the original, or convert --to torch"
         )

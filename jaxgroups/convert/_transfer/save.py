@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups._printable import printable
 from jaxgroups.convert._files import TensorInfo, write_safetensors
 from jaxgroups.convert._model.names import Names
 from jaxgroups.convert._model.structure import Structure, held
@@ -43,16 +44,17 @@ def save_torch(
       extras: torch's counters, from the load's report; without them they are written as 0.
       names, rules, prefix: as they were given to the load.
       plan: ``report.plan`` of the load, in place of names, rules and prefix.
-      overwrite: whether to replace an existing file.
+      overwrite: whether to replace an existing file; a symbolic link is refused.
       progress: called with (tensor, bytes done, bytes in all).
 
     Returns:
       The plan that the file was written by.
 
     Raises:
-      CheckpointError: `path` exists and `overwrite` is not set, or does not end in .safetensors.
+      CheckpointError: `path` exists and `overwrite` is not set, or is a symbolic link.
       ConversionError: layers without a rule.
-      ValueError: parameters without a value, or counters in `extras` that the model does not have.
+      ValueError: `path` does not end in .safetensors, parameters have no value, or `extras` has
+        counters that the model does not have.
     """
     check_suffix(path)
     structure = structure_of(model, example)
@@ -69,7 +71,8 @@ def save_torch(
     counters = {e.torch[0] for e in made.entries if e.status == "counter"}
     strangers = [name for name in extras or {} if name not in counters]
     if strangers:
-        raise ValueError(f"extras has {', '.join(strangers)}, for which the model has no counter")
+        named = printable(", ".join(strangers))
+        raise ValueError(f"extras has {named}, for which the model has no counter")
     tensors = move.torch_tensors(made, lambda name: np.asarray(arrays[name]), extras or {})
     write_safetensors(
         path,
@@ -93,7 +96,7 @@ def _of(structure: Structure, plan: Plan) -> Plan:
         if n in params and params[n].shape != e.flax_shape
     ]
     if wrong:
-        raise ValueError(f"the plan is of another model: {'; '.join(wrong)}")
+        raise ValueError(printable(f"the plan is of another model: {'; '.join(wrong)}"))
     dtypes = {e.torch[0]: params[n].dtype for n, e in planned.items()}
     entries = []
     for e in plan.entries:

@@ -1,6 +1,9 @@
 """Results for people: rich renderables as plain text, text as HTML, output in any encoding."""
 
 import codecs
+import os
+import sys
+import textwrap
 from html import escape
 from io import StringIO, TextIOWrapper
 from typing import Any
@@ -33,6 +36,30 @@ def plain(renderable: Any, width: int) -> str:
     )
     console.print(renderable, crop=False)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def terminal_width(otherwise: int) -> int:
+    """The width that COLUMNS or the terminal at stdout says, `otherwise` if there is neither."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or otherwise
+    except (AttributeError, ValueError, OSError):  # no terminal, or a stream without a file
+        return otherwise
+
+
+def wrapped(line: str, indent: int) -> str:
+    """A line of text broken at spaces to fit the terminal; further lines are indented."""
+    width = max(terminal_width(10_000), indent + 20)
+    lines = textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
 
 
 def html(text: str) -> str:

@@ -141,3 +141,37 @@ def test_text_in_a_notebook_is_returned_and_not_displayed(request):
     bundle = results["picture"]._repr_mimebundle_()
     assert bundle["text/plain"] == expected["picture"]
     assert displayed == []
+
+
+# --- widths ---------------------------------------------------------------------------------------
+
+
+def test_the_experiment_fits_the_terminal(capsys, monkeypatch):
+    """At 80 columns the lines are broken at spaces; elsewhere each is one line."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    _, whole, _ = run_here(capsys, "experiment")
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = run_here(capsys, "experiment")
+    assert status == 0
+    assert max(map(len, whole.splitlines())) > 150
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.split() == whole.split()
+    assert "\n        in_channels=5, groups=2, and 5 / 2 is not whole" in out
+
+
+def test_the_width_of_a_terminal(monkeypatch):
+    """COLUMNS, else that of the terminal at stdout, else what is given."""
+    monkeypatch.setenv("COLUMNS", "77")
+    assert console.terminal_width(140) == 77
+    for wrong in ("", "0", "wide"):
+        monkeypatch.setenv("COLUMNS", wrong)
+        assert console.terminal_width(140) == 140
+    pty = pytest.importorskip("pty", reason="NO pseudo-terminals here")
+    termios = pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        termios.tcsetwinsize(theirs, (24, 93))
+        assert console.terminal_width(140) == 93
+        monkeypatch.undo()
+    os.close(ours)

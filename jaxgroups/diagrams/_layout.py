@@ -37,9 +37,7 @@ def layout(
     views = [view(s) for s, _ in parts]
     pitch = max(row_pitch(s.spec, w, v) for (s, v), w in zip(parts, views, strict=True))
     biases = [bias if s.spec is spec else None for s, _ in parts]
-    drawings = [
-        Panel(s, w, pitch, v, b) for (s, v), w, b in zip(parts, views, biases, strict=True)
-    ]
+    drawings = [Panel(s, w, pitch, v, b) for (s, v), w, b in zip(parts, views, biases, strict=True)]
     for drawing in drawings:
         drawing.foot(max(d.bottom for d in drawings))
     panels = [drawing.scene for drawing in drawings]

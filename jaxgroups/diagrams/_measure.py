@@ -12,7 +12,8 @@ from jaxgroups.diagrams._view import Gap, View
 TALL = 860  # of a column of channels, beyond which rows get narrower
 PITCH = (15, 36)  # of the rows, least and most
 STACK = 190  # width of a filter without values; its kernels overlap beyond
-SLICES = 4  # of a deep kernel
+SLICES = 4  # of a deep kernel, in a box of SLICED or more; in a smaller one 2
+SLICED = 20
 DIGIT = 10  # size of the weights' digits
 
 
@@ -39,7 +40,7 @@ def measure(spec: ConvSpec, view: View, pitch: float, values: np.ndarray | None)
     """The sizes of a panel whose rows stand `pitch` apart."""
     box = min(28.0, pitch - 3)
     depth, rows, columns = (1, 1, *spec.kernel_size)[-3:]
-    slices, shift = min(depth, SLICES), box / 9
+    slices, shift = min(depth, SLICES if box >= SLICED else 2), box / 9
     if values is not None:
         width = max(text_width(weights.number(v), DIGIT) for v in values.flat) + 6
         cell = (max(width, 18.0), 18.0)

@@ -127,7 +127,7 @@ def note(
         _source(),
     )
     LOGGER.info("jaxgroups: %s", lowered)
-    for record in _records:
+    for record in tuple(_records):
         record.setdefault(lowered, lowered)
 
 

@@ -20,10 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     _console.replace_unencodable(sys.stdout, sys.stderr)
     try:
-        if list(sys.argv[1:] if argv is None else argv) == ["--version"]:
-            print(jaxgroups.__version__)
-            return 0
         try:
+            if list(sys.argv[1:] if argv is None else argv) == ["--version"]:
+                print(jaxgroups.__version__)
+                return 0
             arguments = command_line().parse_args(argv)
             return arguments.run(arguments)
         finally:

@@ -1,33 +1,13 @@
 """Grouped convolutions for JAX with PyTorch's arguments, results and weights.
 
-``jaxgroups.nnx``, ``jaxgroups.linen``, ``jaxgroups.convert`` and ``jaxgroups.diagrams`` are
-imported when they are first used, so that ``import jaxgroups`` loads neither Flax nor torch.
+Everything but `ConvSpec` is imported when it is first used: ``import jaxgroups`` loads neither JAX
+nor Flax nor torch.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
-from jaxgroups import _native
-from jaxgroups._explain import Explanation as Explanation
-from jaxgroups._explain import explain as explain
-from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
-from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
-from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
-from jaxgroups._functional.pool import lp_pool1d as lp_pool1d
-from jaxgroups._functional.pool import lp_pool2d as lp_pool2d
-from jaxgroups._functional.pool import lp_pool3d as lp_pool3d
-from jaxgroups._functional.pool import max_pool1d as max_pool1d
-from jaxgroups._functional.pool import max_pool2d as max_pool2d
-from jaxgroups._functional.pool import max_pool3d as max_pool3d
-from jaxgroups._op.accelerate import Acceleration as Acceleration
-from jaxgroups._op.accelerate import accelerate as accelerate
-from jaxgroups._op.conv import conv1d as conv1d
-from jaxgroups._op.conv import conv2d as conv2d
-from jaxgroups._op.conv import conv3d as conv3d
-from jaxgroups._op.conv_transpose import conv_transpose1d as conv_transpose1d
-from jaxgroups._op.conv_transpose import conv_transpose2d as conv_transpose2d
-from jaxgroups._op.conv_transpose import conv_transpose3d as conv_transpose3d
-from jaxgroups._op.lax_api import conv_general_dilated as conv_general_dilated
 from jaxgroups._spec.spec import ConvSpec as ConvSpec
 
 __version__ = "0.1.0"
@@ -65,15 +45,55 @@ if TYPE_CHECKING:
     from jaxgroups import diagrams as diagrams
     from jaxgroups import linen as linen
     from jaxgroups import nnx as nnx
+    from jaxgroups._explain import Explanation as Explanation
+    from jaxgroups._explain import explain as explain
+    from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
+    from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
+    from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
+    from jaxgroups._functional.pool import lp_pool1d as lp_pool1d
+    from jaxgroups._functional.pool import lp_pool2d as lp_pool2d
+    from jaxgroups._functional.pool import lp_pool3d as lp_pool3d
+    from jaxgroups._functional.pool import max_pool1d as max_pool1d
+    from jaxgroups._functional.pool import max_pool2d as max_pool2d
+    from jaxgroups._functional.pool import max_pool3d as max_pool3d
+    from jaxgroups._op.accelerate import Acceleration as Acceleration
+    from jaxgroups._op.accelerate import accelerate as accelerate
+    from jaxgroups._op.conv import conv1d as conv1d
+    from jaxgroups._op.conv import conv2d as conv2d
+    from jaxgroups._op.conv import conv3d as conv3d
+    from jaxgroups._op.conv_transpose import conv_transpose1d as conv_transpose1d
+    from jaxgroups._op.conv_transpose import conv_transpose2d as conv_transpose2d
+    from jaxgroups._op.conv_transpose import conv_transpose3d as conv_transpose3d
+    from jaxgroups._op.lax_api import conv_general_dilated as conv_general_dilated
 else:  # hidden from type checkers, which would take every name for known
 
     def __getattr__(name: str) -> Any:
-        if name in ("convert", "diagrams", "linen", "nnx"):
+        if name not in __all__:
+            raise AttributeError(f"module 'jaxgroups' has no attribute {name!r}")
+        if name not in _HOMES:
             return importlib.import_module(f"jaxgroups.{name}")
-        raise AttributeError(f"module 'jaxgroups' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"jaxgroups.{_HOMES[name]}"), name)
+        return globals().setdefault(name, value)
 
     def __dir__() -> list[str]:
         return [*__all__, "__version__"]
+
+
+_POOL = "_functional.pool"
+_HOMES = {  # of what is imported when it is first used, submodules apart
+    "Acceleration": "_op.accelerate",
+    "Explanation": "_explain",
+    "accelerate": "_op.accelerate",
+    "conv1d": "_op.conv",
+    "conv2d": "_op.conv",
+    "conv3d": "_op.conv",
+    "conv_general_dilated": "_op.lax_api",
+    "conv_transpose1d": "_op.conv_transpose",
+    "conv_transpose2d": "_op.conv_transpose",
+    "conv_transpose3d": "_op.conv_transpose",
+    "explain": "_explain",
+    **dict.fromkeys((f"{k}_pool{r}d" for k in ("avg", "lp", "max") for r in (1, 2, 3)), _POOL),
+}
 
 
 def _notebook(spec: ConvSpec) -> dict[str, str]:
@@ -82,4 +102,5 @@ def _notebook(spec: ConvSpec) -> dict[str, str]:
 
 
 ConvSpec.notebook = _notebook
-_native.register()
+if "jax" in sys.modules:  # so that programs that another process compiled find the kernels
+    importlib.import_module("jaxgroups._native").register()

@@ -4,7 +4,7 @@
     convolution  one convolution
     layer_kinds  the spec of a Flax layer's call
     record       the calls of a model, traced on shapes; program counts the rest of its program
-    model        a whole model; checkpoint a file; rows and table their tables
+    model        a whole model; checkpoint a file; rows, table and fitted their tables
 
 Flax is imported only when a model is explained.
 """

@@ -6,6 +6,7 @@ import jax
 from jax.interpreters import mlir
 
 from jaxgroups import _console
+from jaxgroups._op import lowered
 from jaxgroups._op.primitive import lower
 from jaxgroups._problem import jax_private as private
 from jaxgroups._problem.xla_conv import LAX_P
@@ -17,6 +18,9 @@ _lax_rule, _own_rule = private.lowering_rule(LAX_P, "cpu"), partial(lower, "cpu"
 class Acceleration:
     """Handle of `accelerate`: `undo` it, or use it as a context manager."""
 
+    def __init__(self) -> None:
+        self._lowered: lowered.Record = {}
+
     def undo(self) -> None:
         """End this acceleration; a second call does nothing.
 
@@ -24,7 +28,20 @@ class Acceleration:
         """
         if self in _active:
             _active.remove(self)
+            lowered.stop(self._lowered)
             _switch()
+
+    def report(self) -> lowered.LoweringReport:
+        """Which implementation each convolution got while this acceleration was on, and why.
+
+        It lists what has been compiled: call the model first. Equal convolutions are listed once,
+        with the line of code that traced the first of them, gradients by themselves. The text has
+        the same content as the log that ``JAXGROUPS_LOG=1`` prints. It remains after `undo`.
+
+        Returns:
+          The report: ``print`` it, or take `convolutions`, or `as_dict()`.
+        """
+        return lowered.LoweringReport(tuple(self._lowered))
 
     def __enter__(self) -> "Acceleration":
         return self
@@ -64,10 +81,11 @@ def accelerate() -> Acceleration:
     and TPU are not affected.
 
     Returns:
-      The handle: ``undo()`` ends the acceleration.
+      The handle: ``undo()`` ends the acceleration, ``report()`` tells what each convolution got.
     """
     handle = Acceleration()
     _active.append(handle)
+    lowered.start(handle._lowered)
     _switch()
     return handle
 

@@ -28,7 +28,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxgroups._lowerings import dispatch
 from jaxgroups._lowerings.views import weights_of
-from jaxgroups._op import partition, registries
+from jaxgroups._op import lowered, partition, registries
 from jaxgroups._problem import jax_private as private
 from jaxgroups._problem.problem import ConvProblem
 from jaxgroups._problem.view_ops import (
@@ -283,6 +283,7 @@ def lower(
     problem = ConvProblem.of(lhs_aval, apply_views_to_aval(rhs_aval, view_ops), params)
     sharded = any(map(private.sharded_by_type, (lhs_aval, rhs_aval, out_aval)))
     operands = (lhs, rhs) if bias is None else (lhs, rhs, bias)
+    here = platform or private.platform(ctx)
 
     if platform == "cpu" and private.splittable(ctx) and partition.takes(problem, out_aval.shape):
         of_part = {**params, "implementation": implementation, "out_sharding": None}
@@ -295,6 +296,7 @@ def lower(
         return mlir.lower_fun(split, multiple_results=False)(ctx, *operands)
 
     if problem is None or sharded or (platform is None and implementation is None):
+        lowered.note(ctx, here, implementation, problem)
 
         def by_xla(lhs: Any, rhs: Any, bias: Any | None = None) -> Any:
             y = plain_conv_p.bind(lhs, apply_views(rhs, view_ops), **params)
@@ -303,8 +305,9 @@ def lower(
         return mlir.lower_fun(by_xla, multiple_results=False)(ctx, *operands)
 
     portable = private.partitioned(ctx) or private.exported(ctx)
-    platform = platform or private.platform(ctx)
-    lowering, view, _ = dispatch.prefer(problem, implementation, platform, portable)
+    choice = dispatch.prefer(problem, implementation, here, portable)
+    lowering, view, _ = choice
+    lowered.note(ctx, here, implementation, problem, choice)
     strides = strides_of(rhs_aval.shape, view_ops) if lowering.reads_views else None
     weights = strides and weights_of(problem, view, strides)
 

@@ -228,18 +228,18 @@ def weight_rank(weight_shape: Ints, spatial: int, input_shape: Ints) -> None:
         )
 
 
-def weight_groups(first: int, groups: int, weight_shape: Ints) -> None:
+def weight_groups(first: int, groups: int, weight_shape: Ints, hint: Callable[[], str]) -> None:
     """`first`: torch's dimension 0 of the weight, out channels (transposed: in channels)."""
     if first < groups:
         raise ValueError(
             f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, "
-            f"but got weight of size {list(weight_shape)} instead"
+            f"but got weight of size {list(weight_shape)} instead{hint()}"
         )
     if first % groups:
         raise ValueError(
             f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, "
             f"but got weight of size [{list(weight_shape)}] instead: "
-            f"{first} / {groups} is not whole"
+            f"{first} / {groups} is not whole{hint()}"
         )
 
 

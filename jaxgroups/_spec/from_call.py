@@ -8,6 +8,7 @@ dtypes. Only shapes and dtype names come in, so the answer is cached: an eager l
 from functools import lru_cache
 
 from jaxgroups._spec import arguments, checks
+from jaxgroups._spec.layout_hints import hint_of_call
 from jaxgroups._spec.spec import ConvSpec, padding_pairs
 from jaxgroups._types import Ints
 
@@ -66,7 +67,11 @@ def spec_of_call(
         *kernel, second, first = weight_shape
     else:
         first, second, *kernel = weight_shape
-    checks.weight_groups(first, groups, weight_shape)
+
+    def hint() -> str:
+        return hint_of_call(shape, weight_shape, rank, groups, data_format, transposed)
+
+    checks.weight_groups(first, groups, weight_shape, hint)
     channels = shape[-1] if last else shape[-rank - 1]
     in_channels, out_channels = (first, second * groups) if transposed else (second * groups, first)
     checks.input_channels(
@@ -76,7 +81,7 @@ def spec_of_call(
         weight_shape,
         groups,
         transposed=transposed,
-        remedy=lambda: f"{data_format}, groups={groups}",
+        remedy=lambda: f"{data_format}, groups={groups}{hint()}",
     )
     if bias is not None:
         checks.bias_shape(bias[0], out_channels, weight_shape, transposed=transposed)

@@ -16,6 +16,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from jaxgroups._spec import arguments, arithmetic, checks, descriptor
+from jaxgroups._spec.layout_hints import hint_of_layer
 from jaxgroups._types import IntOrInts, Ints, Pairs
 
 
@@ -366,7 +367,8 @@ class ConvSpec:
 
 @lru_cache(maxsize=4096)
 def _with_input(spec: ConvSpec, shape: Ints, dtype: str) -> ConvSpec:
-    last = spec.data_format == "channels_last"
+    form = spec.data_format
+    last = form == "channels_last"
     checks.rank(len(shape), shape, spec.rank, spec.op, last, spec.padding_mode)
     size, channels = shape[spec.spatial], shape[spec.channel_axis]
     spec._check_padding(shape)  # torch pads before it counts the channels
@@ -377,7 +379,7 @@ def _with_input(spec: ConvSpec, shape: Ints, dtype: str) -> ConvSpec:
         spec.weight_shape,
         spec.groups,
         transposed=spec.transposed,
-        remedy=spec.__str__,
+        remedy=lambda: f"{spec}{hint_of_layer(shape, spec.rank, spec.in_channels, form)}",
     )
     spec._check_size(size, shape)
     checks.dtype_supported(dtype, spec.op, transposed=spec.transposed)

@@ -15,10 +15,10 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser("diagram", help="draw which filter reads which channels")
     command.add_argument(
         "layer",
-        nargs="+",
-        metavar="IN OUT",
-        help='channels, such as 4 8, or one descriptor, "conv2d in=4 out=8 kernel=1 groups=2"',
+        metavar="IN",
+        help='input channels, or a descriptor alone, "conv2d in=4 out=8 kernel=1 groups=2"',
     )
+    command.add_argument("out", nargs="?", metavar="OUT", help="output channels")
     command.add_argument("--kernel", default="1", metavar="K", help="3, or 3x5; 1 by default")
     command.add_argument("--groups", default="1", metavar="G")
     for name in _AXES:
@@ -59,14 +59,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _spec(arguments: argparse.Namespace) -> ConvSpec:
-    if len(arguments.layer) == 1 and "=" in arguments.layer[0]:
-        return ConvSpec.parse(arguments.layer[0])
-    if len(arguments.layer) != 2:
+    inputs, outputs = arguments.layer, arguments.out
+    if outputs is None and "=" in inputs:
+        return ConvSpec.parse(inputs)
+    if outputs is None or "=" in inputs:
         raise ValueError(
             'expected two numbers of channels, such as 4 8, or one "conv2d in=4 out=8 kernel=1", '
-            f"but got {' '.join(arguments.layer)}"
+            f"but got {inputs if outputs is None else f'{inputs} {outputs}'}"
         )
-    inputs, outputs = arguments.layer
     words = [f"conv{'_transpose' if arguments.transposed else ''}{arguments.dims}d"]
     words += [f"in={inputs}", f"out={outputs}", f"kernel={arguments.kernel}"]
     given = {name: getattr(arguments, name) for name in _AXES}

@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx as flax_nnx
 
 from jaxgroups import convert, linen, nnx
+from jaxgroups._console import wrapped
 from jaxgroups._op import conv as functions
 
 # in_channels, out_channels, kernel_size, groups, title
@@ -71,11 +72,11 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(data, indent=2, default=lambda value: value.hex()))
     else:
         for section in computed:
-            print(f"\n{section.title}")
+            print(f"\n{wrapped(section.title, 3)}")
             for line in section.lines:
-                print(f"  {'ok   ' if line.ok else 'WRONG'} {line.text}{_shown(line)}")
+                print(wrapped(f"  {'ok   ' if line.ok else 'WRONG'} {line.text}{_shown(line)}", 8))
             for note in section.notes:
-                print(f"  note  {note}")
+                print(wrapped(f"  note  {note}", 8))
     for line in wrong:
         print(f"MISMATCH: {line.text}: got {line.value}, expected {line.expected}", file=sys.stderr)
     return 1 if wrong else 0

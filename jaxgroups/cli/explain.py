@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from jaxgroups import convert
+from jaxgroups import _console, convert
 from jaxgroups._explain import Explanation, explain, is_checkpoint
 from jaxgroups._lowerings import dispatch
 from jaxgroups.cli.common import guarded, json_object, shape
@@ -53,7 +53,9 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
-        Console().print(answer.rendered(arguments.sort), crop=False)
+        Console(width=_console.terminal_width(1000)).print(
+            answer.rendered(arguments.sort), crop=False
+        )
     return 0
 
 

@@ -12,6 +12,7 @@ HATCHES = ("", "////", "----", "xxxx")
 INK = "#222222"
 PAPER = "#ffffff"
 MUTED = "#5a5a5a"
+TINT = "#dde6f0"  # of an axis that belongs to no group
 
 
 @dataclass(frozen=True)

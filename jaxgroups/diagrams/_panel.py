@@ -26,7 +26,12 @@ class Panel:
     """Shapes of one structure, from its top left corner; `scene` is the result."""
 
     def __init__(
-        self, structure: Structure, view: View, pitch: float, values: np.ndarray | None
+        self,
+        structure: Structure,
+        view: View,
+        pitch: float,
+        values: np.ndarray | None,
+        bias: np.ndarray | None = None,
     ) -> None:
         self.structure, self.view, self.values = structure, view, values
         self.spec = structure.spec
@@ -34,7 +39,8 @@ class Panel:
         self.scene = Scene()
         self.gap = 8 if len(view.groups) <= 8 else 2  # between groups
         sums = values is not None and not self.spec.transposed
-        self.sums = weights.sums(values) if sums and values is not None else []
+        self.sums = weights.sums(values, bias) if sums and values is not None else []
+        self.sums_head = words.sums(self.spec, bias)
         self._columns()
         y = self._titles()
         for group in view.groups:
@@ -65,7 +71,8 @@ class Panel:
         self.x_stack, self.stack_end = self.x_middle - across / 2, self.x_middle + across / 2
         self.x_out = self.x_middle + middle / 2 + out + m.box / 2
         self.x_out = max(self.x_out, self.x_middle + (wide[1] + wide[2]) / 2 + 8)
-        self.right = self.x_out + max(m.box / 2 + (58 if self.sums else 8), wide[2] / 2)
+        beside = text_width(self.sums_head, SMALL - 1) + 10 if self.sums else 8
+        self.right = self.x_out + max(m.box / 2 + beside, wide[2] / 2)
 
     # --- texts --------------------------------------------------------------------------------
 
@@ -78,7 +85,7 @@ class Panel:
             self.add(Text(x, 76, second, SMALL, "middle", colour=palette.MUTED))
         if self.sums:
             x = self.x_out + self.m.box / 2 + 8
-            self.add(Text(x, HEAD - 2, "ones give", SMALL - 1, colour=palette.MUTED))
+            self.add(Text(x, HEAD - 2, self.sums_head, SMALL - 1, colour=palette.MUTED))
         return HEAD
 
     def _line(self, y: float, text: str, size: float, *, bold: bool = False, colour="#222222"):
@@ -176,8 +183,11 @@ class Panel:
 
     # --- boxes --------------------------------------------------------------------------------
 
-    def _tile(self, x: float, y: float, width: float, height: float, style: Style) -> None:
-        hatch = style.hatch if self.m.box >= HATCHED else ""
+    def _tile(
+        self, x: float, y: float, width: float, height: float, style: Style, written: bool = False
+    ) -> None:
+        """A box of a group; without its hatch if it is `written` all over."""
+        hatch = style.hatch if self.m.box >= HATCHED and not written else ""
         self.add(Box(x, y, width, height, style.fill, palette.INK, hatch, style.text))
 
     def _channel(self, x: float, y: float, item: int | Gap, style: Style) -> None:
@@ -190,9 +200,11 @@ class Panel:
         self._label(x, y, text, min(12, side * 0.62, (side - 2) / text_width(text, 1)), style)
 
     def _label(self, x: float, y: float, text: str, size: float, style: Style) -> None:
-        if style.hatch and self.m.box >= HATCHED:  # keep the digits clear of the hatch
+        if style.hatch and self.m.box >= HATCHED:  # the digits stand on a plain plate
+            side = self.m.box
             size = min(size, 10)
-            width, height = text_width(text, size), size + 4
+            width = min(max(text_width(text, size) + 4, 0.64 * side), side - 2)
+            height = 0.64 * side
             self.add(Box(x - width / 2, y - height / 2, width, height, style.fill))
         self.add(centred(x, y, text, size, style.text))
 
@@ -202,27 +214,34 @@ class Panel:
             self.add(centred(self.x_middle, y, text, 10, palette.INK))
             return
         m = self.m
-        x, top = self.x_stack, y - m.card[1] / 2
+        x, top = self.x_stack, y - m.card[1] / 2 + m.card[1] - m.face[1]
         if m.overlap:
             before = self.stack_end - m.card[0] - x
-            self._tile(x, top, before + m.card[0], m.card[1], style)
+            self._solid(x, top, before + m.face[0], m.face[1], style)
             edges = [x + i * m.step for i in range(1, len(self.view.stack))]
-            self.add(Lines(tuple(((e, top), (e, top + m.card[1])) for e in edges), style.text, 0.5))
+            self.add(Lines(tuple(((e, top), (e, top + m.face[1])) for e in edges), style.text, 0.5))
             self._grid(x + before, top, style)
             return
         for position, kernel in enumerate(self.view.stack):
             left = x + position * m.step
             if isinstance(kernel, Gap):
-                self.add(centred(left + m.card[0] / 2, y, f"+{kernel.count}", 9, palette.INK))
+                self.add(centred(left + m.face[0] / 2, y, f"+{kernel.count}", 9, palette.INK))
                 continue
-            self._tile(left, top, *m.card, style)
+            self._solid(left, top, *m.face, style)
             self._grid(left, top, style)
             if self.values is not None:
                 self._values(left, top, self.values[item, kernel], style)
 
+    def _solid(self, x: float, y: float, width: float, height: float, style: Style) -> None:
+        """The front of a kernel, with the slices of its depth behind it."""
+        for behind in reversed(range(self.m.slices)):
+            away = behind * self.m.shift
+            written = self.values is not None
+            self._tile(x + away, y - away, width, height, style, written)
+
     def _grid(self, x: float, y: float, style: Style) -> None:
-        """The elements of one kernel."""
-        (width, height), cell = self.m.card, self.m.cell
+        """The elements of one kernel, of three axes those of its front."""
+        (width, height), cell = self.m.face, self.m.cell
         if min(cell) < 3.5:
             return
         down = _between(x, width, cell[0])
@@ -237,7 +256,7 @@ class Panel:
         for row, line in enumerate(kernel.reshape(-1, kernel.shape[-1])):
             for column, value in enumerate(line):
                 at: Point = (x + (column + 0.5) * width, y + (row + 0.5) * height)
-                self._label(*at, weights.number(value), DIGIT, style)
+                self.add(centred(*at, weights.number(value), DIGIT, style.text))
 
 
 def _between(start: float, length: float, step: float) -> Iterable[float]:

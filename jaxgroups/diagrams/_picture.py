@@ -25,12 +25,14 @@ class Picture:
       values: the weights in torch's layout, or None.
       compare: whether the ordinary convolution is drawn beside a grouped one.
       counted: whether `values` are 1, 2, 3, ... and not a layer's weights.
+      bias: the bias of the layer whose weights are drawn, or None.
     """
 
     spec: ConvSpec
     values: np.ndarray | None = None
     compare: bool = True
     counted: bool = False
+    bias: np.ndarray | None = None
 
     @property
     def structure(self) -> Structure:
@@ -45,7 +47,7 @@ class Picture:
 
     def scene(self) -> Scene:
         """Shapes and texts at their places, before any renderer."""
-        return layout(self.spec, self.values, self.compare, self._ordinary_values)
+        return layout(self.spec, self.values, self.compare, self._ordinary_values, self.bias)
 
     def figure(self) -> Any:
         """A ``matplotlib.figure.Figure``."""
@@ -71,7 +73,7 @@ class Picture:
         return self._text().plain(width)
 
     def _text(self) -> TextPicture:
-        return TextPicture(self.spec, self.values, self.compare, self._ordinary_values)
+        return TextPicture(self.spec, self.values, self.compare, self._ordinary_values, self.bias)
 
     def __str__(self) -> str:
         return self.text()
@@ -111,12 +113,14 @@ def draw(what: Any, *, weights: Any = None, compare: bool = True) -> Picture:
         values_of.check_room(spec)
         return Picture(spec, values_of.counting(spec), compare, True)
     given = _held(kernel) if weights is True else weights
-    return Picture(spec, values_of.checked(spec, given), compare)
+    bias = getattr(what, "bias", None) if weights is True and spec.bias else None
+    values = values_of.checked(spec, given)
+    return Picture(spec, values, compare, bias=None if bias is None else _held(bias))
 
 
-def _held(kernel: Any) -> np.ndarray:
+def _held(parameter: Any) -> np.ndarray:
     try:
-        return np.asarray(kernel[...])
+        return np.asarray(parameter[...])
     except TypeError as error:  # of nnx.eval_shape
         raise ValueError("this layer is abstract and holds no weights: give an array") from error
 

@@ -33,6 +33,7 @@ class TextPicture:
     values: np.ndarray | None = None
     compare: bool = True
     ordinary_values: np.ndarray | None = None
+    bias: np.ndarray | None = None
 
     def __rich_console__(self, printer: Any, options: Any) -> Iterator[Any]:
         from rich.table import Table
@@ -40,10 +41,12 @@ class TextPicture:
 
         yield Text(layer_text.constructor(self.spec), style="bold")
         yield Text(words.shapes(self.spec))
+        if window := words.window(self.spec):
+            yield Text(window)
         yield Text()
-        panels = [_panel(self.spec, self.values)]
+        panels = [_panel(self.spec, self.values, self.bias)]
         if self.compare and self.spec.groups > 1:
-            panels.insert(0, _panel(ungrouped(self.spec), self.ordinary_values))
+            panels.insert(0, _panel(ungrouped(self.spec), self.ordinary_values, None))
         free = options.update(max_width=1000)  # a line too long is better than one cut off
         widths = [printer.measure(panel, options=free).maximum for panel in panels]
         if len(panels) == 2 and sum(widths) + APART <= options.max_width:
@@ -63,7 +66,7 @@ class TextPicture:
         return console.plain(self, width)
 
 
-def _panel(spec: ConvSpec, values: np.ndarray | None) -> Any:
+def _panel(spec: ConvSpec, values: np.ndarray | None, bias: np.ndarray | None) -> Any:
     from rich.console import Group
     from rich.text import Text
 
@@ -72,13 +75,13 @@ def _panel(spec: ConvSpec, values: np.ndarray | None) -> Any:
         Text(words.kind(spec), style="bold"),
         Text(words.rule(spec)),
         Text(),
-        _table(spec, values),
+        _table(spec, values, bias),
         Text(),
         *(Text(line) for line in foot),
     )
 
 
-def _table(spec: ConvSpec, values: np.ndarray | None) -> Any:
+def _table(spec: ConvSpec, values: np.ndarray | None, bias: np.ndarray | None) -> Any:
     """One row a filter, one column a channel of the many that it reads or writes."""
     from rich.table import Table
     from rich.text import Text
@@ -102,13 +105,13 @@ def _table(spec: ConvSpec, values: np.ndarray | None) -> Any:
             table.add_column(head, justify="right", no_wrap=True)
     table.add_column("group" if close else "", no_wrap=True)
     if values is not None and not spec.transposed:
-        table.add_column("ones give", justify="right", no_wrap=True)
+        table.add_column(words.sums(spec, bias), justify="right", no_wrap=True)
     for group in shown:
         if isinstance(group, Gap):
             table.add_row(f"{MORE} {words.plural(group.count, 'more group')}")
             continue
         for item in group.filters:
-            row = _row(spec, values, group, item, columns)
+            row = _row(spec, values, bias, group, item, columns)
             if close and len(row) > 1:
                 first, *cells, _ = row
                 row = [first, Text("").join(cells), str(group.group.index)]
@@ -121,7 +124,12 @@ def _many(spec: ConvSpec, group: GroupView) -> tuple:
 
 
 def _row(
-    spec: ConvSpec, values: np.ndarray | None, group: GroupView, item: Any, columns: list
+    spec: ConvSpec,
+    values: np.ndarray | None,
+    bias: np.ndarray | None,
+    group: GroupView,
+    item: Any,
+    columns: list,
 ) -> list:
     from rich.text import Text
 
@@ -145,7 +153,7 @@ def _row(
         label += f" → output {item}"
     cells.append(Text(label.rstrip()))
     if values is not None and not spec.transposed:
-        cells.append(weights.sums(values)[item])
+        cells.append(weights.sums(values, bias)[item])
     return cells
 
 

@@ -69,7 +69,11 @@ def number(value: Any) -> str:
     return f"{value.real:.0f}" if whole else f"{value.real:.2g}"
 
 
-def sums(values: np.ndarray) -> list[str]:
-    """What each filter of a plain convolution makes of ones, where it lies whole on the input."""
+def sums(values: np.ndarray, bias: np.ndarray | None = None) -> list[str]:
+    """What each filter of a plain convolution makes of ones, where it lies whole on the input.
+
+    `bias` is added where it is known.
+    """
     wide = values.astype(np.result_type(values.dtype, np.float64))
-    return [number(v) for v in wide.reshape(len(wide), -1).sum(axis=1)]
+    totals = wide.reshape(len(wide), -1).sum(axis=1)
+    return [number(v) for v in (totals if bias is None else totals + bias)]

@@ -2,9 +2,12 @@
 
 from math import prod
 
+import numpy as np
+
+from jaxgroups._spec import arithmetic
 from jaxgroups._spec.spec import ConvSpec
 
-_AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
+AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 
 
 def kind(spec: ConvSpec) -> str:
@@ -43,12 +46,42 @@ def shapes(spec: ConvSpec) -> str:
         return f"input {spec.input_shape} → output {spec.output_shape}"
 
     def of(channels: int, prime: str) -> str:
-        axes = [f"{axis}{prime}" for axis in _AXES[spec.rank]]
+        axes = [f"{axis}{prime}" for axis in AXES[spec.rank]]
         last = spec.data_format == "channels_last"
         parts = ["N", *axes, str(channels)] if last else ["N", str(channels), *axes]
         return f"({', '.join(parts)})"
 
     return f"input {of(spec.in_channels, '')} → output {of(spec.out_channels, '′')}"
+
+
+def window(spec: ConvSpec) -> str:
+    """Stride, padding and dilation in words; "" where all are the plain ones."""
+    parts = []
+    if any(s != 1 for s in spec.stride):
+        what = "inputs are written" if spec.transposed else "windows start"
+        parts.append(f"{what} {_by_axis(spec.stride)} apart")
+    if any(pair != (0, 0) for pair in spec.padding):
+        pads = _by_axis(tuple(lo if lo == hi else f"{lo}:{hi}" for lo, hi in spec.padding))
+        with_ = "zeros" if spec.padding_mode == "zeros" else f"its own values ({spec.padding_mode})"
+        cropped, padded = f"{pads} cropped off the output", f"input padded by {pads} with {with_}"
+        parts.append(cropped if spec.transposed else padded)
+    if any(d != 1 for d in spec.dilation):
+        span = _by_axis(tuple(map(arithmetic.dilated, spec.kernel_size, spec.dilation)), whole=True)
+        parts.append(f"kernel elements {_by_axis(spec.dilation)} apart, over {span}")
+    if any(spec.output_padding):
+        parts.append(f"{_by_axis(spec.output_padding)} more at the end of the output")
+    return "; ".join(parts)
+
+
+def _by_axis(values: tuple[int | str, ...], *, whole: bool = False) -> str:
+    """``2`` where all axes have it, else ``2 × 1``; with `whole` always of every axis."""
+    equal = len(set(values)) == 1 and not whole
+    return " × ".join(map(str, values[:1] if equal else values))
+
+
+def sums(spec: ConvSpec, bias: np.ndarray | None) -> str:
+    """The heading above what each filter makes of ones: a bias is in it, or is told to be apart."""
+    return "ones give" if bias is not None or not spec.bias else "ones give, + bias"
 
 
 def weight(spec: ConvSpec) -> str:

@@ -39,7 +39,10 @@ BAD = {
     "outputs": (["4", "7", "--groups", "2"], "out_channels must be divisible by groups"),
     "no groups": (["4", "8", "--groups", "0"], "groups must be a positive integer"),
     "one number": (["4"], "expected two numbers of channels, such as 4 8"),
-    "three numbers": (["4", "8", "2"], "expected two numbers of channels, such as 4 8"),
+    "a number after a descriptor": (
+        ["conv2d in=4 out=8 kernel=1", "8"],
+        "expected two numbers of channels, such as 4 8",
+    ),
     "letters": (["four", "8"], "in=four: expected whole numbers"),
     "kernel": (["4", "8", "--kernel", "0"], "kernel"),
     "axes": (["4", "8", "--kernel", "3x3x3"], "kernel=3x3x3: 3 values for 2 spatial axes"),
@@ -63,8 +66,18 @@ def test_bad_arguments_are_one_clear_line(capsys, tmp_path, monkeypatch, name):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("argv", [[], ["4", "8", "--dims", "4"], ["4", "8", "--colour"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["4", "8", "--dims", "4"], ["4", "8", "--colour"], ["4", "8", "2", "6"]]
+)
 def test_bad_options_are_argparses(capsys, argv):
     status, out, err = run(capsys, *argv)
     assert (status, out) == (2, "")
     assert "jaxgroups diagram: error: " in err or "jaxgroups: error: " in err
+
+
+def test_the_usage_is_what_is_taken(capsys):
+    """A number or a descriptor, then one number; no dots that promise more."""
+    status, out, _ = run(capsys, "--help")
+    usage = " ".join(out.split("\n\n")[0].split())
+    assert status == 0
+    assert usage.endswith(" IN [OUT]")

@@ -14,8 +14,10 @@ import jaxgroups.linen as jln
 import jaxgroups.nnx as jnn
 from jaxgroups import ConvSpec
 from jaxgroups.diagrams import draw, structure
+from jaxgroups.diagrams._scene import Box, Text, text_width
 from jaxgroups.diagrams._view import LIMIT, Gap, items, view
 from jaxgroups.diagrams._weights import counting
+from jaxgroups.diagrams._window import strip
 
 SPECS = {name: spec for name, spec in CASES.items() if spec.in_channels * spec.out_channels}
 
@@ -222,7 +224,7 @@ def test_weights_of_layers_and_arrays():
 
 @pytest.mark.parametrize(
     ("dtype", "written"),
-    [("bfloat16", ["1", "0.5", "1.5"]), ("complex64", ["1", "0.5", "1.5"]), ("int8", None)],
+    [("bfloat16", ["1", "0.5", "4.5"]), ("complex64", ["1", "0.5", "4.5"]), ("int8", None)],
 )
 def test_weights_of_every_dtype(dtype, written):
     if written is None:
@@ -231,6 +233,7 @@ def test_weights_of_every_dtype(dtype, written):
         return
     layer = jnn.Conv2d(2, 1, 1, param_dtype=dtype, rngs=nnx.Rngs(0))
     layer.kernel[...] = jax.numpy.array([1, 0.5], dtype).reshape(1, 1, 2, 1)
+    layer.bias[...] = jax.numpy.array([3], dtype)  # part of what ones give
     assert set(written) <= set(texts(draw(layer, weights=True)))
 
 
@@ -342,3 +345,107 @@ def test_colours_in_a_terminal():
     console.print(draw("conv2d in=4 out=8 kernel=1 groups=2"))
     assert "\x1b[38;2;47;106;168m■" in out.getvalue()
     assert "\x1b[38;2;242;177;52m■" in out.getvalue()
+
+
+# --- the window, the bias, deep kernels -----------------------------------------------------------
+
+
+WINDOWS = {
+    "conv2d in=2 out=2 kernel=3": "",
+    "conv2d in=2 out=2 kernel=3 stride=2 padding=1": (
+        "windows start 2 apart; input padded by 1 with zeros"
+    ),
+    "conv1d in=2 out=2 kernel=3 padding=4:0 dilation=2 padding_mode=reflect": (
+        "input padded by 4:0 with its own values (reflect); kernel elements 2 apart, over 5"
+    ),
+    "conv3d in=2 out=2 kernel=3x3x5 stride=1x2x3 dilation=1x1x2": (
+        "windows start 1 × 2 × 3 apart; kernel elements 1 × 1 × 2 apart, over 3 × 3 × 9"
+    ),
+    "conv_transpose2d in=2 out=2 kernel=4 stride=3 padding=1 output_padding=2x1": (
+        "inputs are written 3 apart; 1 cropped off the output; 2 × 1 more at the end of the output"
+    ),
+}
+
+
+@pytest.mark.parametrize("spelled", WINDOWS)
+def test_the_window_is_told_in_both_forms(spelled):
+    shown = draw(spelled, compare=False)
+    assert (WINDOWS[spelled] in texts(shown)) == (WINDOWS[spelled] != "")
+    assert shown.text(200).splitlines()[2] == WINDOWS[spelled]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "labels"),
+    [
+        ("conv2d in=2 out=2 kernel=3x4 stride=1x3 padding=0x2 dilation=2", "input along W"),
+        ("conv1d in=2 out=2 kernel=3 stride=2 padding=1", "input"),
+        ("conv_transpose1d in=2 out=2 kernel=5 stride=2 padding=2", "output"),
+        ("conv2d in=2 out=2 kernel=5x1 stride=2x1", "input along H"),
+    ],
+)
+def test_the_strip_shows_what_two_neighbours_touch(spelled, labels):
+    """Its filled cells are the positions that PyTorch's formula gives, padding included."""
+    spec = ConvSpec.parse(spelled)
+    scene = strip(spec)
+    axis = {"H": 0, "W": 1}.get(labels[-1], 0)
+    kernel, stride = spec.kernel_size[axis], spec.stride[axis]
+    dilation, pad = spec.dilation[axis], spec.padding[axis][0]
+    rows = {}
+    for box in (s for s in scene.shapes if isinstance(s, Box)):
+        rows.setdefault(box.y, []).append(box)
+    line, first, second = (rows[y] for y in sorted(rows))
+    left = line[0].x
+    places = [[round((b.x - left) / b.width) for b in row] for row in (first, second)]
+    assert places[0] == [tap * dilation for tap in range(kernel)]
+    assert places[1] == [stride + tap * dilation for tap in range(kernel)]
+    assert len(line) == max(places[1]) + 1
+    white = line[0].fill if pad else None
+    assert [b.fill for b in line].count(white) == pad
+    assert labels in [s.text for s in scene.shapes if isinstance(s, Text)]
+
+
+def test_a_window_without_room_is_told_in_words_alone():
+    scene = strip(ConvSpec.parse("conv1d in=1 out=2 kernel=80 stride=4"))
+    assert [s.text for s in scene.shapes] == ["windows start 4 apart"]
+
+
+def test_a_deep_kernel_has_slices():
+    """As many as it is deep, up to 4, one behind the other."""
+    for depth, slices in ((1, 1), (3, 3), (9, 4)):
+        shown = draw(f"conv3d in=2 out=2 kernel={depth}x3x3 groups=2", compare=False)
+        edged = [s for s in shown.scene().shapes if isinstance(s, Box) and s.edge is not None]
+        assert len(edged) == 2 + 2 + 2 * slices, depth
+
+
+def test_the_bias_in_what_ones_give():
+    """A layer's bias is added; that of a spec has no value, so it is named."""
+    layer = jnn.Conv2d(2, 2, 1, groups=2, rngs=nnx.Rngs(0))
+    layer.kernel[...] = jax.numpy.array([5.0, 7.0], "float32").reshape(1, 1, 1, 2)
+    layer.bias[...] = jax.numpy.array([100.0, 200.0], "float32")
+    shown = draw(layer, weights=True, compare=False)
+    assert {"105", "207", "ones give"} <= set(texts(shown))
+    assert cells(shown.text())[1].split()[-1] == "207"
+    for spelled, head in (("", "ones give, + bias"), (" bias=False", "ones give")):
+        spec = f"conv2d in=2 out=2 kernel=1 groups=2{spelled}"
+        shown = draw(spec, weights=True, compare=False)
+        assert head in texts(shown)
+        assert head in shown.text()
+        assert ("+ bias" in shown.text()) == ("+ bias" in head)
+
+
+def test_no_hatch_under_digits():
+    """Of a seventh group: values stand on a plain kernel, a channel's number on a plain plate."""
+    shapes = draw("conv2d in=8 out=8 kernel=2 groups=8", weights=True).scene().shapes
+    hatched = [(i, s) for i, s in enumerate(shapes) if isinstance(s, Box) and s.hatch]
+    assert len(hatched) == 4  # two channels on each side, no kernel
+    for number, text in enumerate(shapes):
+        if not isinstance(text, Text):
+            continue
+        for before, box in hatched:
+            inside = box.x < text.x < box.x + box.width and box.y < text.y < box.y + box.height
+            if before < number and inside:
+                plate = shapes[number - 1]
+                assert isinstance(plate, Box)
+                assert (plate.hatch, plate.fill) == ("", box.fill)
+                assert plate.width >= text_width(text.text, text.size) + 4
+                assert plate.height >= text.size + 6

@@ -27,6 +27,7 @@ PICTURES = {
     "weights": ("conv2d in=4 out=4 kernel=3 groups=2", True),
     "one": ("conv1d in=1 out=1 kernel=5", True),
     "wide": ("conv3d in=4 out=96 kernel=1x3x3 groups=4", False),
+    "deep": ("conv3d in=4 out=6 kernel=3 stride=2 padding=1 dilation=2 groups=2", False),
 }
 MORE = {
     "sixty-four": ("conv2d in=64 out=64 kernel=3 groups=4", False),
@@ -37,6 +38,8 @@ MORE = {
     "transposed-1d": ("conv_transpose1d in=3 out=6 kernel=16 stride=8 groups=3", True),
     "negative": ("conv2d in=2 out=2 kernel=2", -0.123 * np.arange(16).reshape(2, 2, 2, 2)),
     "causal": ("conv1d in=24 out=24 kernel=9 padding=8:0 groups=12 padding_mode=replicate", False),
+    "hatched": ("conv2d in=14 out=14 kernel=2 padding=1 groups=14", True),
+    "deep-64": ("conv3d in=64 out=64 kernel=5x3x3 dilation=3x2x2 groups=8", False),
     "many-outputs": ("conv2d in=1 out=64 kernel=3", False),
     "many-inputs": ("conv2d in=64 out=1 kernel=3", False),
 }

@@ -128,7 +128,8 @@ def notebook(monkeypatch):
     return displayed
 
 
-def test_text_in_a_notebook_is_returned_and_not_displayed(request):
+def test_text_in_a_notebook_is_returned_and_not_displayed(request, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     results = {
         "picture": jaxgroups.diagrams.draw("conv2d in=4 out=8 kernel=3 groups=2"),
         "model": jaxgroups.explain(Convolutions(rngs=nnx.Rngs(0)), (2, 33, 35, 3)),
@@ -156,7 +157,7 @@ def test_the_experiment_fits_the_terminal(capsys, monkeypatch):
     assert max(map(len, whole.splitlines())) > 150
     assert max(map(len, out.splitlines())) <= 80
     assert out.split() == whole.split()
-    assert "\n        in_channels=5, groups=2, and 5 / 2 is not whole" in out
+    assert "\n        by groups: got in_channels=5, groups=2, and 5 / 2 is not whole" in out
 
 
 def test_the_width_of_a_terminal(monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from jaxgroups import _native as native
 
+os.environ.pop("COLUMNS", None)  # texts have the same width in every terminal
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

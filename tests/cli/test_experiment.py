@@ -1,6 +1,7 @@
 """``jaxgroups experiment``: every number against one written here and torch's; sabotage is seen."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -177,7 +178,10 @@ def test_module_and_command_are_one(capsys):
     here = run(capsys, "experiment", "--json")[1]
     module = python("-m", "jaxgroups", "experiment", "--json")
     assert (module.returncode, module.stdout) == (0, here)
-    script = subprocess.run([command, "experiment"], capture_output=True, text=True, check=False)
+    environment = dict(os.environ)  # without the COLUMNS that readline sets behind Python
+    script = subprocess.run(
+        [command, "experiment"], capture_output=True, text=True, check=False, env=environment
+    )
     assert (script.returncode, script.stderr) == (0, "")
     assert script.stdout == run(capsys, "experiment")[1]
 

@@ -26,8 +26,11 @@ def run(capsys, *argv):
 
 
 def python(*arguments, **kw):
-    """Run this Python in a new process."""
-    kw = {"capture_output": True, "text": True, "check": False} | kw
+    """Run this Python in a new process.
+
+    The environment is given, since readline, which pytest imports, sets COLUMNS behind Python.
+    """
+    kw = {"capture_output": True, "text": True, "check": False, "env": dict(os.environ)} | kw
     return subprocess.run([sys.executable, *arguments], **kw)
 
 

@@ -45,7 +45,7 @@ def max_pool(
     shape = window(where, rank, kernel_size, stride, padding, dilation, ceil_mode)
     outputs = check_input(shape, image)
     if jnp.issubdtype(dtype, jnp.floating):
-        values = _pooled(shape, image.spatial, image.channel, image.array)
+        values = _by_axis(shape, image)
     else:
         values = _largest(shape, image, outputs)
     if not return_indices:
@@ -53,6 +53,19 @@ def max_pool(
     fixed = image.with_array(lax.stop_gradient(image.array))
     taps = _taken(shape, fixed, lax.stop_gradient(values), outputs)
     return values, _indices(shape, image, outputs, taps)
+
+
+def _by_axis(shape: Window, image: FeatureMap) -> jax.Array:
+    """The pooled values. A large window is pooled along one axis after the other.
+
+    The first greatest row, and in it the first greatest element, is the first in row-major order.
+    """
+    if shape.taps <= 64:
+        return _pooled(shape, image.spatial, image.channel, image.array)
+    array = image.array
+    for axis in reversed(range(shape.rank)):
+        array = _pooled(shape.along(axis), image.spatial, image.channel, array)
+    return array
 
 
 def _least(dtype: Any) -> Any:
@@ -75,10 +88,19 @@ def _largest(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
             image.spatial, shape.kernel, shape.stride, shape.dilation, strict=True
         ):
             dims[axis], strides[axis], dilations[axis] = k, s, d
-        least = jnp.asarray(_least(image.array.dtype), image.array.dtype)
-        return lax.reduce_window(
-            padded.array, least, lax.max, dims, strides, "VALID", window_dilation=dilations
-        )
+
+        def reduced(array: jax.Array, start: Any, operation: Any) -> jax.Array:
+            start = jnp.asarray(start, array.dtype)
+            return lax.reduce_window(
+                array, start, operation, dims, strides, "VALID", window_dilation=dilations
+            )
+
+        largest = reduced(padded.array, _least(image.array.dtype), lax.max)
+        if not jnp.issubdtype(largest.dtype, jnp.floating):
+            return largest
+        # XLA's CPU reductions lose NaN where windows do not overlap (jaxlib 0.10.2)
+        spoiled = reduced(padded.array != padded.array, False, lax.bitwise_or)
+        return jnp.where(spoiled, jnp.nan, largest)
     first, *rest = shape.slices(padded, outputs)
     for value in rest:
         first = jnp.maximum(first, value)

@@ -76,6 +76,16 @@ def test_windows_too_large_to_unroll(rng, kernel):
     np.testing.assert_array_equal(pullback(cotangent)[0], to_numpy(tensor.grad))
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(90, 90), (100, 7)])
+def test_long_windows_keep_nan(rng, kernel, stride):
+    """XLA's own reduction loses them where windows do not overlap."""
+    x = values_with_ties(rng, (3, 5, 700))
+    x[:, 1:] = np.where(np.isnan(x[:, 1:]), 1.0, x[:, 1:])  # in some rows only
+    expected = to_numpy(torch.nn.functional.max_pool1d(to_torch(x), kernel, stride))
+    assert 0 < np.isnan(expected).sum() < expected.size
+    np.testing.assert_array_equal(jg.max_pool1d(x, kernel, stride), expected)
+
+
 @pytest.mark.parametrize("name", POOLS)
 def test_layers_are_channels_last_with_any_batch(rng, name):
     """The layer on (2, 5, *spatial, C) is the function on each of the ten, channels first."""

@@ -26,6 +26,9 @@ from jaxgroups._printable import printable
 from jaxgroups.cli import checkpoints
 from jaxgroups.convert._compare import Difference
 
+# the texts of the warnings are among those that are printed
+pytestmark = pytest.mark.filterwarnings("ignore::jaxgroups.convert.ConversionWarning")
+
 HOSTILE = (
     "\x1b[2J\x1b[31m\x9b1mred\x07\x00"  # sequences that clear the screen and colour it, and a bell
     "\rplan complete"  # overwrites the line

@@ -21,8 +21,9 @@ pytestmark = pytest.mark.skipif(
 MB = 1 << 20
 COUNT, SIZE = 24, 8 * MB  # of tensors, and bytes of each
 ROWS = SIZE // 4 // 1024
-# as documented: tensors in memory at once, and what is mapped of the target to read it back
-LIMITS = {"convert": 2 * SIZE + 32 * MB, "verify": 4 * SIZE + 32 * MB}
+# as documented: tensors in memory at once, and what is mapped: of the target to
+# read it back, and of the source where the safetensors library reads it
+LIMITS = {"convert": 2 * SIZE + 32 * MB, "verify": 4 * SIZE + 64 * MB}
 BY_TORCH = 2 * 32 * MB + 3 * SIZE + 16 * MB  # which maps the source as well
 MEASURE = """
 import json, sys
@@ -110,7 +111,8 @@ def test_peak_memory(model, way, record_testsuite_property):
 def test_the_limits_are_documented():
     """In MiB, as `LIMITS` has them."""
     texts = {"convert": jc.convert_file.__doc__, "verify": jc.verify_file.__doc__}
-    for name, (times, limit) in {"convert": ("twice", 2), "verify": ("four times", 4)}.items():
+    known = {"convert": ("twice", 2, 32), "verify": ("four times", 4, 64)}
+    for name, (times, limit, more) in known.items():
         text = " ".join(str(texts[name]).split())
-        assert f"grows by at most {times} the largest tensor and 32 MiB" in text
-        assert LIMITS[name] == limit * SIZE + 32 * MB
+        assert f"grows by at most {times} the largest tensor and {more} MiB" in text
+        assert LIMITS[name] == limit * SIZE + more * MB

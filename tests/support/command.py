@@ -26,12 +26,12 @@ def run(capsys, *argv):
 
 
 def python(*arguments, **kw):
-    """Run this Python in a new process.
+    """Run this Python in a new process, with the package that is installed (``-P``).
 
     The environment is given, since readline, which pytest imports, sets COLUMNS behind Python.
     """
     kw = {"capture_output": True, "text": True, "check": False, "env": dict(os.environ)} | kw
-    return subprocess.run([sys.executable, *arguments], **kw)
+    return subprocess.run([sys.executable, "-P", *arguments], **kw)
 
 
 def environment():

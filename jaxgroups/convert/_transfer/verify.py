@@ -47,7 +47,7 @@ def verify_file(
 
     What is merged of several tensors, such as a weight norm, has no way back to them: it is merged
     again, and compared in Flax's layout. The memory in use grows by at most four times the largest
-    tensor and 32 MiB, but for what torch maps or reads.
+    tensor and 64 MiB, but for what torch maps or reads.
 
     Args:
       source: the original torch checkpoint.

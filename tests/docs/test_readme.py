@@ -1,6 +1,7 @@
 """README.md: its programs, their outputs, its commands, its figures, its table of torch's names."""
 
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -173,7 +174,8 @@ def test_checkpoint_program(rng, folder, state):
     """It prints the commented numbers, computes Net, and writes the tensors of net.pth."""
     x = distinct(rng, (2, 8, 5, 4)) - 160
     np.save("x.npy", x.transpose(0, 2, 3, 1).astype("float32"))
-    done = python("-c", f"{LOAD}\nnp.save('y.npy', model(np.load('x.npy')))\n")
+    beside = os.environ | {"PYTHONPATH": os.getcwd()}  # net.py
+    done = python("-c", f"{LOAD}\nnp.save('y.npy', model(np.load('x.npy')))\n", env=beside)
     assert (done.returncode, done.stderr) == (0, "")
     assert_as_commented(LOAD, done.stdout)
     y, expected = np.load("y.npy").transpose(0, 3, 1, 2), by_hand(x, state)
@@ -287,7 +289,7 @@ def parameters(function):
 
 
 def test_every_row_of_the_table_is_read():
-    assert len(ROWS) == 6
+    assert len(ROWS) == 7
     names = {"F.conv2d": 7, "F.conv_transpose2d": 8, "nn.Conv2d": 3, "nn.LazyConv2d": 2}
     assert {call: len(row(call)[0]) for call in names} == names
 

@@ -68,7 +68,7 @@ def _sum(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
             sizes[axis] = outputs[axis]
             image = image.with_array(_sum(one, image, tuple(sizes)))
         return image.array
-    if shape.kernel == image.sizes:
+    if shape.kernel == image.sizes and not any(shape.padding):
         return jnp.sum(image.array, image.spatial, keepdims=True)
     padded = shape.pad(image, 0)
     if shape.taps > 64:

@@ -133,7 +133,7 @@ def lp_pool(
 
     Args:
       input: ``(N, C, {axes})`` or ``(C, {axes})``; with channels_last ``(*batch, {axes}, C)``.
-      norm_type: the exponent: 1 gives sums, infinity is not supported.
+      norm_type: the exponent p; 1 gives the sums of the windows.
       kernel_size: size of the window, an int or one for each of {axes}.
       stride: distance between windows. None by default: the kernel size.
       ceil_mode: whether a last window may reach beyond the input.

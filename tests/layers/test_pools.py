@@ -76,6 +76,15 @@ def test_windows_too_large_to_unroll(rng, kernel):
     np.testing.assert_array_equal(pullback(cotangent)[0], to_numpy(tensor.grad))
 
 
+@pytest.mark.parametrize("kernel", [3, 9])
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_a_window_of_the_size_of_a_padded_input(rng, name, kernel):
+    x = rng.integers(1, 50, (2, 3, kernel, kernel)).astype("float64")
+    for stride in (1, kernel):
+        expected = to_numpy(getattr(torch.nn.functional, name)(to_torch(x), kernel, stride, 1))
+        np.testing.assert_allclose(getattr(jg, name)(x, kernel, stride, 1), expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize(("kernel", "stride"), [(90, 90), (100, 7)])
 def test_long_windows_keep_nan(rng, kernel, stride):
     """XLA's own reduction loses them where windows do not overlap."""

@@ -94,11 +94,11 @@ def assert_equal_to_torch(function, name, sample, dtype, variant="", *, gradient
     weights = np.random.default_rng(1).integers(1, 9, tuple(first.shape)).astype(dtype)
     first.backward(torch.from_numpy(np.asarray(weights)))
 
-    def scalar_free(arrays, named):
+    def first_result(arrays, named):
         out = run(arrays, named)
         return out[0] if several else out
 
-    _, pullback = jax.vjp(scalar_free, arrays, named)
+    _, pullback = jax.vjp(first_result, arrays, named)
     found, found_named = jax.jit(pullback)(jnp.asarray(weights))
     tensors = [v for v in wide if isinstance(v, torch.Tensor)]
     for got, tensor in zip(found, tensors, strict=True):

@@ -27,7 +27,7 @@ def pytest_report_header() -> list[str]:
     lines = [f"jax {jax.__version__} on {jax.default_backend()}, JAXGROUPS_SEED={SEED}"]
     if not TORCH:
         lines.append("torch is NOT installed: every comparison with torch is skipped")
-    if missing := native.status().missing:
+    if missing := native.find().missing:
         lines.append(f"NO C++ KERNELS: every test of the kernels is skipped: {missing}")
     return lines
 
@@ -35,7 +35,7 @@ def pytest_report_header() -> list[str]:
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("JAXGROUPS_REQUIRE_TORCH") == "1" and not TORCH:
         raise pytest.UsageError("torch is not installed, but JAXGROUPS_REQUIRE_TORCH=1")
-    missing = native.status().missing
+    missing = native.find().missing
     if os.environ.get("JAXGROUPS_REQUIRE_KERNELS") == "1" and missing:
         raise pytest.UsageError(
             f"the kernels are missing, but JAXGROUPS_REQUIRE_KERNELS=1: {missing}"

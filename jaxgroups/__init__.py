@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 from jaxgroups import _native
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
 from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
@@ -37,6 +43,12 @@ __all__ = [
     "ConvSpec",
     "Explanation",
     "accelerate",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",

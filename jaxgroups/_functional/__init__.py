@@ -1,5 +1,11 @@
 """The functions of a convolutional network besides the convolution, as torch defines them."""
 
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
 from jaxgroups._functional.pool import avg_pool3d as avg_pool3d

@@ -122,7 +122,7 @@ def _first_inside(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
 
 def _indices(shape: Window, image: FeatureMap, outputs: Ints, taps: jax.Array) -> jax.Array:
     """The place of the tap taken, in the input's spatial axes flattened (int64 with x64)."""
-    dtype = jnp.int64 if jax.config.jax_enable_x64 else jnp.int32
+    dtype = jax.dtypes.canonicalize_dtype("int64")
     index = jnp.zeros((), dtype)
     rest = taps.astype(dtype)
     weight = 1

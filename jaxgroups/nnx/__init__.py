@@ -1,5 +1,11 @@
 """Flax nnx layers with torch's names, arguments and meaning, channels last."""
 
+from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool3d as AdaptiveAvgPool3d
+from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool1d as AdaptiveMaxPool1d
+from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool2d as AdaptiveMaxPool2d
+from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool3d as AdaptiveMaxPool3d
 from jaxgroups.nnx._conv import Conv1d as Conv1d
 from jaxgroups.nnx._conv import Conv2d as Conv2d
 from jaxgroups.nnx._conv import Conv3d as Conv3d
@@ -18,6 +24,12 @@ from jaxgroups.nnx._pool import MaxPool2d as MaxPool2d
 from jaxgroups.nnx._pool import MaxPool3d as MaxPool3d
 
 __all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",

@@ -16,6 +16,7 @@ from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
+from jaxgroups._functional.pad import pad as pad
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
 from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
@@ -25,6 +26,9 @@ from jaxgroups._functional.pool import lp_pool3d as lp_pool3d
 from jaxgroups._functional.pool import max_pool1d as max_pool1d
 from jaxgroups._functional.pool import max_pool2d as max_pool2d
 from jaxgroups._functional.pool import max_pool3d as max_pool3d
+from jaxgroups._functional.shuffle import channel_shuffle as channel_shuffle
+from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
+from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle
 from jaxgroups._op.accelerate import Acceleration as Acceleration
 from jaxgroups._op.accelerate import accelerate as accelerate
 from jaxgroups._op.conv import conv1d as conv1d
@@ -52,6 +56,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -70,6 +75,9 @@ __all__ = [
     "max_pool2d",
     "max_pool3d",
     "nnx",
+    "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
 ]
 
 if TYPE_CHECKING:

@@ -13,6 +13,21 @@ from jaxgroups.nnx._conv import ConvTranspose1d as ConvTranspose1d
 from jaxgroups.nnx._conv import ConvTranspose2d as ConvTranspose2d
 from jaxgroups.nnx._conv import ConvTranspose3d as ConvTranspose3d
 from jaxgroups.nnx._conv import Layer as Layer
+from jaxgroups.nnx._pad import CircularPad1d as CircularPad1d
+from jaxgroups.nnx._pad import CircularPad2d as CircularPad2d
+from jaxgroups.nnx._pad import CircularPad3d as CircularPad3d
+from jaxgroups.nnx._pad import ConstantPad1d as ConstantPad1d
+from jaxgroups.nnx._pad import ConstantPad2d as ConstantPad2d
+from jaxgroups.nnx._pad import ConstantPad3d as ConstantPad3d
+from jaxgroups.nnx._pad import ReflectionPad1d as ReflectionPad1d
+from jaxgroups.nnx._pad import ReflectionPad2d as ReflectionPad2d
+from jaxgroups.nnx._pad import ReflectionPad3d as ReflectionPad3d
+from jaxgroups.nnx._pad import ReplicationPad1d as ReplicationPad1d
+from jaxgroups.nnx._pad import ReplicationPad2d as ReplicationPad2d
+from jaxgroups.nnx._pad import ReplicationPad3d as ReplicationPad3d
+from jaxgroups.nnx._pad import ZeroPad1d as ZeroPad1d
+from jaxgroups.nnx._pad import ZeroPad2d as ZeroPad2d
+from jaxgroups.nnx._pad import ZeroPad3d as ZeroPad3d
 from jaxgroups.nnx._pool import AvgPool1d as AvgPool1d
 from jaxgroups.nnx._pool import AvgPool2d as AvgPool2d
 from jaxgroups.nnx._pool import AvgPool3d as AvgPool3d
@@ -22,6 +37,9 @@ from jaxgroups.nnx._pool import LPPool3d as LPPool3d
 from jaxgroups.nnx._pool import MaxPool1d as MaxPool1d
 from jaxgroups.nnx._pool import MaxPool2d as MaxPool2d
 from jaxgroups.nnx._pool import MaxPool3d as MaxPool3d
+from jaxgroups.nnx._shuffle import ChannelShuffle as ChannelShuffle
+from jaxgroups.nnx._shuffle import PixelShuffle as PixelShuffle
+from jaxgroups.nnx._shuffle import PixelUnshuffle as PixelUnshuffle
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -33,6 +51,13 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -46,6 +71,17 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
 ]
 
 

@@ -6,6 +6,11 @@ from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
+from jaxgroups._functional.fold import fold as fold
+from jaxgroups._functional.fold import unfold as unfold
+from jaxgroups._functional.max_unpool import max_unpool1d as max_unpool1d
+from jaxgroups._functional.max_unpool import max_unpool2d as max_unpool2d
+from jaxgroups._functional.max_unpool import max_unpool3d as max_unpool3d
 from jaxgroups._functional.pad import pad as pad
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d

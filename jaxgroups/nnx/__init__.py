@@ -13,6 +13,13 @@ from jaxgroups.nnx._conv import ConvTranspose1d as ConvTranspose1d
 from jaxgroups.nnx._conv import ConvTranspose2d as ConvTranspose2d
 from jaxgroups.nnx._conv import ConvTranspose3d as ConvTranspose3d
 from jaxgroups.nnx._conv import Layer as Layer
+from jaxgroups.nnx._flatten import Flatten as Flatten
+from jaxgroups.nnx._flatten import Unflatten as Unflatten
+from jaxgroups.nnx._fold import Fold as Fold
+from jaxgroups.nnx._fold import Unfold as Unfold
+from jaxgroups.nnx._max_unpool import MaxUnpool1d as MaxUnpool1d
+from jaxgroups.nnx._max_unpool import MaxUnpool2d as MaxUnpool2d
+from jaxgroups.nnx._max_unpool import MaxUnpool3d as MaxUnpool3d
 from jaxgroups.nnx._pad import CircularPad1d as CircularPad1d
 from jaxgroups.nnx._pad import CircularPad2d as CircularPad2d
 from jaxgroups.nnx._pad import CircularPad3d as CircularPad3d
@@ -64,6 +71,8 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Flatten",
+    "Fold",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
@@ -71,6 +80,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "PixelShuffle",
     "PixelUnshuffle",
     "ReflectionPad1d",
@@ -79,6 +91,8 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "Unflatten",
+    "Unfold",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

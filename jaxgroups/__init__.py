@@ -17,9 +17,16 @@ __all__ = [
     "ConvSpec",
     "Explanation",
     "accelerate",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -30,6 +37,7 @@ __all__ = [
     "convert",
     "diagrams",
     "explain",
+    "fold",
     "linen",
     "lp_pool1d",
     "lp_pool2d",
@@ -37,7 +45,14 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "nnx",
+    "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "unfold",
 ]
 
 if TYPE_CHECKING:
@@ -47,6 +62,18 @@ if TYPE_CHECKING:
     from jaxgroups import nnx as nnx
     from jaxgroups._explain import Explanation as Explanation
     from jaxgroups._explain import explain as explain
+    from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
+    from jaxgroups._functional.adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+    from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
+    from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
+    from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
+    from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
+    from jaxgroups._functional.fold import fold as fold
+    from jaxgroups._functional.fold import unfold as unfold
+    from jaxgroups._functional.max_unpool import max_unpool1d as max_unpool1d
+    from jaxgroups._functional.max_unpool import max_unpool2d as max_unpool2d
+    from jaxgroups._functional.max_unpool import max_unpool3d as max_unpool3d
+    from jaxgroups._functional.pad import pad as pad
     from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
     from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
     from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
@@ -56,6 +83,9 @@ if TYPE_CHECKING:
     from jaxgroups._functional.pool import max_pool1d as max_pool1d
     from jaxgroups._functional.pool import max_pool2d as max_pool2d
     from jaxgroups._functional.pool import max_pool3d as max_pool3d
+    from jaxgroups._functional.shuffle import channel_shuffle as channel_shuffle
+    from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
+    from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle
     from jaxgroups._op.accelerate import Acceleration as Acceleration
     from jaxgroups._op.accelerate import accelerate as accelerate
     from jaxgroups._op.conv import conv1d as conv1d
@@ -93,6 +123,21 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "conv_transpose3d": "_op.conv_transpose",
     "explain": "_explain",
     **dict.fromkeys((f"{k}_pool{r}d" for k in ("avg", "lp", "max") for r in (1, 2, 3)), _POOL),
+    "adaptive_avg_pool1d": "_functional.adaptive_pool",
+    "adaptive_avg_pool2d": "_functional.adaptive_pool",
+    "adaptive_avg_pool3d": "_functional.adaptive_pool",
+    "adaptive_max_pool1d": "_functional.adaptive_pool",
+    "adaptive_max_pool2d": "_functional.adaptive_pool",
+    "adaptive_max_pool3d": "_functional.adaptive_pool",
+    "fold": "_functional.fold",
+    "unfold": "_functional.fold",
+    "max_unpool1d": "_functional.max_unpool",
+    "max_unpool2d": "_functional.max_unpool",
+    "max_unpool3d": "_functional.max_unpool",
+    "pad": "_functional.pad",
+    "channel_shuffle": "_functional.shuffle",
+    "pixel_shuffle": "_functional.shuffle",
+    "pixel_unshuffle": "_functional.shuffle",
 }
 
 

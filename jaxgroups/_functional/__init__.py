@@ -1,5 +1,17 @@
 """The functions of a convolutional network besides the convolution, as torch defines them."""
 
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
+from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
+from jaxgroups._functional.fold import fold as fold
+from jaxgroups._functional.fold import unfold as unfold
+from jaxgroups._functional.max_unpool import max_unpool1d as max_unpool1d
+from jaxgroups._functional.max_unpool import max_unpool2d as max_unpool2d
+from jaxgroups._functional.max_unpool import max_unpool3d as max_unpool3d
+from jaxgroups._functional.pad import pad as pad
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
 from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
@@ -9,3 +21,6 @@ from jaxgroups._functional.pool import lp_pool3d as lp_pool3d
 from jaxgroups._functional.pool import max_pool1d as max_pool1d
 from jaxgroups._functional.pool import max_pool2d as max_pool2d
 from jaxgroups._functional.pool import max_pool3d as max_pool3d
+from jaxgroups._functional.shuffle import channel_shuffle as channel_shuffle
+from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
+from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle

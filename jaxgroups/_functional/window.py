@@ -127,11 +127,11 @@ def window(
       TypeError: an argument that is no int nor an iterable of ints.
       ValueError: numbers that torch refuses, with torch's sentence.
     """
-    kernel = _ints(where, rank, "kernel_size", kernel_size)
+    kernel = per_axis(where, rank, "kernel_size", kernel_size)
     omitted = stride is None or (isinstance(stride, (list, tuple)) and not stride)
-    strides = kernel if omitted else _ints(where, rank, "stride", stride)
-    pads = _ints(where, rank, "padding", padding)
-    dilations = _ints(where, rank, "dilation", dilation)
+    strides = kernel if omitted else per_axis(where, rank, "stride", stride)
+    pads = per_axis(where, rank, "padding", padding)
+    dilations = per_axis(where, rank, "dilation", dilation)
     told = f"got kernel_size={kernel}, stride={strides}, padding={pads}, dilation={dilations}"
     for name, values in (("kernel_size", kernel), ("stride", strides), ("dilation", dilations)):
         if any(value <= 0 for value in values):
@@ -146,7 +146,8 @@ def window(
     return Window(where, kernel, strides, pads, dilations, bool(ceil_mode))
 
 
-def _ints(where: str, rank: int, name: str, value: Any) -> Ints:
+def per_axis(where: str, rank: int, name: str, value: Any) -> Ints:
+    """An argument as one int for each axis; a single int is that of all axes."""
     values = arguments.integers(where, name, value)
     if len(values) == 1:
         return values * rank

@@ -1,5 +1,11 @@
 """Flax nnx layers with torch's names, arguments and meaning, channels last."""
 
+from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool3d as AdaptiveAvgPool3d
+from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool1d as AdaptiveMaxPool1d
+from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool2d as AdaptiveMaxPool2d
+from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool3d as AdaptiveMaxPool3d
 from jaxgroups.nnx._conv import Conv1d as Conv1d
 from jaxgroups.nnx._conv import Conv2d as Conv2d
 from jaxgroups.nnx._conv import Conv3d as Conv3d
@@ -7,6 +13,28 @@ from jaxgroups.nnx._conv import ConvTranspose1d as ConvTranspose1d
 from jaxgroups.nnx._conv import ConvTranspose2d as ConvTranspose2d
 from jaxgroups.nnx._conv import ConvTranspose3d as ConvTranspose3d
 from jaxgroups.nnx._conv import Layer as Layer
+from jaxgroups.nnx._flatten import Flatten as Flatten
+from jaxgroups.nnx._flatten import Unflatten as Unflatten
+from jaxgroups.nnx._fold import Fold as Fold
+from jaxgroups.nnx._fold import Unfold as Unfold
+from jaxgroups.nnx._max_unpool import MaxUnpool1d as MaxUnpool1d
+from jaxgroups.nnx._max_unpool import MaxUnpool2d as MaxUnpool2d
+from jaxgroups.nnx._max_unpool import MaxUnpool3d as MaxUnpool3d
+from jaxgroups.nnx._pad import CircularPad1d as CircularPad1d
+from jaxgroups.nnx._pad import CircularPad2d as CircularPad2d
+from jaxgroups.nnx._pad import CircularPad3d as CircularPad3d
+from jaxgroups.nnx._pad import ConstantPad1d as ConstantPad1d
+from jaxgroups.nnx._pad import ConstantPad2d as ConstantPad2d
+from jaxgroups.nnx._pad import ConstantPad3d as ConstantPad3d
+from jaxgroups.nnx._pad import ReflectionPad1d as ReflectionPad1d
+from jaxgroups.nnx._pad import ReflectionPad2d as ReflectionPad2d
+from jaxgroups.nnx._pad import ReflectionPad3d as ReflectionPad3d
+from jaxgroups.nnx._pad import ReplicationPad1d as ReplicationPad1d
+from jaxgroups.nnx._pad import ReplicationPad2d as ReplicationPad2d
+from jaxgroups.nnx._pad import ReplicationPad3d as ReplicationPad3d
+from jaxgroups.nnx._pad import ZeroPad1d as ZeroPad1d
+from jaxgroups.nnx._pad import ZeroPad2d as ZeroPad2d
+from jaxgroups.nnx._pad import ZeroPad3d as ZeroPad3d
 from jaxgroups.nnx._pool import AvgPool1d as AvgPool1d
 from jaxgroups.nnx._pool import AvgPool2d as AvgPool2d
 from jaxgroups.nnx._pool import AvgPool3d as AvgPool3d
@@ -16,17 +44,35 @@ from jaxgroups.nnx._pool import LPPool3d as LPPool3d
 from jaxgroups.nnx._pool import MaxPool1d as MaxPool1d
 from jaxgroups.nnx._pool import MaxPool2d as MaxPool2d
 from jaxgroups.nnx._pool import MaxPool3d as MaxPool3d
+from jaxgroups.nnx._shuffle import ChannelShuffle as ChannelShuffle
+from jaxgroups.nnx._shuffle import PixelShuffle as PixelShuffle
+from jaxgroups.nnx._shuffle import PixelUnshuffle as PixelUnshuffle
 
 __all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Flatten",
+    "Fold",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
@@ -34,6 +80,22 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
+    "Unflatten",
+    "Unfold",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
 ]
 
 

@@ -1,0 +1,123 @@
+"""The bins of adaptive pooling.
+
+Bin ``o`` of an axis reads from ``floor(o in / out)`` up to ``ceil((o + 1) in / out)``. Bins may
+overlap and differ in size. `split` repeats elements where they do, so that every bin is an axis of
+one size; a reduction over that axis is then the pooling.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgroups._functional.feature_map import FeatureMap
+from jaxgroups._spec import arguments
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bins of one axis.
+
+    Attributes:
+      size: size of the axis.
+      outputs: number of bins.
+    """
+
+    size: int
+    outputs: int
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """The first element of each bin."""
+        return np.arange(self.outputs) * self.size // max(self.outputs, 1)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """The number of elements of each bin."""
+        ends = -(-(np.arange(1, self.outputs + 1) * self.size) // max(self.outputs, 1))
+        return ends - self.starts
+
+    @property
+    def widest(self) -> int:
+        """The number of elements of the largest bin."""
+        return int(self.counts.max(initial=1))
+
+    @property
+    def even(self) -> bool:
+        """Whether the bins are windows of one size that lie side by side."""
+        return self.outputs > 0 and self.size % self.outputs == 0
+
+    def places(self, beyond: int | None = None) -> np.ndarray:
+        """``(outputs, widest)``: where each element of each bin lies in the input.
+
+        Where a bin is smaller than the largest one, its last element, or `beyond`.
+        """
+        taps = np.arange(self.widest)
+        places = self.starts[:, None] + np.minimum(taps, self.counts[:, None] - 1)
+        return places if beyond is None else np.where(taps < self.counts[:, None], places, beyond)
+
+
+def bins_of(where: str, image: FeatureMap, output_size: Any) -> tuple[Bins, ...]:
+    """The bins of each spatial axis.
+
+    Args:
+      where: name of the function, for errors.
+      image: the input.
+      output_size: an int, or for each axis an int or None, which keeps the size of the input.
+
+    Raises:
+      TypeError: a size that is neither an int nor None.
+      ValueError: the wrong number of sizes, or a negative one.
+    """
+    rank = len(image.spatial)
+    listed = isinstance(output_size, Iterable) and not isinstance(output_size, str)
+    given = list(output_size) if listed else [output_size] * rank
+    if len(given) != rank:
+        raise ValueError(
+            f"{where}: output_size must be {rank}: got output_size={tuple(given)} with "
+            f"{len(given)} sizes, give one int or one for each spatial axis"
+        )
+    if not listed:
+        arguments.integers(where, "output_size", output_size)
+    known = [
+        size if one is None else arguments.integer(where, "output_size", one)
+        for one, size in zip(given, image.sizes, strict=True)
+    ]
+    if any(one < 0 for one in known):
+        raise ValueError(
+            f"{where}: elements of output_size must be greater than or equal to 0 but received "
+            f"{{{', '.join(map(str, known))}}}"
+        )
+    return tuple(Bins(size, out) for size, out in zip(image.sizes, known, strict=True))
+
+
+def split(
+    image: FeatureMap, bins: tuple[Bins, ...], fill: Any = None
+) -> tuple[jax.Array, tuple[int, ...]]:
+    """The input with each spatial axis split into ``(outputs, widest)``, and the window axes.
+
+    Args:
+      image: the input.
+      bins: the bins of each spatial axis.
+      fill: what stands beyond the end of a small bin; None repeats its last element.
+    """
+    array = image.array
+    for axis, one in reversed(list(zip(image.spatial, bins, strict=True))):
+        if not one.even:
+            places = one.places(None if fill is None else one.size).reshape(-1)
+            array = jnp.take(
+                array, places, axis, mode="fill" if fill is not None else "clip", fill_value=fill
+            )
+        shape = array.shape
+        array = array.reshape(*shape[:axis], one.outputs, one.widest, *shape[axis + 1 :])
+    return array, tuple(axis + i + 1 for i, axis in enumerate(image.spatial))
+
+
+def taps_of(bins: tuple[Bins, ...]) -> int:
+    """Elements of the largest window."""
+    return prod(one.widest for one in bins)

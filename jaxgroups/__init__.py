@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 from jaxgroups import _native
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
+from jaxgroups._functional.local_response import local_response_norm as local_response_norm
+from jaxgroups._functional.norm import batch_norm as batch_norm
+from jaxgroups._functional.norm import group_norm as group_norm
+from jaxgroups._functional.norm import instance_norm as instance_norm
+from jaxgroups._functional.norm import layer_norm as layer_norm
+from jaxgroups._functional.norm import rms_norm as rms_norm
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
 from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
@@ -19,6 +25,7 @@ from jaxgroups._functional.pool import lp_pool3d as lp_pool3d
 from jaxgroups._functional.pool import max_pool1d as max_pool1d
 from jaxgroups._functional.pool import max_pool2d as max_pool2d
 from jaxgroups._functional.pool import max_pool3d as max_pool3d
+from jaxgroups._functional.prelu import prelu as prelu
 from jaxgroups._op.accelerate import Acceleration as Acceleration
 from jaxgroups._op.accelerate import accelerate as accelerate
 from jaxgroups._op.conv import conv1d as conv1d
@@ -40,6 +47,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "batch_norm",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -50,7 +58,11 @@ __all__ = [
     "convert",
     "diagrams",
     "explain",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "linen",
+    "local_response_norm",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
@@ -58,6 +70,8 @@ __all__ = [
     "max_pool2d",
     "max_pool3d",
     "nnx",
+    "prelu",
+    "rms_norm",
 ]
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "batch_norm",
     "channel_shuffle",
     "conv1d",
     "conv2d",
@@ -38,7 +39,11 @@ __all__ = [
     "diagrams",
     "explain",
     "fold",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "linen",
+    "local_response_norm",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
@@ -52,6 +57,8 @@ __all__ = [
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "prelu",
+    "rms_norm",
     "unfold",
 ]
 
@@ -70,9 +77,15 @@ if TYPE_CHECKING:
     from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
     from jaxgroups._functional.fold import fold as fold
     from jaxgroups._functional.fold import unfold as unfold
+    from jaxgroups._functional.local_response import local_response_norm as local_response_norm
     from jaxgroups._functional.max_unpool import max_unpool1d as max_unpool1d
     from jaxgroups._functional.max_unpool import max_unpool2d as max_unpool2d
     from jaxgroups._functional.max_unpool import max_unpool3d as max_unpool3d
+    from jaxgroups._functional.norm import batch_norm as batch_norm
+    from jaxgroups._functional.norm import group_norm as group_norm
+    from jaxgroups._functional.norm import instance_norm as instance_norm
+    from jaxgroups._functional.norm import layer_norm as layer_norm
+    from jaxgroups._functional.norm import rms_norm as rms_norm
     from jaxgroups._functional.pad import pad as pad
     from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
     from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
@@ -83,6 +96,7 @@ if TYPE_CHECKING:
     from jaxgroups._functional.pool import max_pool1d as max_pool1d
     from jaxgroups._functional.pool import max_pool2d as max_pool2d
     from jaxgroups._functional.pool import max_pool3d as max_pool3d
+    from jaxgroups._functional.prelu import prelu as prelu
     from jaxgroups._functional.shuffle import channel_shuffle as channel_shuffle
     from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
     from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle
@@ -138,6 +152,13 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "channel_shuffle": "_functional.shuffle",
     "pixel_shuffle": "_functional.shuffle",
     "pixel_unshuffle": "_functional.shuffle",
+    "local_response_norm": "_functional.local_response",
+    "batch_norm": "_functional.norm",
+    "group_norm": "_functional.norm",
+    "instance_norm": "_functional.norm",
+    "layer_norm": "_functional.norm",
+    "rms_norm": "_functional.norm",
+    "prelu": "_functional.prelu",
 }
 
 

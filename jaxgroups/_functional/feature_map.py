@@ -99,3 +99,11 @@ def feature_map(
     channel = array.ndim - 1 if last else array.ndim - rank - 1
     first = channel - rank if last else channel + 1
     return FeatureMap(array, tuple(range(first, first + rank)), channel)
+
+
+def of_any_rank(where: str, input: Any, data_format: str, sentence: str, least: int) -> FeatureMap:
+    """An input (N, C, *) or (N, *, C), whatever its number of spatial axes."""
+    ndim = jnp.ndim(input)
+    if ndim < least:
+        raise ValueError(f"{sentence} {ndim}: {where}() got an input of shape {jnp.shape(input)}")
+    return feature_map(where, input, ndim - 2, data_format)

@@ -16,12 +16,16 @@ from jaxgroups import linen as jg_linen
 from jaxgroups import nnx as jg_nnx
 from jaxgroups.convert._model.structure import Path, Structure, dotted
 from jaxgroups.convert._plan.plan import Entry, Plan
+from jaxgroups.convert._rules import norms
 from jaxgroups.convert._rules.feature_order import FlattenLinear, OrderRule, is_reordered
 
 _CONVS = (nnx.Conv, nn.Conv, nnx.ConvTranspose, nn.ConvTranspose, jg_nnx.Layer, jg_linen.Layer)
 _LINEARS = (nnx.Linear, nn.Dense)
 _GENERALS = (nnx.LinearGeneral, nn.DenseGeneral)
-_NORMS = (nnx.BatchNorm, nn.BatchNorm, nnx.LayerNorm, nn.LayerNorm, nnx.RMSNorm, nn.RMSNorm)
+_NORMS = (
+    *(nnx.BatchNorm, nn.BatchNorm, nnx.LayerNorm, nn.LayerNorm, nnx.RMSNorm, nn.RMSNorm),
+    *(*norms.BATCH_NORMS, *norms.TRAILING_NORMS),
+)
 _EMBEDS = (nnx.Embed, nn.Embed)
 
 

@@ -18,6 +18,7 @@ from jaxgroups import nnx as jg_nnx
 from jaxgroups._wrap_calls import wrapped_calls
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._order.trace import Axes, axes_of
+from jaxgroups.convert._rules import norms
 
 _WIDTHS = {  # of each rank, sizes of inputs that networks often have
     1: (1024, 16000, 256, 64, 4096),
@@ -37,6 +38,7 @@ _FEATURES = {
     nnx.BatchNorm: "num_features",
     nnx.LayerNorm: "num_features",
     nnx.RMSNorm: "num_features",
+    **dict.fromkeys(norms.BATCH_NORMS, "num_features"),
 }
 
 _any_width_p = core.Primitive("jaxgroups_any_width")
@@ -74,6 +76,9 @@ def _features(layer: Any) -> list[tuple[int, int]] | None:
         axis, size = layer.axis, layer.in_features
         pairs = zip(axis, size, strict=True) if isinstance(axis, tuple) else [(axis, size)]
         return [(a, int(n[0] if isinstance(n, tuple) else n)) for a, n in pairs]
+    if isinstance(layer, norms.TRAILING_NORMS):
+        sizes = layer.normalized_shape
+        return [(axis - len(sizes), size) for axis, size in enumerate(sizes)]
     names = [name for kind, name in _FEATURES.items() if isinstance(layer, kind)]
     return [(-1, getattr(layer, names[0]))] if names else None
 

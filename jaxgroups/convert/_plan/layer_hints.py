@@ -10,11 +10,13 @@ from flax import nnx
 
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._plan.plan import Entry
+from jaxgroups.convert._rules import norms
 from jaxgroups.convert._rules.recurrent import RECURRENT
 
 _BATCH_NORMS = (nnx.BatchNorm, nn.BatchNorm)
 _INSTANCE_NORMS = (nnx.InstanceNorm, nn.InstanceNorm)
-_KNOWN = (*_BATCH_NORMS, *_INSTANCE_NORMS, *RECURRENT)
+_OUR_NORMS = (*norms.BATCH_NORMS, *norms.INSTANCE_NORMS)
+_KNOWN = (*_BATCH_NORMS, *_INSTANCE_NORMS, *_OUR_NORMS, *RECURRENT)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def layer_hints(structure: Structure, entries: Iterable[Entry]) -> list[str]:
     unexpected = {e.torch[0]: e.torch_shape or () for e in entries if e.status == "unexpected"}
     found: dict[str, None] = {}
     for problems in _by_layer(structure, entries, unexpected):
-        for make in (_batch_norm, _instance_norm, _recurrent):
+        for make in (_batch_norm, _instance_norm, _our_norm, _recurrent):
             found |= dict.fromkeys(make(problems))
     found |= dict.fromkeys(_prelu(structure, entries))
     found |= dict.fromkeys(_stacked(entries, unexpected))
@@ -101,6 +103,21 @@ def _instance_norm(of: _Problems) -> Iterator[str]:
         )
 
 
+def _our_norm(of: _Problems) -> Iterator[str]:
+    if not isinstance(of.layer, _OUR_NORMS):
+        return
+    for setting, names in (
+        ("affine", {"weight"}),
+        ("track_running_stats", {"running_mean", "running_var"}),
+    ):
+        theirs = bool(names & of.present)
+        if theirs != getattr(of.layer, setting):
+            yield (
+                f"{of.path or 'the model'}: torch's layer has {setting}={theirs}: make the model's "
+                f"{type(of.layer).__name__} with {setting}={theirs}"
+            )
+
+
 def _recurrent(of: _Problems) -> Iterator[str]:
     if not isinstance(of.layer, RECURRENT):
         return
@@ -139,9 +156,10 @@ def _prelu(structure: Structure, entries: list[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.status != "mismatched" or not str(entry.flax).endswith("negative_slope"):
             continue
-        if entry.flax_shape == () and entry.torch_shape and len(entry.torch_shape) == 1:
+        if entry.flax_shape in ((), (1,)) and entry.torch_shape and len(entry.torch_shape) == 1:
             (channels,) = entry.torch_shape
+            slopes = f"jnp.full(({channels},), 0.25)" if entry.flax_shape == () else channels
             yield (
                 f"{entry.torch[0]} has a slope for each of {channels} channels: make the model's "
-                f"layer with as many, PReLU(jnp.full(({channels},), 0.25))"
+                f"layer with as many, PReLU({slopes})"
             )

@@ -18,6 +18,7 @@ from jaxgroups import nnx as jg_nnx
 from jaxgroups._types import Shape
 from jaxgroups.convert._rules.kernels import kernel_op, kind_of
 from jaxgroups.convert._rules.merges import FlaxOnly, Merge, Sum
+from jaxgroups.convert._rules.norms import BATCH_NORMS, INSTANCE_NORMS, TRAILING_NORMS
 from jaxgroups.convert._rules.ops import (
     Chain,
     Identity,
@@ -183,18 +184,24 @@ _NORM = {"scale": "weight", "bias": "bias"}
 
 @register(nnx.BatchNorm, nn.BatchNorm)
 def _batch_norm(layer: Any, shapes: Shapes):
-    names = _NORM | {"mean": "running_mean", "var": "running_var"}
-    leaves = {leaf: TensorRule(name) for leaf, name in names.items() if leaf in shapes}
+    leaves = _running_norm(layer, shapes)
     # without statistics there are no batches to count
     return Rule(leaves, torch_only=("num_batches_tracked",) if "mean" in shapes else ())
 
 
-@register(nnx.GroupNorm, nn.GroupNorm, nnx.InstanceNorm, nn.InstanceNorm)
+@register(*BATCH_NORMS, *INSTANCE_NORMS)
+def _running_norm(layer: Any, shapes: Shapes) -> dict[str, TensorRule]:
+    statistics = {"mean": "running_mean", "var": "running_var"}
+    names = _NORM | statistics | {"num_batches_tracked": "num_batches_tracked"}
+    return {leaf: TensorRule(name) for leaf, name in names.items() if leaf in shapes}
+
+
+@register(nnx.GroupNorm, nn.GroupNorm, nnx.InstanceNorm, nn.InstanceNorm, jg_nnx.GroupNorm)
 def _norm(layer: Any, shapes: Shapes):
     return {leaf: TensorRule(_NORM[leaf]) for leaf in shapes if leaf in _NORM}
 
 
-@register(nnx.LayerNorm, nn.LayerNorm, nnx.RMSNorm, nn.RMSNorm)
+@register(nnx.LayerNorm, nn.LayerNorm, nnx.RMSNorm, nn.RMSNorm, *TRAILING_NORMS)
 def _layer_norm(layer: Any, shapes: Shapes):
     """A norm over several axes has the shape (C, *spatial) in torch, (*spatial, C) in Flax."""
 
@@ -206,9 +213,9 @@ def _layer_norm(layer: Any, shapes: Shapes):
     }
 
 
-@register(nnx.PReLU, nn.PReLU)
+@register(nnx.PReLU, nn.PReLU, jg_nnx.PReLU)
 def _prelu(layer: Any, shapes: Shapes):
-    """One slope has shape () in Flax and (1,) in torch; one a channel, (C,) in both.
+    """One slope has shape () in Flax and (1,) in torch and here; one a channel, (C,) in all.
 
     ``nnx.PReLU(jnp.full((C,), 0.25))`` has one a channel: channels are last.
     """

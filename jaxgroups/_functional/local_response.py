@@ -1,0 +1,67 @@
+"""Local response normalization, as torch defines it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxgroups._functional.feature_map import of_any_rank
+from jaxgroups._functional.normalize import accumulator
+
+
+def local_response_norm(
+    input: Any,
+    size: int,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 1.0,
+    *,
+    data_format: str = "channels_first",
+) -> jax.Array:
+    """Local response normalization: ``torch.nn.functional.local_response_norm``.
+
+    Each value is divided by ``(k + alpha * mean of squares) ** beta``. The mean is over `size`
+    neighbouring channels, where channels beyond the first and the last one count as 0.
+
+    Args:
+      input: ``(N, C, *)``; with channels_last ``(*batch, C)``; at least three axes. float16 and
+        bfloat16 are computed in float32.
+      size: the number of channels of one mean.
+      alpha, beta, k: the numbers of the formula.
+      data_format: ``"channels_first"`` or ``"channels_last"``.
+
+    Returns:
+      The normalized input, in its shape and dtype; float32 for integers.
+
+    Raises:
+      ValueError: fewer than three axes, or a size that is not positive.
+      TypeError: an input that does not hold real numbers.
+    """
+    where = "local_response_norm"
+    sentence = "Expected 3D or higher dimensionality input, but got dimensions:"
+    image = of_any_rank(where, input, data_format, sentence, 3)
+    x = image.array
+    whole = jnp.issubdtype(x.dtype, jnp.integer)
+    dtype = x.dtype if whole else accumulator(where, x)
+    if size < 1:
+        raise ValueError(
+            f"kernel size should be greater than zero, but got size={size}: {where}() takes the "
+            "mean over size channels"
+        )
+    total = lax.reduce_window(
+        lax.square(x.astype(dtype)),
+        np.zeros((), dtype),  # a concrete 0: lax then knows the sum, and its derivative
+        lax.add,
+        [size if axis == image.channel else 1 for axis in range(x.ndim)],
+        [1] * x.ndim,
+        [
+            (size // 2, (size - 1) // 2) if axis == image.channel else (0, 0)
+            for axis in range(x.ndim)
+        ],
+    )
+    if whole:  # torch's mean of integers is an integer
+        mean = lax.div(total, jnp.full_like(total, size)).astype(jnp.float32)
+        return x.astype(jnp.float32) / (mean * alpha + k) ** beta
+    return (x.astype(dtype) / (total * (alpha / size) + k) ** beta).astype(x.dtype)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from flax import linen as nn
 from flax import nnx
 from support.command import python
 
@@ -31,7 +32,10 @@ def test_completion_shows_the_public_names(name):
 @pytest.mark.parametrize("name", ["jaxgroups.nnx", "jaxgroups.linen"])
 def test_completion_shows_layers_only(name):
     module = importlib.import_module(name)
-    assert sorted(dir(module)) == sorted([*LAYERS, "Layer"]) == sorted(module.__all__)
+    assert sorted(dir(module)) == sorted(module.__all__)
+    assert {*LAYERS, "Layer"} <= {*module.__all__}
+    kinds = (nnx.Module, nn.Module)
+    assert all(issubclass(getattr(module, layer), kinds) for layer in module.__all__)
 
 
 def test_submodules_are_loaded_when_they_are_used():

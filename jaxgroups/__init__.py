@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxgroups import _native
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
+from jaxgroups._functional.interpolate import interpolate as interpolate
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
 from jaxgroups._functional.pool import avg_pool3d as avg_pool3d
@@ -50,6 +51,7 @@ __all__ = [
     "convert",
     "diagrams",
     "explain",
+    "interpolate",
     "linen",
     "lp_pool1d",
     "lp_pool2d",

@@ -1,5 +1,6 @@
 """The functions of a convolutional network besides the convolution, as torch defines them."""
 
+from jaxgroups._functional.interpolate import interpolate as interpolate
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
 from jaxgroups._functional.pool import avg_pool3d as avg_pool3d

@@ -16,6 +16,9 @@ from jaxgroups.nnx._pool import LPPool3d as LPPool3d
 from jaxgroups.nnx._pool import MaxPool1d as MaxPool1d
 from jaxgroups.nnx._pool import MaxPool2d as MaxPool2d
 from jaxgroups.nnx._pool import MaxPool3d as MaxPool3d
+from jaxgroups.nnx._resize import Upsample as Upsample
+from jaxgroups.nnx._resize import UpsamplingBilinear2d as UpsamplingBilinear2d
+from jaxgroups.nnx._resize import UpsamplingNearest2d as UpsamplingNearest2d
 
 __all__ = [
     "AvgPool1d",
@@ -34,6 +37,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
 ]
 
 

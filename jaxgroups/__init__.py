@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jaxgroups import _native
 from jaxgroups._explain import Explanation as Explanation
 from jaxgroups._explain import explain as explain
+from jaxgroups._functional.affine_grid import affine_grid as affine_grid
+from jaxgroups._functional.grid_sample import grid_sample as grid_sample
 from jaxgroups._functional.interpolate import interpolate as interpolate
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
@@ -38,6 +40,7 @@ __all__ = [
     "ConvSpec",
     "Explanation",
     "accelerate",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -51,6 +54,7 @@ __all__ = [
     "convert",
     "diagrams",
     "explain",
+    "grid_sample",
     "interpolate",
     "linen",
     "lp_pool1d",

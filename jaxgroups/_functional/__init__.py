@@ -1,5 +1,7 @@
 """The functions of a convolutional network besides the convolution, as torch defines them."""
 
+from jaxgroups._functional.affine_grid import affine_grid as affine_grid
+from jaxgroups._functional.grid_sample import grid_sample as grid_sample
 from jaxgroups._functional.interpolate import interpolate as interpolate
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
-_UNROLLED = 8  # taps that are written out; more are summed by one reduction
+_UNROLLED = 8  # taps that are written out; more are summed by a loop
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +97,15 @@ def resample(array: jax.Array, axis: int, taps: Taps) -> jax.Array:
     return resample_p.bind(array, axis=axis, taps=taps)
 
 
-def _along(vector: np.ndarray, ndim: int, axis: int) -> np.ndarray:
+def _along(vector: Any, ndim: int, axis: int) -> Any:
     shape = [1] * ndim
     shape[axis] = vector.shape[0]
     return vector.reshape(shape)
 
 
-def _read(array: jax.Array, axis: int, index: np.ndarray) -> jax.Array:
-    size = array.shape[axis]
-    if index.shape == (size,) and (index == np.arange(size)).all():
+def _read(array: jax.Array, axis: int, index: Any) -> jax.Array:
+    known = isinstance(index, np.ndarray) and index.shape == (array.shape[axis],)
+    if known and (index == np.arange(index.size)).all():
         return array
     where = (slice(None),) * axis + (index,)
     return array.at[where].get(mode="promise_in_bounds")
@@ -119,30 +120,45 @@ def _evaluated(array: jax.Array, *, axis: int, taps: Taps) -> jax.Array:
 
 
 def _sum(array: jax.Array, axis: int, taps: Taps) -> jax.Array:
-    count = taps.index.shape[0]
+    count, outputs = taps.index.shape
     weight = None if taps.weight is None else taps.weight.astype(array.dtype)
-    if count > _UNROLLED:
-        return _long_sum(array, axis, taps, weight)
+    if count <= _UNROLLED:
+        return _unrolled(array, axis, taps.index, weight)
+    bins = np.arange(taps.size).reshape(outputs, -1).T if count * outputs == taps.size else None
+    if bins is not None and (taps.index == bins).all() and (weight is None or np.ptp(weight) == 0):
+        shape = (*array.shape[:axis], outputs, count, *array.shape[axis + 1 :])
+        total = jnp.sum(array.reshape(shape), axis + 1)
+        return total if weight is None else total * weight[0, 0]
+    return _looped(array, axis, taps.index, weight)
+
+
+def _unrolled(array: jax.Array, axis: int, index: Any, weight: Any) -> jax.Array:
     total = jnp.zeros((), array.dtype)
-    for tap in range(count):
-        term = _read(array, axis, taps.index[tap])
+    for tap in range(index.shape[0]):
+        term = _read(array, axis, index[tap])
         if weight is not None:
             term = term * _along(weight[tap], array.ndim, axis)
         total = total + term if tap else term
     return total
 
 
-def _long_sum(array: jax.Array, axis: int, taps: Taps, weight: np.ndarray | None) -> jax.Array:
-    """The sum over many taps: a reduction over an axis of the taps behind that of the outputs."""
-    count, outputs = taps.index.shape
-    flat = taps.index.T.reshape(-1)
-    read = _read(array, axis, flat)
-    read = read.reshape(*array.shape[:axis], outputs, count, *array.shape[axis + 1 :])
-    if weight is not None:
-        shape = [1] * read.ndim
-        shape[axis : axis + 2] = outputs, count
-        read = read * weight.T.reshape(shape)
-    return jnp.sum(read, axis + 1)
+def _looped(array: jax.Array, axis: int, index: Any, weight: Any) -> jax.Array:
+    """The sum over many taps, a few in each step of a loop.
+
+    XLA fuses nothing into a loop, so that the sum along another axis is not computed anew for
+    each tap.
+    """
+    first = index.shape[0] % _UNROLLED or _UNROLLED
+    start = _unrolled(array, axis, index[:first], None if weight is None else weight[:first])
+    steps = [
+        None if table is None else jnp.asarray(table[first:].reshape(-1, _UNROLLED, table.shape[1]))
+        for table in (index, weight)
+    ]
+
+    def step(total: jax.Array, tables: Any) -> tuple[jax.Array, None]:
+        return total + _unrolled(array, axis, *tables), None
+
+    return lax.scan(step, start, steps)[0]
 
 
 resample_p = core.Primitive("resample")

@@ -177,7 +177,21 @@ def test_an_infinite_gradient_stays_where_it_belongs():
     np.testing.assert_array_equal(gradient[0, 0], [1, 0, np.inf, 0, 0, np.nan, 0, 0])
 
 
-@pytest.mark.parametrize("taps", [3, 20])
+@pytest.mark.parametrize("mode", ["area", "nearest"])
+def test_long_equal_bins(rng, mode):
+    """Ten inputs an output; for the nearest neighbours ten outputs an input, in the gradient."""
+    x = rng.integers(1, 50, (2, 3, 30 if mode == "area" else 3)).astype("float64")
+    size = 33 - x.shape[2]
+    tensor = to_torch(x).requires_grad_()
+    expected = torch.nn.functional.interpolate(tensor, size, mode=mode)
+    cotangent = rng.integers(1, 9, tuple(expected.shape)).astype("float64")
+    expected.backward(to_torch(cotangent))
+    got, pullback = jax.vjp(lambda x: jg.interpolate(x, size, mode=mode), jnp.asarray(x))
+    np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-14)
+    np.testing.assert_allclose(pullback(cotangent)[0], to_numpy(tensor.grad), rtol=1e-14)
+
+
+@pytest.mark.parametrize("taps", [3, 16, 20])
 def test_resample_is_its_matrix(rng, taps):
     """Rows of unequal length, an empty one, few taps and many."""
     size, outputs = 23, 6

@@ -23,6 +23,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -39,8 +40,10 @@ __all__ = [
     "diagrams",
     "explain",
     "fold",
+    "grid_sample",
     "group_norm",
     "instance_norm",
+    "interpolate",
     "layer_norm",
     "linen",
     "local_response_norm",
@@ -75,8 +78,11 @@ if TYPE_CHECKING:
     from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
     from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
     from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
+    from jaxgroups._functional.affine_grid import affine_grid as affine_grid
     from jaxgroups._functional.fold import fold as fold
     from jaxgroups._functional.fold import unfold as unfold
+    from jaxgroups._functional.grid_sample import grid_sample as grid_sample
+    from jaxgroups._functional.interpolate import interpolate as interpolate
     from jaxgroups._functional.local_response import local_response_norm as local_response_norm
     from jaxgroups._functional.max_unpool import max_unpool1d as max_unpool1d
     from jaxgroups._functional.max_unpool import max_unpool2d as max_unpool2d
@@ -159,6 +165,9 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "layer_norm": "_functional.norm",
     "rms_norm": "_functional.norm",
     "prelu": "_functional.prelu",
+    "affine_grid": "_functional.affine_grid",
+    "grid_sample": "_functional.grid_sample",
+    "interpolate": "_functional.interpolate",
 }
 
 

@@ -1,6 +1,7 @@
 """The functions of a convolutional network besides the convolution, as torch defines them."""
 
 <<<<<<< HEAD
+<<<<<<< HEAD
 from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
 from jaxgroups._functional.adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
 from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
@@ -21,6 +22,11 @@ from jaxgroups._functional.norm import instance_norm as instance_norm
 from jaxgroups._functional.norm import layer_norm as layer_norm
 from jaxgroups._functional.norm import rms_norm as rms_norm
 >>>>>>> w-norms
+=======
+from jaxgroups._functional.affine_grid import affine_grid as affine_grid
+from jaxgroups._functional.grid_sample import grid_sample as grid_sample
+from jaxgroups._functional.interpolate import interpolate as interpolate
+>>>>>>> w-resize
 from jaxgroups._functional.pool import avg_pool1d as avg_pool1d
 from jaxgroups._functional.pool import avg_pool2d as avg_pool2d
 from jaxgroups._functional.pool import avg_pool3d as avg_pool3d

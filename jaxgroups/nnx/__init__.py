@@ -1,20 +1,17 @@
 """Flax nnx layers with torch's names, arguments and meaning, channels last."""
 
-<<<<<<< HEAD
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool3d as AdaptiveAvgPool3d
 from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool1d as AdaptiveMaxPool1d
 from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool2d as AdaptiveMaxPool2d
 from jaxgroups.nnx._adaptive_pool import AdaptiveMaxPool3d as AdaptiveMaxPool3d
-=======
 from jaxgroups.nnx._batch_norm import BatchNorm1d as BatchNorm1d
 from jaxgroups.nnx._batch_norm import BatchNorm2d as BatchNorm2d
 from jaxgroups.nnx._batch_norm import BatchNorm3d as BatchNorm3d
 from jaxgroups.nnx._batch_norm import InstanceNorm1d as InstanceNorm1d
 from jaxgroups.nnx._batch_norm import InstanceNorm2d as InstanceNorm2d
 from jaxgroups.nnx._batch_norm import InstanceNorm3d as InstanceNorm3d
->>>>>>> w-norms
 from jaxgroups.nnx._conv import Conv1d as Conv1d
 from jaxgroups.nnx._conv import Conv2d as Conv2d
 from jaxgroups.nnx._conv import Conv3d as Conv3d
@@ -22,7 +19,6 @@ from jaxgroups.nnx._conv import ConvTranspose1d as ConvTranspose1d
 from jaxgroups.nnx._conv import ConvTranspose2d as ConvTranspose2d
 from jaxgroups.nnx._conv import ConvTranspose3d as ConvTranspose3d
 from jaxgroups.nnx._conv import Layer as Layer
-<<<<<<< HEAD
 from jaxgroups.nnx._flatten import Flatten as Flatten
 from jaxgroups.nnx._flatten import Unflatten as Unflatten
 from jaxgroups.nnx._fold import Fold as Fold
@@ -30,6 +26,10 @@ from jaxgroups.nnx._fold import Unfold as Unfold
 from jaxgroups.nnx._max_unpool import MaxUnpool1d as MaxUnpool1d
 from jaxgroups.nnx._max_unpool import MaxUnpool2d as MaxUnpool2d
 from jaxgroups.nnx._max_unpool import MaxUnpool3d as MaxUnpool3d
+from jaxgroups.nnx._norm import GroupNorm as GroupNorm
+from jaxgroups.nnx._norm import LayerNorm as LayerNorm
+from jaxgroups.nnx._norm import LocalResponseNorm as LocalResponseNorm
+from jaxgroups.nnx._norm import RMSNorm as RMSNorm
 from jaxgroups.nnx._pad import CircularPad1d as CircularPad1d
 from jaxgroups.nnx._pad import CircularPad2d as CircularPad2d
 from jaxgroups.nnx._pad import CircularPad3d as CircularPad3d
@@ -45,12 +45,6 @@ from jaxgroups.nnx._pad import ReplicationPad3d as ReplicationPad3d
 from jaxgroups.nnx._pad import ZeroPad1d as ZeroPad1d
 from jaxgroups.nnx._pad import ZeroPad2d as ZeroPad2d
 from jaxgroups.nnx._pad import ZeroPad3d as ZeroPad3d
-=======
-from jaxgroups.nnx._norm import GroupNorm as GroupNorm
-from jaxgroups.nnx._norm import LayerNorm as LayerNorm
-from jaxgroups.nnx._norm import LocalResponseNorm as LocalResponseNorm
-from jaxgroups.nnx._norm import RMSNorm as RMSNorm
->>>>>>> w-norms
 from jaxgroups.nnx._pool import AvgPool1d as AvgPool1d
 from jaxgroups.nnx._pool import AvgPool2d as AvgPool2d
 from jaxgroups.nnx._pool import AvgPool3d as AvgPool3d
@@ -60,13 +54,13 @@ from jaxgroups.nnx._pool import LPPool3d as LPPool3d
 from jaxgroups.nnx._pool import MaxPool1d as MaxPool1d
 from jaxgroups.nnx._pool import MaxPool2d as MaxPool2d
 from jaxgroups.nnx._pool import MaxPool3d as MaxPool3d
-<<<<<<< HEAD
+from jaxgroups.nnx._prelu import PReLU as PReLU
+from jaxgroups.nnx._resize import Upsample as Upsample
+from jaxgroups.nnx._resize import UpsamplingBilinear2d as UpsamplingBilinear2d
+from jaxgroups.nnx._resize import UpsamplingNearest2d as UpsamplingNearest2d
 from jaxgroups.nnx._shuffle import ChannelShuffle as ChannelShuffle
 from jaxgroups.nnx._shuffle import PixelShuffle as PixelShuffle
 from jaxgroups.nnx._shuffle import PixelUnshuffle as PixelUnshuffle
-=======
-from jaxgroups.nnx._prelu import PReLU as PReLU
->>>>>>> w-norms
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -78,7 +72,9 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
-<<<<<<< HEAD
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -86,26 +82,18 @@ __all__ = [
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
-=======
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "BatchNorm3d",
->>>>>>> w-norms
     "Conv1d",
     "Conv2d",
     "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
-<<<<<<< HEAD
     "Flatten",
     "Fold",
-=======
     "GroupNorm",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
->>>>>>> w-norms
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
@@ -115,12 +103,13 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
-<<<<<<< HEAD
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "PReLU",
     "PixelShuffle",
     "PixelUnshuffle",
+    "RMSNorm",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
@@ -129,13 +118,12 @@ __all__ = [
     "ReplicationPad3d",
     "Unflatten",
     "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
-=======
-    "PReLU",
-    "RMSNorm",
->>>>>>> w-norms
 ]
 
 

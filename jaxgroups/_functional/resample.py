@@ -1,0 +1,185 @@
+"""Resampling along one axis: every output is a weighted sum of a few inputs, its taps.
+
+Which inputs those are is known while tracing, so the program reads them at constant places.
+The derivative is a resampling too: an input gathers from the outputs that read it. JAX would
+transpose a gather into a scatter, which XLA's CPU compiler runs one element after the other.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+from jax.interpreters import ad, batching, mlir
+
+_UNROLLED = 8  # taps that are written out; more are summed by a loop
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """What each output of an axis reads.
+
+    Attributes:
+      size: number of inputs.
+      index: the inputs that each output reads, ``(taps, outputs)``.
+      weight: their weights, ``(taps, outputs)``; None where all are 1.
+      empty: the outputs that read nothing and are 0; None where there are none.
+    """
+
+    size: int
+    index: np.ndarray
+    weight: np.ndarray | None
+    empty: np.ndarray | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return self.index.shape[1]
+
+    @cached_property
+    def _content(self) -> tuple[Any, ...]:
+        parts = (self.index, self.weight, self.empty)
+        return self.size, self.index.shape, *(None if p is None else p.tobytes() for p in parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Taps) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+    @cached_property
+    def transposed(self) -> "Taps":
+        """What each input's derivative reads of the outputs' derivatives."""
+        weight = np.ones(self.index.shape) if self.weight is None else self.weight
+        readers: list[dict[int, float]] = [{} for _ in range(self.size)]
+        for output in range(self.outputs):
+            if self.empty is not None and self.empty[output]:
+                continue
+            for tap in range(self.index.shape[0]):
+                of = readers[self.index[tap, output]]
+                of[output] = of.get(output, 0.0) + float(weight[tap, output])
+        pairs = [[(o, w) for o, w in of.items() if w] for of in readers]
+        result = of_pairs(self.outputs, pairs)
+        result.__dict__["transposed"] = self
+        return result
+
+
+def of_pairs(size: int, pairs: list[list[tuple[int, float]]]) -> Taps:
+    """The taps of a list of (input, weight) for each output, of any lengths.
+
+    An output with fewer taps than others reads its last one several times, with the weight halved
+    each time: no input is read that the output does not depend on, and the sum is exact.
+    """
+    taps = max((len(found) for found in pairs), default=1) or 1
+    index = np.zeros((taps, len(pairs)), np.int32)
+    weight = np.zeros((taps, len(pairs)))
+    for output, found in enumerate(pairs):
+        if not found:
+            continue
+        last, rest = found[-1][0], found[-1][1]
+        for tap in range(taps):
+            if tap < len(found) - 1:
+                index[tap, output], weight[tap, output] = found[tap]
+            else:
+                index[tap, output] = last
+                weight[tap, output] = rest = rest / 2 if tap < taps - 1 else rest
+    empty = np.asarray([not found for found in pairs], bool)
+    ones = bool((weight == 1).all())
+    return Taps(size, index, None if ones else weight, empty if empty.any() else None)
+
+
+def resample(array: jax.Array, axis: int, taps: Taps) -> jax.Array:
+    """The outputs of an axis, in place of its inputs. It is linear in `array`."""
+    return resample_p.bind(array, axis=axis, taps=taps)
+
+
+def _along(vector: Any, ndim: int, axis: int) -> Any:
+    shape = [1] * ndim
+    shape[axis] = vector.shape[0]
+    return vector.reshape(shape)
+
+
+def _read(array: jax.Array, axis: int, index: Any) -> jax.Array:
+    known = isinstance(index, np.ndarray) and index.shape == (array.shape[axis],)
+    if known and (index == np.arange(index.size)).all():
+        return array
+    where = (slice(None),) * axis + (index,)
+    return array.at[where].get(mode="promise_in_bounds")
+
+
+def _evaluated(array: jax.Array, *, axis: int, taps: Taps) -> jax.Array:
+    total = _sum(array, axis, taps)
+    if taps.empty is not None:
+        empty = np.broadcast_to(_along(taps.empty, total.ndim, axis), total.shape)
+        total = jnp.where(empty, jnp.zeros((), total.dtype), total)
+    return total
+
+
+def _sum(array: jax.Array, axis: int, taps: Taps) -> jax.Array:
+    count, outputs = taps.index.shape
+    weight = None if taps.weight is None else taps.weight.astype(array.dtype)
+    if count <= _UNROLLED:
+        return _unrolled(array, axis, taps.index, weight)
+    bins = np.arange(taps.size).reshape(outputs, -1).T if count * outputs == taps.size else None
+    if bins is not None and (taps.index == bins).all() and (weight is None or np.ptp(weight) == 0):
+        shape = (*array.shape[:axis], outputs, count, *array.shape[axis + 1 :])
+        total = jnp.sum(array.reshape(shape), axis + 1)
+        return total if weight is None else total * weight[0, 0]
+    return _looped(array, axis, taps.index, weight)
+
+
+def _unrolled(array: jax.Array, axis: int, index: Any, weight: Any) -> jax.Array:
+    total = jnp.zeros((), array.dtype)
+    for tap in range(index.shape[0]):
+        term = _read(array, axis, index[tap])
+        if weight is not None:
+            term = term * _along(weight[tap], array.ndim, axis)
+        total = total + term if tap else term
+    return total
+
+
+def _looped(array: jax.Array, axis: int, index: Any, weight: Any) -> jax.Array:
+    """The sum over many taps, a few in each step of a loop.
+
+    XLA fuses nothing into a loop, so that the sum along another axis is not computed anew for
+    each tap.
+    """
+    first = index.shape[0] % _UNROLLED or _UNROLLED
+    start = _unrolled(array, axis, index[:first], None if weight is None else weight[:first])
+    steps = [
+        None if table is None else jnp.asarray(table[first:].reshape(-1, _UNROLLED, table.shape[1]))
+        for table in (index, weight)
+    ]
+
+    def step(total: jax.Array, tables: Any) -> tuple[jax.Array, None]:
+        return total + _unrolled(array, axis, *tables), None
+
+    return lax.scan(step, start, steps)[0]
+
+
+resample_p = core.Primitive("resample")
+resample_p.def_impl(jax.jit(_evaluated, static_argnames=("axis", "taps")))
+
+
+@resample_p.def_abstract_eval
+def _(array: Any, *, axis: int, taps: Taps) -> Any:
+    shape = (*array.shape[:axis], taps.outputs, *array.shape[axis + 1 :])
+    return array.update(shape=shape, weak_type=False)
+
+
+def _transpose(cotangent: Any, array: Any, *, axis: int, taps: Taps) -> list[Any]:
+    return [resample(cotangent, axis, taps.transposed)]
+
+
+def _batched(arrays: Any, dims: Any, *, axis: int, taps: Taps) -> tuple[jax.Array, int]:
+    (array,), (dim,) = arrays, dims
+    return resample(array, axis + (dim <= axis), taps), dim
+
+
+ad.deflinear2(resample_p, _transpose)
+batching.primitive_batchers[resample_p] = _batched
+mlir.register_lowering(resample_p, mlir.lower_fun(_evaluated, multiple_results=False))

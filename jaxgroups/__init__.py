@@ -1,7 +1,8 @@
 """Grouped convolutions for JAX with PyTorch's arguments, results and weights.
 
-``jaxgroups.nnx``, ``jaxgroups.linen``, ``jaxgroups.convert`` and ``jaxgroups.diagrams`` are
-imported when they are first used, so that ``import jaxgroups`` loads neither Flax nor torch.
+``jaxgroups.nnx``, ``jaxgroups.linen``, ``jaxgroups.convert``, ``jaxgroups.prove`` and
+``jaxgroups.diagrams`` are imported when they are first used, so that ``import jaxgroups`` loads
+neither Flax nor torch.
 """
 
 import importlib
@@ -58,6 +59,7 @@ __all__ = [
     "max_pool2d",
     "max_pool3d",
     "nnx",
+    "prove",
 ]
 
 if TYPE_CHECKING:
@@ -65,10 +67,11 @@ if TYPE_CHECKING:
     from jaxgroups import diagrams as diagrams
     from jaxgroups import linen as linen
     from jaxgroups import nnx as nnx
+    from jaxgroups import prove as prove
 else:  # hidden from type checkers, which would take every name for known
 
     def __getattr__(name: str) -> Any:
-        if name in ("convert", "diagrams", "linen", "nnx"):
+        if name in ("convert", "diagrams", "linen", "nnx", "prove"):
             return importlib.import_module(f"jaxgroups.{name}")
         raise AttributeError(f"module 'jaxgroups' has no attribute {name!r}")
 

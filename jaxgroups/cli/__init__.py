@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import jaxgroups
-from jaxgroups.cli import checkpoints, diagram, doctor, experiment, explain
+from jaxgroups.cli import checkpoints, diagram, doctor, experiment, explain, prove
 
 __all__ = ["command_line", "main"]
 
@@ -32,7 +32,7 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="jaxgroups", description=jaxgroups.__doc__)
     parser.add_argument("--version", action="version", version=jaxgroups.__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (experiment, explain, diagram, checkpoints, doctor):
+    for module in (experiment, explain, diagram, checkpoints, prove, doctor):
         module.add_to(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print data instead of text")

@@ -169,7 +169,7 @@ class _Work:
             self._limit(f"rounding may be as large as a difference: {self.rounding.float64:.1e}")
 
     def _plan(self, arrays: Arrays) -> Plan:
-        state_dict = torch_side.state(self.wide)
+        state_dict = self.wide.state_dict()  # whose tensors show what is shared
         try:
             return plan(self.template, state_dict, example=self._example(arrays), **self.how)
         except ValueError:  # a model that cannot be called: the outputs say so
@@ -177,10 +177,7 @@ class _Work:
 
     def _loaded(self, dtype: str, arrays: Arrays) -> nnx.Module:
         """A copy of the Flax module with torch's weights."""
-        tensors = {
-            name: t.astype(dtype) if t.dtype.kind == "f" else t
-            for name, t in torch_side.state(self.wide).items()
-        }
+        tensors = torch_side.copy_of(self.wide, dtype).state_dict()
         model = nnx.clone(self.template)
         try:
             return load_torch(model, tensors, example=self._example(arrays), **self.how)[0]

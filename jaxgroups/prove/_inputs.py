@@ -39,7 +39,8 @@ def specs_of(example: Any) -> list[Spec]:
     if hasattr(example, "shape") and hasattr(example, "dtype"):
         array = np.asarray(example)
         if array.dtype.kind in "fiub":
-            return [Spec(array.shape, array)]
+            kind = {"f": "float64", "i": "int64", "u": "int64", "b": "bool"}[array.dtype.kind]
+            return [Spec(array.shape, array.astype(kind))]
     raise TypeError(
         "example must be a shape such as (1, 3, 224, 224), an array in torch's layout, or a tuple "
         f"of them, got {example!r:.80}"

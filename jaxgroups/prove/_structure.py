@@ -22,8 +22,8 @@ def structure(module: Any, model: nnx.Module, plan: Plan) -> list[Check]:
     what = f"{counted(len(plan.leaves()), 'tensor')}, {counted(values, 'trained value')}"
     return [
         Check("structure", what, "equal"),
-        _check("what is trained", _trained(module, model, plan)),
         _check("shared tensors", _shared(module, plan)),
+        _check("what is trained", _trained(module, model, plan)),
     ]
 
 

@@ -129,7 +129,8 @@ def gradients(module: Any, arrays: Arrays, weights: Arrays) -> tuple[Tensors, li
     pairs = zip(outputs, weights, strict=True)
     total = torch.stack([(y * torch.from_numpy(w)).sum() for y, w in pairs]).sum()
     named = dict(module.named_parameters(remove_duplicate=False))
-    found = torch.autograd.grad(total, [*named.values(), *wanted], allow_unused=True)
+    tensors = [*named.values(), *wanted]
+    found = torch.autograd.grad(total, tensors, allow_unused=True) if tensors else ()
     both = [
         np.zeros(tuple(t.shape)) if g is None else _numpy(g)
         for t, g in zip([*named.values(), *wanted], found, strict=True)
@@ -151,8 +152,10 @@ def sgd(module: Any, batches: list[tuple[Arrays, Arrays]], rate: float | None) -
     """
     import torch
 
-    losses = []
+    losses: list[float] = []
     parameters = list(module.parameters())
+    if not parameters:
+        return 0.0, losses
     for arrays, targets in batches:
         outputs = [y for y in leaves(module(*_given(module, arrays))) if y.is_floating_point()]
         pairs = zip(outputs, targets, strict=True)

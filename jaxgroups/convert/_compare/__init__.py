@@ -17,7 +17,7 @@ from jaxgroups.convert._compare.blocks import end_elsewhere
 from jaxgroups.convert._compare.result import Comparison, Difference
 from jaxgroups.convert._compare.trace import run_nnx, run_torch
 from jaxgroups.convert._model.names import Names, TorchNames
-from jaxgroups.convert._model.structure import dotted, of_nnx
+from jaxgroups.convert._model.structure import Path, dotted, of_nnx
 from jaxgroups.convert._rules.ops import ChannelsLast
 
 __all__ = ["Comparison", "Difference", "compare", "compare_as_they_are"]
@@ -81,16 +81,23 @@ def compare_as_they_are(
     rtol: float,
     channels_last: bool,
     features: Mapping[str, ChannelsLast] | None = None,
+    partial: bool = False,
 ) -> Comparison:
     """As `compare`, in the mode that the models are in; their statistics may change.
 
     Args:
       features: for torch layers that read a flattened feature map, how its values lie in Flax.
+      partial: whether the modules before an error of the nnx model are enough.
     """
     theirs = run_torch(torch_module, arrays)
     structure = of_nnx(model)
     given = [last(a, 1) if channels_last and a.ndim >= 3 else a for a in arrays]
-    ours = run_nnx(model, structure, given)
+    ours: dict[Path, np.ndarray] = {}
+    try:
+        run_nnx(model, structure, given, ours)
+    except Exception:
+        if not partial:
+            raise
     torch_names = TorchNames(structure, names, prefix="")
     by_name = {}
     for path in ours:  # what a container holds comes before the container

@@ -1,5 +1,6 @@
 """What the Flax module computes: outputs, gradients, steps of SGD, as jitted functions."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -15,6 +16,7 @@ from jaxgroups.prove._dropout import factor
 from jaxgroups.prove._inputs import Arrays
 
 Values = dict[str, np.ndarray]
+_NARROW = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 _CONCRETE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -53,6 +55,14 @@ class FlaxSide:
         outputs, rest = self._called(self._run, self._apply, self.params, self.rest, arrays)
         self.draws |= _drawn(self.rest, rest)
         return [np.asarray(leaf) for leaf in outputs], values(rest)
+
+    def narrow(self, arrays: Arrays) -> str:
+        """The dtype of a result inside the model that has fewer bits than float64; or ``""``."""
+        if self.branches:
+            return ""
+        text = str(jax.make_jaxpr(self._apply)(self.params, self.rest, arrays))
+        found = re.search(r":(f32|f16|bf16)\[[^=\n]* = ", text)
+        return _NARROW[found[1]] if found else ""
 
     def gradients(self, arrays: Arrays, weights: Arrays) -> tuple[Values, list[Any]]:
         """Gradients of ``sum(weights * outputs)``: of the parameters, and of the inputs."""
@@ -107,6 +117,17 @@ class FlaxSide:
             except _CONCRETE:
                 self.branches = True
         return eager(*args)
+
+
+def widen(model: nnx.Module) -> None:
+    """Make layers compute in float64 that were made to compute in float32, in place.
+
+    Some, such as ``nnx.Embed``, keep the dtype of their first weights.
+    """
+    for _, layer in nnx.iter_modules(model):
+        dtype = getattr(layer, "dtype", None)
+        if dtype is not None and not hasattr(dtype, "shape") and dtype == jnp.float32:
+            layer.dtype = jnp.dtype("float64")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def in_mode(model: nnx.Module, train: bool) -> nnx.Module:

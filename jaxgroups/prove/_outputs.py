@@ -51,25 +51,33 @@ def outputs(
 
 
 def in_float32(
-    wide: Any, module: Any, flax: FlaxSide, given: dict[str, Arrays], layout: Layout, r: Rounding
+    wide: Any,
+    module: Any,
+    flax: FlaxSide,
+    given: dict[str, Arrays],
+    layout: Layout,
+    rounding: Rounding,
+    where: Where,
 ) -> list[Check]:
-    """A check for each input: torch in float64 is the reference of both."""
+    """A check for each input: torch in float64, `wide`, is the reference of both."""
     found = []
     for name, arrays in given.items():
         what = f"{name} {_shapes(arrays)} in float32"
         narrow = [a.astype("float32") if a.dtype.kind == "f" else a for a in arrays]
-        exact = torch_side.forward(wide, [a.astype("float64") if a.dtype.kind == "f" else a
-                                          for a in narrow])  # fmt: skip
+        same = [a.astype("float64") if a.dtype.kind == "f" else a for a in narrow]
+        exact = torch_side.forward(wide, same)
         theirs = torch_side.forward(module, narrow)
         ours, error = ran(lambda narrow=narrow: flax.forward(narrow))
-        if error:
-            found.append(Check("outputs", what, "different", where=error))
+        problem = error or wrong_number(theirs, ours[0])
+        if problem:
+            found.append(Check("outputs", what, "different", where=problem))
             continue
         own = max((relative(e, t) for e, t in zip(exact, theirs, strict=True)), default=0.0)
         if not np.isfinite(own):  # float32 overflows in torch: both must be alike
             exact, own = theirs, 0.0
-        error = largest(exact, ours[0], layout)
-        found.append(measured("outputs", what, error, r.float32(own), "only in float32"))
+        gap, allowed = largest(exact, ours[0], layout), rounding.float32(own)
+        first = (where(arrays, allowed) or "only in float32") if not gap <= allowed else ""
+        found.append(measured("outputs", what, gap, allowed, first))
     return found
 
 

@@ -12,7 +12,7 @@ from jaxgroups.convert import ConversionWarning, Plan, load_torch, plan
 from jaxgroups.convert._compare import compare_as_they_are
 from jaxgroups.convert._files.show import counted
 from jaxgroups.prove import _torch_side as torch_side
-from jaxgroups.prove._flax_side import FlaxSide, in_mode, marked_dropout
+from jaxgroups.prove._flax_side import FlaxSide, in_mode, marked_dropout, widen
 from jaxgroups.prove._gradients import gradients
 from jaxgroups.prove._inputs import Arrays, Spec, inputs, other_batch, other_sizes, random, specs_of
 from jaxgroups.prove._layout import Layout
@@ -64,7 +64,8 @@ def prove(
     difference between float32 and float64, and ``eps * sqrt(operations * terms)``.
 
     float64 is switched on for the call only (``jax.enable_x64``, of this thread); no other process
-    is needed. A Flax module that computes in float32 nevertheless, by ``dtype=``, is not proven.
+    is needed. Layers with ``dtype=float32`` compute in float64 then. A Flax module that has results
+    in float32 nevertheless, by ``astype``, is compared in float32 alone and not proven.
 
     Args:
       torch_module: a ``torch.nn.Module``, in any mode.
@@ -130,6 +131,7 @@ class _Work:
             return self._without("outputs", "gradients", "state", "steps", why="structure")
         self.plan = planned
         self.model = self._loaded("float64", given["random"])
+        widen(self.model)
         return self._compared(given)
 
     def _compared(self, given: dict[str, Arrays]) -> Proof:
@@ -190,7 +192,7 @@ class _Work:
 
     def _outputs(self, given: dict[str, Arrays]) -> None:
         self.flax = FlaxSide(self.model, self.layout.to_flax)
-        first, error = ran(lambda: self.flax.forward(given["random"]))
+        _, error = ran(lambda: self.flax.forward(given["random"]))
         if error:
             near = self._first(given["random"], self.rounding.float64)
             text = f"{near}; {error}" if near else error
@@ -200,10 +202,11 @@ class _Work:
             self._limit("the Flax module branches on values: jax.jit cannot trace it")
         if self.flax.draws:
             self._limit("random operations of Flax in evaluation mode")
-        if any(y.dtype.kind == "f" and y.dtype.itemsize < 8 for y in first[0]):
-            name = next(y.dtype.name for y in first[0] if y.dtype.itemsize < 8)
+        if name := self.flax.narrow(given["random"]):
             self._limit(f"the Flax module computes in {name} although its weights are float64")
             self.rounded = False
+            if not self._random and not self.flax.draws:
+                self._narrow(given)
         if self._random or self.flax.draws or not self.rounded:
             self._without("outputs", why="")
             return
@@ -223,7 +226,7 @@ class _Work:
             module = torch_side.copy_of(self.wide, "float32")
             wide = torch_side.copy_of(module, "float64")
             some = {name: given[name] for name in _FLOAT32 if name in given}
-            checks = in_float32(wide, module, flax, some, self.layout, self.rounding)
+            checks = in_float32(wide, module, flax, some, self.layout, self.rounding, self._first)
         self.made.checks.extend(checks)
 
     def _more(self) -> dict[str, Arrays]:

@@ -337,6 +337,13 @@ def test_limits_are_not_proven(name):
     assert limit.split(":")[0][:40] in str(proof).replace("\n", " ")
 
 
+def test_a_wrong_module_of_float32_is_different():
+    function = (lambda x, _: x, lambda x: (x * 1.01).astype("float32"))
+    proof = prove(*scaled(function), (5, 4))
+    assert first(proof)[:2] == ("outputs", "random")
+    assert proof.first.what.endswith("in float32")
+
+
 def test_parameters_computed_of_several_tensors():
     theirs = tnn.Sequential(torch.nn.utils.parametrizations.weight_norm(tnn.Linear(4, 3)))
     proof = prove(theirs, nnx.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0))), (5, 4))

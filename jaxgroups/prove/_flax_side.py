@@ -126,7 +126,8 @@ def widen(model: nnx.Module) -> None:
     """
     for _, layer in nnx.iter_modules(model):
         dtype = getattr(layer, "dtype", None)
-        if dtype is not None and not hasattr(dtype, "shape") and dtype == jnp.float32:
+        # a dtype or a scalar type of numpy or jax; an array that has this name is left alone
+        if not isinstance(dtype, jax.Array | np.ndarray) and dtype in ("float32", jnp.float32):
             layer.dtype = jnp.dtype("float64")  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -61,6 +61,7 @@ __all__ = [
     "pixel_shuffle",
     "pixel_unshuffle",
     "prelu",
+    "prove",
     "rms_norm",
     "unfold",
 ]
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from jaxgroups import diagrams as diagrams
     from jaxgroups import linen as linen
     from jaxgroups import nnx as nnx
+    from jaxgroups import prove as prove
     from jaxgroups._explain import Explanation as Explanation
     from jaxgroups._explain import explain as explain
     from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d

@@ -149,7 +149,7 @@ def _propose(arguments: argparse.Namespace) -> int:
     with convert.open_checkpoint(
         arguments.checkpoint, key=arguments.key, reader=arguments.reader
     ) as opened:
-        found = convert.propose_names(maker_of(*given), opened, **_rules(arguments))
+        found = convert.propose_names(maker_of(*given), opened, **rules_of(arguments))
     print(found.to_json() if arguments.json else found.toml())
     return 1 if found.unmatched_flax else 0
 
@@ -244,10 +244,10 @@ def _read_or_made(arguments: argparse.Namespace) -> convert.Plan:
         arguments.checkpoint, key=arguments.key, reader=arguments.reader
     ) as opened:
         model = model_of(arguments.model, json_object("--kwargs", arguments.kwargs))
-        return convert.plan(model, opened, **_rules(arguments))
+        return convert.plan(model, opened, **rules_of(arguments))
 
 
-def _rules(arguments: argparse.Namespace) -> dict[str, Any]:
+def rules_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `plan` that ``--rules`` and ``--example`` give."""
     rules = tomllib.loads(_text(arguments.rules)) if arguments.rules else {}
     unknown = set(rules) - {"names", *_ORDERS, *_TABLES, "keep_order", "ignore", "prefix"}
@@ -258,7 +258,7 @@ def _rules(arguments: argparse.Namespace) -> dict[str, Any]:
         for path, given in rules.get(table, {}).items():
             by_path[path] = _rule(table, path, given)
     example = None
-    if arguments.example:
+    if getattr(arguments, "example", None):
         import jax
 
         example = jax.ShapeDtypeStruct(shape("--example", arguments.example), "float32")

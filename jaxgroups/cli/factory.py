@@ -43,17 +43,7 @@ def maker_of(path: str, kwargs: dict[str, Any]) -> Any:
     Raises:
       ValueError: it cannot be imported, or is no function.
     """
-    module, colon, name = path.partition(":")
-    if not colon or not module or not name:
-        raise ValueError(f"a model must be given as package.module:factory, got {path!r}")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the working directory
-    try:
-        factory: Any = importlib.import_module(module)
-        for part in name.split("."):
-            factory = getattr(factory, part)
-    except Exception as error:  # a user's module may raise anything
-        raise ValueError(f"{path} cannot be imported: {_said(error)}") from error
+    factory = imported(path)
     if isinstance(factory, (nnx.Module, nn.Module)) and not kwargs:
         return factory
     if not callable(factory):
@@ -63,6 +53,44 @@ def maker_of(path: str, kwargs: dict[str, Any]) -> Any:
         return factory(**({"rngs": nnx.Rngs(0)} if _takes_rngs(factory) else {}) | kwargs)
 
     return make
+
+
+def imported(path: str) -> Any:
+    """The object ``pkg.mod:name``; the working directory is searched too.
+
+    Raises:
+      ValueError: it cannot be imported.
+    """
+    module, colon, name = path.partition(":")
+    if not colon or not module or not name:
+        raise ValueError(f"a model must be given as package.module:factory, got {path!r}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the working directory
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # a user's module may raise anything
+        raise ValueError(f"{path} cannot be imported: {_said(error)}") from error
+    return found
+
+
+def made(path: str) -> Any:
+    """The torch module that is at a path, or that the callable there makes; or nnx, made for real.
+
+    Raises:
+      ValueError: it cannot be imported, or making it fails.
+    """
+    found = imported(path)
+    if not isinstance(found, type) and hasattr(found, "state_dict"):
+        return found
+    maker = maker_of(path, {})
+    if isinstance(maker, (nnx.Module, nn.Module)):
+        return maker
+    try:
+        return maker()
+    except Exception as error:
+        raise ValueError(f"{path} fails: {_said(error)}") from error
 
 
 def _takes_rngs(factory: Any) -> bool:

@@ -51,6 +51,7 @@ ORDER = [
     "convert/_transfer",
     "convert/_propose",
     "convert",
+    "prove",
     "cli",
     "__main__",
 ]
@@ -75,10 +76,16 @@ WITH_FLAX = {
     "convert/_propose",
     "convert/_rules",
     "convert/_transfer",
+    "prove",
     "cli",
 }
 # inside a function, and only to meet what the caller has in torch already or has installed
-WITH_TORCH = {"cli.experiment", "convert._compare.trace", "convert._files.torch_load"}
+WITH_TORCH = {
+    "cli.experiment",
+    "convert._compare.trace",
+    "convert._files.torch_load",
+    "prove._torch_side",
+}
 ON_DEMAND = {"matplotlib", "rich"}  # loaded by the functions that draw and print
 
 
@@ -275,7 +282,9 @@ def test_the_check_of_loaded_modules_can_fail():
 
 
 def test_the_rest_loads_no_torch():
-    everything = "import jaxgroups.cli, jaxgroups.nnx, jaxgroups.linen, jaxgroups.convert"
+    everything = (
+        "import jaxgroups.cli, jaxgroups.nnx, jaxgroups.linen, jaxgroups.convert, jaxgroups.prove"
+    )
     assert loaded(everything, "torch", "matplotlib", "flax") == ["flax"]
 
 
@@ -323,7 +332,7 @@ def test_everything_works_without_torch():
 
 # --- names and texts ------------------------------------------------------------------------------
 
-PUBLIC = ["jaxgroups", "jaxgroups.nnx", "jaxgroups.linen", "jaxgroups.convert"]
+PUBLIC = ["jaxgroups", "jaxgroups.nnx", "jaxgroups.linen", "jaxgroups.convert", "jaxgroups.prove"]
 
 
 def public_names(module):
@@ -346,7 +355,7 @@ def own_doc(value):
 @pytest.mark.parametrize("module", PUBLIC)
 def test_every_public_name_is_documented(module):
     names = dict(public_names(module))
-    assert len(names) >= 6
+    assert len(names) >= 3
     assert [name for name, value in names.items() if not (own_doc(value) or "").strip()] == []
     undocumented = [
         f"{name}.{method}"

@@ -6,19 +6,21 @@ blocks   containers that end elsewhere, while all that is in them and after them
 result   the differences, as text and as HTML
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from flax import nnx
 
-from jaxgroups.convert._compare.axes import ChannelAxes, aligned, last
+from jaxgroups.convert._compare.axes import ChannelAxes, aligned, flat_features, last
 from jaxgroups.convert._compare.blocks import end_elsewhere
 from jaxgroups.convert._compare.result import Comparison, Difference
 from jaxgroups.convert._compare.trace import run_nnx, run_torch
 from jaxgroups.convert._model.names import Names, TorchNames
-from jaxgroups.convert._model.structure import dotted, of_nnx
+from jaxgroups.convert._model.structure import Path, dotted, of_nnx
+from jaxgroups.convert._rules.ops import ChannelsLast
 
-__all__ = ["Comparison", "Difference", "compare"]
+__all__ = ["Comparison", "Difference", "compare", "compare_as_they_are"]
 
 
 def compare(
@@ -60,21 +62,55 @@ def compare(
             "call .eval() on both models first: training mode would change their statistics"
         )
     arrays = [np.asarray(a) for a in (x if isinstance(x, tuple) else (x,))]
+    return compare_as_they_are(
+        torch_module,
+        nnx.clone(model),
+        arrays,
+        names=names,
+        rtol=rtol,
+        channels_last=channels_last,
+    )
+
+
+def compare_as_they_are(
+    torch_module: Any,
+    model: nnx.Module,
+    arrays: list[np.ndarray],
+    *,
+    names: Names,
+    rtol: float,
+    channels_last: bool,
+    features: Mapping[str, ChannelsLast] | None = None,
+    partial: bool = False,
+) -> Comparison:
+    """As `compare`, in the mode that the models are in; their statistics may change.
+
+    Args:
+      features: for torch layers that read a flattened feature map, how its values lie in Flax.
+      partial: whether the modules before an error of the nnx model are enough.
+    """
     theirs = run_torch(torch_module, arrays)
-    model = nnx.clone(model)
     structure = of_nnx(model)
     given = [last(a, 1) if channels_last and a.ndim >= 3 else a for a in arrays]
-    ours = run_nnx(model, structure, given)
+    ours: dict[Path, np.ndarray] = {}
+    try:
+        run_nnx(model, structure, given, ours)
+    except Exception:
+        if not partial:
+            raise
     torch_names = TorchNames(structure, names, prefix="")
     by_name = {}
     for path in ours:  # what a container holds comes before the container
         by_name.setdefault(torch_names.of(path), path)
     channel_axes = ChannelAxes(theirs, 1 if channels_last else -1)
+    flattened = flat_features(theirs, features or {})
     found = {}
     for call in theirs:
         if call.name in by_name:
             path = by_name[call.name]
             orders = aligned(call.output, ours[path], channel_axes.of(call))
+            if call.makes.key in flattened and call.output.shape == ours[path].shape:
+                orders = [flattened[call.makes.key](call.output)]
             found[call.name] = _difference(call.name, dotted(path), orders, call.output, ours[path])
     if not found:
         raise ValueError("no layer of the torch module has a counterpart of its name in the model")

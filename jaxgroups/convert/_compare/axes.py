@@ -1,8 +1,12 @@
 """The order of axes in which an output of torch is compared with Flax's: never by the values."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
 import numpy as np
 
 from jaxgroups.convert._compare.trace import Call, Tensor
+from jaxgroups.convert._rules.ops import ChannelsLast
 
 
 def last(x: np.ndarray, channels: int) -> np.ndarray:
@@ -20,6 +24,27 @@ def aligned(theirs: np.ndarray, ours: np.ndarray, channels: int) -> list[np.ndar
         return [theirs] if theirs.shape == ours.shape else []
     axes = dict.fromkeys((channels % theirs.ndim, 1, theirs.ndim - 1))
     return [moved for moved in (last(theirs, axis) for axis in axes) if moved.shape == ours.shape]
+
+
+def flat_features(
+    calls: list[Call], features: Mapping[str, ChannelsLast]
+) -> dict[int, Callable[[np.ndarray], np.ndarray]]:
+    """How a flattened feature map lies in Flax, by the key of torch's tensor.
+
+    Args:
+      calls: the calls of all modules.
+      features: for layers that read such a tensor, the operation on their features; layers that
+        hand it on as it is, such as a dropout, are followed back.
+    """
+    found: dict[int, ChannelsLast] = {}
+    for call in reversed(calls):
+        op = features.get(call.name)
+        if op is None and call.kind == "as read":
+            op = found.get(call.makes.key)
+        if op is not None:
+            flat = replace(op, axis=1)
+            found |= {read.key: flat for read in call.reads if read.rank == 2}
+    return {key: op.to_flax for key, op in found.items()}
 
 
 class ChannelAxes:

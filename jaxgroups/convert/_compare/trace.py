@@ -132,10 +132,12 @@ def _kind(tnn: Any, layer: Any) -> tuple[str, int]:
 
 
 def run_nnx(
-    model: nnx.Module, structure: Structure, arrays: Iterable[np.ndarray]
-) -> dict[Path, np.ndarray]:
-    """First output of every module, by path, in order of execution."""
-    outputs: dict[Path, np.ndarray] = {}
+    model: nnx.Module,
+    structure: Structure,
+    arrays: Iterable[np.ndarray],
+    outputs: dict[Path, np.ndarray],
+) -> None:
+    """First output of every module, by path, in order of execution, also if the model raises."""
     paths = {id(layer): path for path, layer in structure.layers.items()}
 
     def note(call: Any, layer: Any, args: tuple, kwargs: dict) -> Any:
@@ -148,4 +150,3 @@ def run_nnx(
     kinds = {type(layer) for layer in structure.layers.values() if callable(layer)}
     with wrapped_calls(kinds, note):
         model(*arrays)  # pyright: ignore[reportCallIssue]
-    return outputs

@@ -1,0 +1,96 @@
+"""What rounding may make of two modules that are the same function.
+
+float64: each operation adds at most ``terms`` roundings, for the longest sum in the network, and a
+network has at most as many operations in a row as torch runs at all. What an operation adds is made
+larger or smaller by those after it; the amplification of a small change of the input, measured on
+torch, stands for that. So ``eps * operations * terms * amplification`` is allowed, relative to the
+largest value. A gradient passes through the network twice. Every step of SGD adds its own.
+
+float32: torch's own difference between float32 and float64 on the same input shows what rounding
+does to this network. Flax may have four times as much, and the expected random walk of the
+roundings, ``eps * sqrt(operations * terms)``.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from jaxgroups.prove import _torch_side as torch_side
+from jaxgroups.prove._inputs import Arrays
+
+EPS64 = float(np.finfo(np.float64).eps)
+EPS32 = float(np.finfo(np.float32).eps)
+TOO_LARGE = 1e-6  # settings such as an epsilon change outputs by no more
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The figures of one network."""
+
+    operations: int
+    terms: int
+    amplification: float
+
+    @property
+    def float64(self) -> float:
+        return EPS64 * self.operations * self.terms * max(1.0, self.amplification)
+
+    @property
+    def gradient(self) -> float:
+        return 2 * self.float64
+
+    def steps(self, count: int) -> float:
+        return self.gradient * (count + 1)
+
+    def float32(self, own: float) -> float:
+        """For an input on which torch's float32 differs by `own` from its float64."""
+        return 4 * own + EPS32 * sqrt(self.operations * self.terms)
+
+    def as_dict(self, batch: int) -> dict[str, float]:
+        return {
+            "operations": self.operations,
+            "terms": self.terms,
+            "amplification": self.amplification,
+            "training_batch": batch,
+        }
+
+
+def rounding(module: Any, found: torch_side.Operations, arrays: Arrays, factor: int) -> Rounding:
+    """The figures of a torch module in float64, on one input.
+
+    Args:
+      found: its operations on the input.
+      factor: how many times as many positions the largest batch has.
+    """
+    change, rng = 1e-9, np.random.default_rng(3)
+    floating = [np.issubdtype(a.dtype, np.floating) for a in arrays]
+    moved = [
+        a + change * np.abs(a).max(initial=0) * rng.uniform(-1, 1, a.shape) if f else a
+        for a, f in zip(arrays, floating, strict=True)
+    ]
+    before, after = torch_side.forward(module, arrays), torch_side.forward(module, moved)
+    amplified = max((relative(a, b) for a, b in zip(before, after, strict=True)), default=0.0)
+    amplified = amplified / change if np.isfinite(amplified) else 1.0
+    return Rounding(found.count, found.terms * factor, amplified)
+
+
+def relative(expected: np.ndarray, actual: np.ndarray, least: float = 0.0) -> float:
+    """The largest difference, relative to the largest finite expected value, or to `least`.
+
+    Values that are alike, infinite ones and NaNs too, do not differ. Infinite if the shapes, or
+    values of which one is not finite, differ.
+    """
+    if expected.shape != actual.shape:
+        return float("inf")
+    wide = "complex128" if np.iscomplexobj(expected) or np.iscomplexobj(actual) else "float64"
+    expected, actual = expected.astype(wide), actual.astype(wide)
+    finite = np.isfinite(expected)
+    alike = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
+    if not (alike | (finite & np.isfinite(actual))).all():
+        return float("inf")
+    scale = max(float(np.abs(expected[finite]).max(initial=0)), least) or 1.0
+    with np.errstate(invalid="ignore"):
+        gap = np.where(alike, 0.0, np.abs(expected - actual))
+    return float(gap.max(initial=0) / scale)

@@ -184,13 +184,17 @@ _NORM = {"scale": "weight", "bias": "bias"}
 
 @register(nnx.BatchNorm, nn.BatchNorm)
 def _batch_norm(layer: Any, shapes: Shapes):
-    leaves = _running_norm(layer, shapes)
     # without statistics there are no batches to count
-    return Rule(leaves, torch_only=("num_batches_tracked",) if "mean" in shapes else ())
+    only_torch = ("num_batches_tracked",) if "mean" in shapes else ()
+    return Rule(_statistics(shapes), torch_only=only_torch)
 
 
 @register(*BATCH_NORMS, *INSTANCE_NORMS)
-def _running_norm(layer: Any, shapes: Shapes) -> dict[str, TensorRule]:
+def _running_norm(layer: Any, shapes: Shapes):
+    return _statistics(shapes)
+
+
+def _statistics(shapes: Shapes) -> dict[str, TensorRule]:
     statistics = {"mean": "running_mean", "var": "running_var"}
     names = _NORM | statistics | {"num_batches_tracked": "num_batches_tracked"}
     return {leaf: TensorRule(name) for leaf, name in names.items() if leaf in shapes}

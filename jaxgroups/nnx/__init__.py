@@ -58,6 +58,7 @@ from jaxgroups.nnx._prelu import PReLU as PReLU
 from jaxgroups.nnx._resize import Upsample as Upsample
 from jaxgroups.nnx._resize import UpsamplingBilinear2d as UpsamplingBilinear2d
 from jaxgroups.nnx._resize import UpsamplingNearest2d as UpsamplingNearest2d
+from jaxgroups.nnx._sequential import Sequential as Sequential
 from jaxgroups.nnx._shuffle import ChannelShuffle as ChannelShuffle
 from jaxgroups.nnx._shuffle import PixelShuffle as PixelShuffle
 from jaxgroups.nnx._shuffle import PixelUnshuffle as PixelUnshuffle
@@ -116,6 +117,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "Sequential",
     "Unflatten",
     "Unfold",
     "Upsample",

@@ -144,6 +144,7 @@ def read(
             array = _cast(name, array, declared[name].dtype)
         elif wanted != "keep" and kinds.kind(before) == "float":
             array = _cast(name, array, wanted)
+        array = _counted(array)
         if array.dtype.name != before:
             report.casts.append(f"{name}: {before} -> {array.dtype.name}")
         note = move.not_finite(name, array)
@@ -173,6 +174,15 @@ def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     if cast.dtype.kind in "iu" and not np.array_equal(cast, array):
         raise ValueError(f"{name} has values of {array.dtype.name} that {dtype} cannot hold")
     return cast
+
+
+def _counted(array: np.ndarray) -> np.ndarray:
+    """Integers in the dtype that jax has for them, if it holds their values: a count of batches."""
+    narrow = jax.dtypes.canonicalize_dtype(array.dtype)
+    if array.dtype.kind in "iu" and narrow != array.dtype:
+        cast = array.astype(narrow)
+        return cast if np.array_equal(cast, array) else array
+    return array
 
 
 def _exact(name: str, array: np.ndarray, sharding: Any) -> jax.Array:

@@ -1,0 +1,92 @@
+"""Matrix products and attention: named axes, so that no operand has to be transposed first."""
+
+from typing import Any
+
+from jaxgroups.port import _order as orders
+from jaxgroups.port._body import Body, joined, op
+from jaxgroups.port._errors import Unsupported
+from jaxgroups.port._expr import Expr, Lit
+from jaxgroups.port._graph import Node, Ref
+from jaxgroups.port._ops.elementwise import apply, argument
+
+
+@op("aten.matmul", "aten.bmm", "aten.mm")
+def _matmul(b: Body, node: Node) -> None:
+    x, y = node.args[:2]
+    if b.rank(x) < 2 or b.rank(y) < 2:
+        parts = [b.read(v, orders.natural(b.rank(v))) for v in (x, y)]
+        b.define(node, Expr([parts[0], " @ ", parts[1]], atom=False))
+        return
+    straight = all(b.order(v) == orders.natural(b.rank(v)) for v in (x, y))
+    if straight or b.rank(x) != b.rank(y):
+        parts = [b.read(v, orders.natural(b.rank(v))) for v in (x, y)]
+        b.define(node, Expr([parts[0], " @ ", parts[1]], atom=False))
+        return
+    shapes = [b.value(v).shape for v in (x, y)]
+    if any(p != q for p, q in zip(shapes[0][:-2], shapes[1][:-2], strict=True)):  # type: ignore[index]
+        parts = [b.read(v, orders.natural(b.rank(v))) for v in (x, y)]
+        b.define(node, Expr([parts[0], " @ ", parts[1]], atom=False))
+        return
+    rank = b.rank(x)
+    batch = "abcdefgh"[: rank - 2]
+    left, right, out = batch + "mk", batch + "kn", batch + "mn"
+    texts = ["".join(t[axis] for axis in b.order(v)) for t, v in ((left, x), (right, y))]
+    formula = f'"{texts[0]},{texts[1]}->{out}"'
+    b.define(node, Expr([f"jnp.einsum({formula}, ", b.read(x), ", ", b.read(y), ")"]))
+
+
+@op("aten.baddbmm", "aten.addmm")
+def _addmm(b: Body, node: Node) -> None:
+    if node.kwargs.get("beta", 1) != 1 or node.kwargs.get("alpha", 1) != 1:
+        raise Unsupported("a scaled sum with a matrix product")
+    apply(b, node, "{0} + {1} @ {2}", list(node.args[:3]))
+
+
+@op("aten.linear")
+def _linear(b: Body, node: Node) -> None:
+    x, weight = node.args[:2]
+    bias = argument(node, 2, "bias")
+    order = b.order(x)
+    if order[-1] != len(order) - 1:
+        order = orders.natural(len(order))
+    parts = [b.read(x, order), " @ ", b.read(weight), ".T"]
+    parts += [] if bias is None else [" + ", b.read(bias)]
+    b.define(node, Expr(parts, atom=False), order)
+
+
+@op("aten.einsum")
+def _einsum(b: Body, node: Node) -> None:
+    formula, operands = node.args[:2]
+    formula = formula.replace(" ", "")
+    if "..." in formula or "->" not in formula:
+        raise Unsupported(f"the formula {formula}")
+    left, out = formula.split("->")
+    texts = [
+        "".join(one[axis] for axis in b.order(x))
+        for one, x in zip(left.split(","), operands, strict=True)
+    ]
+    held = joined([b.read(x) for x in operands])
+    b.define(node, Expr([f'jnp.einsum("{",".join(texts)}->{out}", ', *held, ")"]))
+
+
+@op("aten.scaled_dot_product_attention")
+def _attention(b: Body, node: Node) -> None:
+    query, key, value = node.args[:3]
+    mask, dropout = argument(node, 3, "attn_mask"), argument(node, 4, "dropout_p", 0.0)
+    causal, scale = argument(node, 5, "is_causal", False), node.kwargs.get("scale")
+    if dropout:
+        raise Unsupported("dropout in evaluation mode is random")
+    if b.rank(query) != 4 or node.kwargs.get("enable_gqa"):
+        raise Unsupported("attention of other than four axes")
+    order = (0, 2, 1, 3)
+    parts: list[Any] = [b.read(x, order) for x in (query, key, value)]
+    if isinstance(mask, Ref):
+        name = "mask" if b.value(mask).dtype == "bool" else "bias"
+        rank = b.rank(mask)
+        held = b.aligned(mask, orders.natural(4)) if rank < 4 else b.read(mask, orders.natural(4))
+        parts.append(Expr([f"{name}=", held]))
+    if causal:
+        parts.append("is_causal=True")
+    if scale is not None:
+        parts.append(Expr(["scale=", Lit(scale, "scale")]))
+    b.define(node, Expr(["jax.nn.dot_product_attention(", *joined(parts), ")"]), order)

@@ -1,0 +1,58 @@
+"""The whole file: imports, classes, formatted."""
+
+import re
+import subprocess
+import sys
+
+from jaxgroups.port._classes import Class
+from jaxgroups.port._render import render
+
+# what the text uses, and the line that imports it, in the order of the file
+_IMPORTS = (
+    ("math.", "import math"),
+    ("Any", "from typing import Any"),
+    ("", ""),
+    ("jax.", "import jax"),
+    ("jnp.", "import jax.numpy as jnp"),
+    ("jg.", "import jaxgroups as jg"),
+    ("jnn.", "import jaxgroups.nnx as jnn"),
+    ("nnx.", "from flax import nnx"),
+)
+
+_ABSENT = '''
+def _not_ported(what: str) -> Any:
+    """Stands where the original has what has no counterpart."""
+    raise NotImplementedError(what)
+'''
+
+
+def source(found: list[Class], title: str) -> str:
+    """The text of the file."""
+    texts = [render(one) for one in found]
+    if any("_not_ported(" in text for text in texts):
+        texts.insert(0, _ABSENT.strip() + "\n")
+    body = "\n\n".join(texts)
+    imports = [
+        line for word, line in _IMPORTS if not word or re.search(rf"(?<![\w.]){re.escape(word)}", body)
+    ]
+    head = "\n".join(imports).strip("\n")
+    return formatted(f'"""{title}"""\n\n{head}\n\n\n{body}')
+
+
+def formatted(text: str) -> str:
+    """The text as ``ruff format`` writes it.
+
+    Raises:
+      ModuleNotFoundError: ruff is not installed.
+    """
+    try:
+        import ruff  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the formatter ruff is not installed: pip install 'jaxgroups[port]'"
+        ) from error
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "100", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ruff cannot format the source: {done.stderr.strip()}\n{text}")
+    return done.stdout

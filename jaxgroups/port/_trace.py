@@ -1,0 +1,396 @@
+"""From a torch module to a `Graph`, by ``torch.export``.
+
+Hooks put a mark into the traced graph where a module is called and where it returns, with the
+tensors that go in and out. So the calls nest as in the original, and every argument has its name.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from jaxgroups.port._errors import PortError
+from jaxgroups.port._graph import Call, Graph, Line, Node, Ref, Size, Value, refs
+
+_FRAME = re.compile(r'File "(.+)", line (\d+), in (\w+)\n\s*(.*)')
+_SMALL = 64  # elements of a constant that the source can show
+
+
+def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+    """Run the module on the example, symbolically in all sizes that it does not fix.
+
+    Args:
+      module: a ``torch.nn.Module`` in evaluation mode.
+      args, kwargs: its inputs, tensors or structures of them.
+
+    Raises:
+      PortError: torch cannot export the module.
+    """
+    import torch
+
+    paths: dict[int, str] = {}
+    for path, one in module.named_modules(remove_duplicate=False):
+        paths.setdefault(id(one), path)
+    calls: dict[str, Call] = {}
+    trees: dict[str, Any] = {}
+    with _marks(module, paths, calls, trees):
+        program = _exported(torch, module, args, kwargs)
+    return _Reader(program, module, calls, trees).graph()
+
+
+def _exported(torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The exported program; with fixed sizes only if torch finds no other."""
+    auto = torch.export.Dim.AUTO
+
+    def dynamic(x: Any) -> Any:
+        if isinstance(x, torch.Tensor):
+            return {axis: auto for axis, size in enumerate(x.shape) if size > 1} or None
+        if isinstance(x, list | tuple):
+            return type(x)(dynamic(one) for one in x)
+        if isinstance(x, dict):
+            return {key: dynamic(one) for key, one in x.items()}
+        return None
+
+    errors = []
+    parameters = [*inspect.signature(module.forward).parameters]
+    shapes: dict[str, Any] = dict(zip(parameters, map(dynamic, args), strict=False))
+    shapes |= {name: dynamic(x) for name, x in kwargs.items()}
+    for chosen in (shapes, None):
+        try:
+            return torch.export.export(
+                module, args, kwargs, dynamic_shapes=chosen, strict=False
+            )
+        except Exception as error:  # torch raises errors of many kinds
+            errors.append(error)
+    last = errors[-1]
+    text = str(last).strip().split("\n")[0]
+    raise PortError(f"torch.export cannot trace the module: {type(last).__name__}: {text}") from last
+
+
+@cache
+def _operation() -> Any:
+    """The operation that marks a place in the traced graph; it does nothing."""
+    import torch
+
+    library = torch.library.Library("jaxgroups_port", "DEF")
+    library.define("mark(Tensor[] tensors, str call, bool returns) -> ()")
+    library.impl("mark", lambda tensors, call, returns: None, "CompositeExplicitAutograd")
+    operation = torch.ops.jaxgroups_port.mark
+    torch.fx.node.has_side_effect(operation.default)
+    _operation.library = library  # type: ignore[attr-defined]  # else it is unloaded
+    return operation
+
+
+@contextmanager
+def _marks(
+    module: Any, paths: dict[int, str], calls: dict[str, Call], trees: dict[str, Any]
+) -> Iterator[None]:
+    """Within the block every call of a module leaves marks in what torch traces."""
+    import torch
+
+    mark = _operation()
+    stack: list[str] = []
+
+    def enter(layer: Any, args: Any, kwargs: Any) -> None:
+        name = str(len(calls))
+        bound = _bound(layer, args, kwargs)
+        tensors: list[Any] = []
+        inputs = {key: _flat(x, tensors, torch) for key, x in bound.items()}
+        kind = type(layer)
+        calls[name] = Call(
+            paths[id(layer)], f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller()
+        )
+        stack.append(name)
+        mark(tensors, name, False)
+
+    def leave(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
+        name = stack.pop()
+        tensors: list[Any] = []
+        trees[name] = _flat(output, tensors, torch)
+        mark(tensors, name, True)
+
+    handles = []
+    for one in module.modules():
+        handles.append(one.register_forward_pre_hook(enter, with_kwargs=True))
+        handles.append(one.register_forward_hook(leave, with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _bound(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call by the names that ``forward`` gives them."""
+    signature = inspect.signature(layer.forward)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError:
+        return {f"x{i}": x for i, x in enumerate(args)} | kwargs
+    found: dict[str, Any] = {}
+    for name, x in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            found |= {f"{name}{i}": one for i, one in enumerate(x)}
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            found |= x
+        else:
+            found[name] = x
+    return found
+
+
+def _flat(x: Any, tensors: list[Any], torch: Any) -> Any:
+    """The structure with a `Ref` to the list's item in place of each tensor."""
+    if isinstance(x, torch.Tensor):
+        tensors.append(x)
+        return Ref(len(tensors) - 1)
+    if isinstance(x, torch.SymInt):
+        return Size(str(x.node.expr), int(x.node.hint))
+    if isinstance(x, dict):
+        return {key: _flat(one, tensors, torch) for key, one in x.items()}
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return tuple(_flat(one, tensors, torch) for one in x)
+    if isinstance(x, list | tuple):
+        return type(x)(_flat(one, tensors, torch) for one in x)
+    if x is None or isinstance(x, bool | int | float | str):
+        return x
+    fields = getattr(x, "__dict__", None)
+    if fields and any(isinstance(one, torch.Tensor) for one in fields.values()):
+        return {key: _flat(one, tensors, torch) for key, one in fields.items()}
+    return None
+
+
+def _caller() -> Line | None:
+    """The line of the program that calls the module of the running hook."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "/torch/" not in file and "/contextlib.py" not in file:
+            return Line(file, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+class _Reader:
+    """Reads an exported program into a graph."""
+
+    def __init__(
+        self, program: Any, module: Any, calls: dict[str, Call], trees: dict[str, Any]
+    ) -> None:
+        import torch
+
+        self.torch = torch
+        self.program = program
+        self.module = module
+        self.calls = calls
+        self.trees = trees
+        self.values: list[Value] = []
+        self.at: dict[Any, Any] = {}  # by fx node: a Ref, or a list of them
+        self.storage: dict[Any, Any] = {}  # by fx node: the node that owns the memory
+
+    def graph(self) -> Graph:
+        modules = dict(self.module.named_modules(remove_duplicate=False))
+        inputs: list[int] = []
+        root = Call("", type(self.module).__qualname__)
+        stack = [root]
+        nodes = list(self.program.graph.nodes)
+        self.order = {node: i for i, node in enumerate(nodes)}
+        signature = self.program.graph_signature
+        self.names = dict(signature.inputs_to_parameters)
+        self.buffers = dict(signature.inputs_to_buffers)
+        self.constants = dict(getattr(signature, "inputs_to_lifted_tensor_constants", {}))
+        for node in nodes:
+            if node.op == "placeholder":
+                self._placeholder(node, inputs)
+            elif node.op == "get_attr":
+                self._constant(node, getattr(self.program.graph_module, node.target, None))
+            elif node.op == "call_function":
+                self._function(node, stack)
+        (whole,) = [step for step in root.steps if isinstance(step, Call)]
+        return Graph(self.values, whole, modules, inputs)
+
+    def _new(self, node: Any, **more: Any) -> Ref:
+        return Ref(self._value(node.meta.get("val"), **more).number)
+
+    def _value(self, val: Any, **more: Any) -> Value:
+        number = len(self.values)
+        if isinstance(val, self.torch.Tensor):
+            shape = tuple(self._dim(n) for n in val.shape)
+            value = Value(number, shape, str(val.dtype).removeprefix("torch."), **more)
+        else:
+            value = Value(number, None, size=self._dim(val) if val is not None else None, **more)
+        self.values.append(value)
+        return value
+
+    def _dim(self, n: Any) -> Any:
+        if isinstance(n, self.torch.SymInt):
+            return Size(str(n.node.expr), int(n.node.hint))
+        return n if isinstance(n, int | float | bool) else None
+
+    def _placeholder(self, node: Any, inputs: list[int]) -> None:
+        name = node.target
+        source = self.names.get(name) or self.buffers.get(name)
+        if name in self.constants:
+            self._constant(node, self.program.constants[self.constants[name]])
+            return
+        ref = self._new(node, source=source, buffer=name in self.buffers)
+        self.at[node] = ref
+        if source is None:
+            inputs.append(ref.number)
+        elif source not in self.program.state_dict:  # a buffer that is not saved
+            self.values[ref.number].source = None
+            self.values[ref.number].constant = self._held(self.program.constants.get(source))
+
+    def _constant(self, node: Any, tensor: Any) -> None:
+        if tensor is None:
+            raise PortError(f"a constant of the traced program is missing: {node.target}")
+        value = self._value(node.meta.get("val", tensor), constant=self._held(tensor))
+        self.at[node] = Ref(value.number)
+
+    def _held(self, tensor: Any) -> Any:
+        return None if tensor is None else tensor.detach().cpu().numpy()
+
+    def _function(self, node: Any, stack: list[Call]) -> None:
+        text = str(node.target)
+        if text == "jaxgroups_port.mark.default":
+            self._mark(node, stack)
+            return
+        if text.startswith(("aten.sym_constrain", "aten._assert")):
+            return
+        args, kwargs = self._mapped(node.args), self._mapped(node.kwargs)
+        if text.startswith("<built-in function getitem>"):
+            whole = self.at[node.args[0]]
+            if isinstance(whole, list):
+                self.at[node] = whole[node.args[1]]
+                return
+        op, variant = _op_of(node.target)
+        written = self._written(node)
+        if written:
+            op = op.rstrip("_")
+        outputs, at = self._outputs(node)
+        self.at[node] = at
+        stack[-1].steps.append(Node(op, args, kwargs, outputs, _line(node), variant))
+        self._alias(node)
+        for target in written:
+            self._rebind(target, node)
+
+    def _outputs(self, node: Any) -> tuple[list[int], Any]:
+        val = node.meta.get("val")
+        if isinstance(val, list | tuple):
+            made = [Ref(self._value(one).number) for one in val]
+            return [ref.number for ref in made], made
+        ref = self._new(node)
+        return [ref.number], ref
+
+    def _mapped(self, x: Any) -> Any:
+        if isinstance(x, self.torch.fx.Node):
+            return self.at[x]
+        if isinstance(x, dict):
+            return {key: self._mapped(one) for key, one in x.items()}
+        if isinstance(x, tuple):
+            return tuple(self._mapped(one) for one in x)
+        if isinstance(x, list):
+            return [self._mapped(one) for one in x]
+        if isinstance(x, self.torch.dtype):
+            return str(x).removeprefix("torch.")
+        return x
+
+    def _schema(self, node: Any) -> Any:
+        return getattr(node.target, "_schema", None)
+
+    def _written(self, node: Any) -> list[Any]:
+        """The arguments that the operation changes in place."""
+        schema = self._schema(node)
+        if schema is None:
+            return []
+        return [
+            node.args[i]
+            for i, argument in enumerate(schema.arguments)
+            if argument.alias_info is not None
+            and argument.alias_info.is_write
+            and i < len(node.args)
+        ]
+
+    def _alias(self, node: Any) -> None:
+        """Note whose memory a result may share."""
+        schema, first = self._schema(node), node.args[0] if node.args else None
+        if schema is None or not isinstance(first, self.torch.fx.Node):
+            return
+        shares = any(r.alias_info is not None for r in schema.returns)
+        if shares or _op_of(node.target)[0] in _MAY_SHARE:
+            self.storage[node] = self.storage.get(first, first)
+
+    def _rebind(self, target: Any, node: Any) -> None:
+        """After an operation in place the names of the same tensor mean its result."""
+        owner = self.storage.get(target, target)
+        now = self.order[node]
+        for other in list(self.at):
+            if other is node or self.storage.get(other, other) is not owner:
+                continue
+            if not any(self.order[user] > now for user in other.users):
+                continue
+            if other is target or self.at[other] == self.at[target]:
+                continue
+            same = _op_of(other.target)[0] in _SAME if other.op == "call_function" else True
+            if not same or other.meta["val"].shape != target.meta["val"].shape:
+                line = _line(node)
+                raise PortError(
+                    "an operation in place on a view, whose other views are used later, cannot be "
+                    f"ported: {node.target} at {line}"
+                )
+        result = self.at[node]
+        for other in list(self.at):
+            if other is not node and self.storage.get(other, other) is owner:
+                self.at[other] = result
+
+    def _mark(self, node: Any, stack: list[Call]) -> None:
+        tensors, name, returns = node.args
+        made = [self.at[x] for x in tensors]
+        if not returns:
+            call = self.calls[name]
+            given = {key: _filled(x, made) for key, x in call.inputs.items()}
+            call.inputs = {key: x for key, x in given.items() if [*refs(x)]}
+            stack[-1].steps.append(call)
+            stack.append(call)
+        else:
+            call = stack.pop()
+            call.output = _filled(self.trees[name], made)
+
+
+_MAY_SHARE = {"aten.contiguous", "aten.dropout", "aten.to", "aten.reshape", "aten.flatten"}
+_SAME = {"aten.contiguous", "aten.dropout", "aten.to", "aten.alias", "aten.detach"}
+
+
+def _filled(x: Any, made: Sequence[Any]) -> Any:
+    if isinstance(x, Ref):
+        return made[x.number]
+    if isinstance(x, dict):
+        return {key: _filled(one, made) for key, one in x.items()}
+    if isinstance(x, list | tuple):
+        return type(x)(_filled(one, made) for one in x)
+    return x
+
+
+def _op_of(target: Any) -> tuple[str, str]:
+    """``aten.add.Tensor`` -> ``aten.add`` and ``Tensor``; a function of Python by its name."""
+    text = str(target)
+    if text.startswith("<"):
+        return f"python.{target.__name__}", "default"
+    parts = text.split(".")
+    return ".".join(parts[:2]), ".".join(parts[2:]) or "default"
+
+
+def _line(node: Any) -> Line | None:
+    """The line of the innermost ``forward`` outside of torch that ran the operation."""
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [f for f in frames if "/torch/" not in f[0]]
+    forward = [f for f in own if f[2] == "forward"] or own
+    if not forward:
+        return None
+    file, number, _, text = forward[-1]
+    return Line(file, int(number), text)
+
+

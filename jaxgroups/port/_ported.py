@@ -51,16 +51,21 @@ class Ported:
         from jaxgroups.convert import load_torch
 
         model = self.build(rngs)
-        loaded, _ = load_torch(model, self.module.state_dict(), **self.how())
+        loaded, _ = load_torch(model, self.module.state_dict(), **self.how(model))
         loaded.eval()
         return loaded
 
-    def how(self) -> dict[str, Any]:
+    def how(self, model: nnx.Module) -> dict[str, Any]:
         """The arguments of `load_torch` and `prove`: rules, and what is not read."""
         from jaxgroups import convert
 
-        rules = {path: getattr(convert, kind)(*sizes) for path, (kind, sizes) in self.rules.items()}
-        return {"rules": rules, "ignore": tuple(self.unused)}
+        found: dict[str, Any] = {}
+        if self.rules:
+            for path, layer in nnx.iter_modules(model):
+                kind, sizes = self.rules.get(torch_name(model, path), ("", ()))
+                if kind:
+                    found |= _operations(path, layer, getattr(convert, kind)(*sizes))
+        return {"rules": found, "ignore": tuple(self.unused)}
 
     def arrays(self) -> Arrays:
         """The example in the orders of the Flax module."""
@@ -77,12 +82,13 @@ class Ported:
             tuple(x.shape) if x.is_floating_point() else np.asarray(x) for x in self.example
         )
         last = tuple(order != tuple(range(len(order))) for order in self.inputs)
+        model = nnx.eval_shape(lambda: self.build())
         return prove(
             self.module,
-            nnx.eval_shape(lambda: self.build()),
+            model,
             examples if len(examples) > 1 else examples[0],
             channels_last=last,
-            **self.how(),
+            **self.how(model),
             **how,
         )
 
@@ -91,3 +97,27 @@ class Ported:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / "model.py").write_text(self.source, encoding="utf-8")
+
+
+def torch_name(model: nnx.Module, path: tuple[Any, ...]) -> str:
+    """The name in torch of a module: the path without the ``layers`` of ``nnx.Sequential``."""
+    parts = []
+    held: Any = model
+    for part in path:
+        if not (isinstance(held, nnx.Sequential) and part == "layers"):
+            parts.append(str(part))
+        held = held[part] if isinstance(part, int) else getattr(held, part)
+    return ".".join(parts)
+
+
+def _operations(path: tuple[Any, ...], layer: Any, rule: Any) -> dict[str, Any]:
+    """The operation of each parameter of a layer, by path."""
+    state = nnx.state(layer).flat_state()
+    shapes = {
+        str(leaf[0]): tuple(variable.get_value().shape)
+        for leaf, variable in state
+        if len(leaf) == 1 and hasattr(variable.get_value(), "shape")
+    }
+    leaves = rule(layer, shapes).leaves
+    name = ".".join(map(str, path))
+    return {f"{name}.{leaf}": one.op for leaf, one in leaves.items() if hasattr(one, "op")}

@@ -5,6 +5,7 @@ tensors that go in and out. So the calls nest as in the original, and every argu
 """
 
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,9 +37,21 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         paths.setdefault(id(one), path)
     calls: dict[str, Call] = {}
     trees: dict[str, Any] = {}
-    with _marks(module, paths, calls, trees):
+    with _marks(module, paths, calls, trees), _quiet():
         program = _exported(torch, module, args, kwargs)
     return _Reader(program, module, calls, trees).graph()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within the block torch does not log what it could not solve about sizes."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _exported(torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -32,7 +32,7 @@ class FlaxSide:
     Args:
       model: the model; it is not changed.
       train: whether it is in training mode, in which a dropout multiplies by a number.
-      to_flax: puts an input in Flax's layout.
+      to_flax: puts the inputs in Flax's layout.
 
     Attributes:
       branches: whether the model asked for values while it was traced.
@@ -40,7 +40,7 @@ class FlaxSide:
     """
 
     def __init__(
-        self, model: nnx.Module, to_flax: Callable[[Any], Any], *, train: bool = False
+        self, model: nnx.Module, to_flax: Callable[[Any], list[Any]], *, train: bool = False
     ) -> None:
         self.model = in_mode(model, train)
         self.train = train
@@ -107,7 +107,7 @@ class FlaxSide:
     def _apply(self, params: Any, rest: Any, arrays: Any) -> Any:
         model: Any = nnx.merge(self._graph, params, rest, copy=True)
         with marked_dropout(model) if self.train else nullcontext():
-            outputs = model(*[self._to_flax(a) for a in arrays])
+            outputs = model(*self._to_flax(arrays))
         return jax.tree.leaves(outputs), nnx.split(model, nnx.Param, ...)[2]
 
     def _called(self, jitted: Any, eager: Any, *args: Any) -> Any:

@@ -1,5 +1,6 @@
 """One order of axes for the whole model: inputs and outputs between torch and Flax."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ class Layout:
 
     Args:
       channels_last: whether arrays of three or more axes are ``(N, C, *spatial)`` in torch and
-        ``(N, *spatial, C)`` in Flax; otherwise they are alike.
+        ``(N, *spatial, C)`` in Flax; otherwise they are alike. Of several inputs, one for each.
     """
 
-    def __init__(self, channels_last: bool) -> None:
-        self.channels_last = channels_last
+    def __init__(self, channels_last: bool | Sequence[bool]) -> None:
+        several = isinstance(channels_last, Sequence)
+        self._inputs = list(channels_last) if several else []
+        self.channels_last = any(channels_last) if several else channels_last
         self._axis = 1 if channels_last else -1
 
     def learn(self, module: Any, arrays: Arrays) -> None:
@@ -29,9 +32,13 @@ class Layout:
             if not call.name:
                 self._axis = axes.of(call)
 
-    def to_flax(self, x: Any) -> Any:
-        """An input of torch, or its gradient, in Flax's order; jax arrays stay jax arrays."""
-        if not self.channels_last or x.ndim < 3:
+    def to_flax(self, arrays: Sequence[Any]) -> list[Any]:
+        """The inputs of torch in Flax's order; jax arrays stay jax arrays."""
+        last = self._inputs or [self.channels_last] * len(arrays)
+        return [self._moved(x, moved) for x, moved in zip(arrays, last, strict=True)]
+
+    def _moved(self, x: Any, moved: bool) -> Any:
+        if not moved or x.ndim < 3:
             return x
         return x.transpose(0, *range(2, x.ndim), 1)
 

@@ -1,7 +1,7 @@
 """The whole proof: both modules on the same numbers, one item after the other."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ def prove(
     names: Any = None,
     rules: Mapping[str, Any] | None = None,
     ignore: Any = (),
-    channels_last: bool = True,
+    channels_last: bool | Sequence[bool] = True,
 ) -> Proof:
     """Compare a torch module and an nnx module: are they the same function, also in training?
 
@@ -76,7 +76,8 @@ def prove(
       steps: the number of steps of SGD, at least 1.
       names, rules, ignore: as in `jaxgroups.convert.plan`.
       channels_last: whether arrays of three or more axes are ``(N, C, *spatial)`` in torch and
-        ``(N, *spatial, C)`` in Flax; False for a Flax module with torch's layout.
+        ``(N, *spatial, C)`` in Flax; False for a Flax module with torch's layout. Of several inputs
+        a sequence with one value for each.
 
     Returns:
       The proof, with its verdict.
@@ -187,7 +188,7 @@ class _Work:
             return load_torch(nnx.clone(self.template), tensors, **self.how)[0]
 
     def _example(self, arrays: Arrays) -> tuple[Any, ...]:
-        moved = [self.layout.to_flax(a) for a in arrays]
+        moved = self.layout.to_flax(arrays)
         return tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in moved)
 
     def _outputs(self, given: dict[str, Arrays]) -> None:

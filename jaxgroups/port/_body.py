@@ -218,7 +218,7 @@ class Body:
         shape = tuple(hint(n) for n in value.shape or ())
         variable = "nnx.BatchStat" if value.buffer else "nnx.Param"
         sizes = joined([Lit(n, "size") for n in shape])
-        dtype = "" if value.dtype in ("float32", "float64") else f', "{value.dtype}"'
+        dtype = {"float32": "", "float64": "", "int64": ", int"}.get(value.dtype, f', "{value.dtype}"')
         if len(shape) == 1:
             zeros = Expr(["jnp.zeros(", *sizes, f"{dtype})"])
         else:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from jaxgroups.port._errors import PortError
@@ -38,7 +38,7 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     calls: dict[str, Call] = {}
     trees: dict[str, Any] = {}
     with _marks(module, paths, calls, trees), _quiet():
-        program = _exported(torch, module, args, kwargs)
+        program = _exported(torch, module, args, kwargs, calls)
     return _Reader(program, module, calls, trees).graph()
 
 
@@ -54,27 +54,32 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _exported(torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _exported(
+    torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: dict[str, Call]
+) -> Any:
     """The exported program; with fixed sizes only if torch finds no other."""
     auto = torch.export.Dim.AUTO
 
-    def dynamic(x: Any) -> Any:
+    def dynamic(x: Any, axes: int) -> Any:
         if isinstance(x, torch.Tensor):
-            return {axis: auto for axis, size in enumerate(x.shape) if size > 1} or None
+            return {i: auto for i, size in enumerate(x.shape[:axes]) if size > 1} or None
         if isinstance(x, list | tuple):
-            return type(x)(dynamic(one) for one in x)
+            return type(x)(dynamic(one, axes) for one in x)
         if isinstance(x, dict):
-            return {key: dynamic(one) for key, one in x.items()}
+            return {key: dynamic(one, axes) for key, one in x.items()}
         return None
 
     errors = []
     parameters = [*inspect.signature(module.forward).parameters]
-    shapes: dict[str, Any] = dict(zip(parameters, map(dynamic, args), strict=False))
-    shapes |= {name: dynamic(x) for name, x in kwargs.items()}
-    for chosen in (shapes, None):
+    for axes in (8, 1, 0):  # all sizes, the batch alone, none: as many as torch can solve for
+        shapes: dict[str, Any] = dict(
+            zip(parameters, (dynamic(x, axes) for x in args), strict=False)
+        )
+        shapes |= {name: dynamic(x, axes) for name, x in kwargs.items()}
+        calls.clear()
         try:
             return torch.export.export(
-                module, args, kwargs, dynamic_shapes=chosen, strict=False
+                module, args, kwargs, dynamic_shapes=shapes if axes else None, strict=False
             )
         except Exception as error:  # torch raises errors of many kinds
             errors.append(error)
@@ -107,14 +112,14 @@ def _marks(
     mark = _operation()
     stack: list[str] = []
 
-    def enter(layer: Any, args: Any, kwargs: Any) -> None:
+    def enter(path: str, layer: Any, args: Any, kwargs: Any) -> None:
         name = str(len(calls))
         bound = _bound(layer, args, kwargs)
         tensors: list[Any] = []
         inputs = {key: _flat(x, tensors, torch) for key, x in bound.items()}
         kind = type(layer)
         calls[name] = Call(
-            paths[id(layer)], f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller()
+            path, f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller()
         )
         stack.append(name)
         mark(tensors, name, False)
@@ -127,7 +132,8 @@ def _marks(
 
     handles = []
     for one in module.modules():
-        handles.append(one.register_forward_pre_hook(enter, with_kwargs=True))
+        hook = partial(enter, paths[id(one)])  # torch may call a copy of a shared module
+        handles.append(one.register_forward_pre_hook(hook, with_kwargs=True))
         handles.append(one.register_forward_hook(leave, with_kwargs=True))
     try:
         yield
@@ -164,7 +170,7 @@ def _flat(x: Any, tensors: list[Any], torch: Any) -> Any:
         return Size(str(x.node.expr), int(x.node.hint))
     if isinstance(x, dict):
         return {key: _flat(one, tensors, torch) for key, one in x.items()}
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
+    if isinstance(x, torch.Size) or (isinstance(x, tuple) and hasattr(x, "_fields")):
         return tuple(_flat(one, tensors, torch) for one in x)
     if isinstance(x, list | tuple):
         return type(x)(_flat(one, tensors, torch) for one in x)

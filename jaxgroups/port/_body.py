@@ -534,6 +534,18 @@ class Body:
             return Expr([ends[0], *inner, ends[1]])
         return Expr([repr(structure)])
 
+    def new_child(self, name: str, make: Make) -> tuple[str, ...]:
+        """The path of a child that the original does not have as a module."""
+        taken = {path[0] for path in self.made.children}
+        module = self.whole.graph.modules[self.path]
+        number = 1
+        chosen = name
+        while chosen in taken or hasattr(module, chosen):
+            number += 1
+            chosen = f"{name}{number}"
+        self.made.children[(chosen,)] = make
+        return (chosen,)
+
     def _child(self, path: str, make: Make) -> tuple[str, ...]:
         """The path below this module of a child, which the constructor makes."""
         below = self._below(path)

@@ -57,6 +57,7 @@ def port(module: Any, example: Any, *, partial: bool = False) -> Ported:
         [orders[n] for n in refs(graph.root.output) if n in orders],
         _unused(whole),
         whole.rules,
+        graph.notes,
         module=module,
         example=args,
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from jaxgroups.port._errors import PortError
 from jaxgroups.port._graph import Call, Graph, Line, Node, Ref, Size, Value, refs
+from jaxgroups.port._training import Modes, modes
 
 _FRAME = re.compile(r'File "(.+)", line (\d+), in (\w+)\n\s*(.*)')
 _SMALL = 64  # elements of a constant that the source can show
@@ -39,7 +40,8 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     trees: dict[str, Any] = {}
     with _marks(module, paths, calls, trees), _quiet():
         program = _exported(torch, module, args, kwargs, calls)
-    return _Reader(program, module, calls, trees).graph()
+    found = modes(module, args, kwargs)
+    return _Reader(program, module, calls, trees, found).graph()
 
 
 @contextmanager
@@ -96,6 +98,9 @@ def _operation() -> Any:
     library = torch.library.Library("jaxgroups_port", "DEF")
     library.define("mark(Tensor[] tensors, str call, bool returns) -> ()")
     library.impl("mark", lambda tensors, call, returns: None, "CompositeExplicitAutograd")
+    norm = "local_response_norm"
+    library.define(f"{norm}(Tensor x, int size, float alpha, float beta, float k) -> Tensor")
+    library.impl(norm, lambda x, size, alpha, beta, k: x.clone(), "CompositeExplicitAutograd")
     operation = torch.ops.jaxgroups_port.mark
     torch.fx.node.has_side_effect(operation.default)
     _operation.library = library  # type: ignore[attr-defined]  # else it is unloaded
@@ -110,6 +115,8 @@ def _marks(
     import torch
 
     mark = _operation()
+    functional = torch.nn.functional
+    original = functional.local_response_norm
     stack: list[str] = []
 
     def enter(path: str, layer: Any, args: Any, kwargs: Any) -> None:
@@ -135,11 +142,23 @@ def _marks(
         hook = partial(enter, paths[id(one)])  # torch may call a copy of a shared module
         handles.append(one.register_forward_pre_hook(hook, with_kwargs=True))
         handles.append(one.register_forward_hook(leave, with_kwargs=True))
+    functional.local_response_norm = _local_response_norm
     try:
         yield
     finally:
+        functional.local_response_norm = original
         for handle in handles:
             handle.remove()
+
+
+def _local_response_norm(
+    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    """One operation in the graph, where torch has a dozen."""
+    import torch
+
+    operation = torch.ops.jaxgroups_port.local_response_norm
+    return operation(input, size, float(alpha), float(beta), float(k))
 
 
 def _bound(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -197,7 +216,12 @@ class _Reader:
     """Reads an exported program into a graph."""
 
     def __init__(
-        self, program: Any, module: Any, calls: dict[str, Call], trees: dict[str, Any]
+        self,
+        program: Any,
+        module: Any,
+        calls: dict[str, Call],
+        trees: dict[str, Any],
+        modes: Modes,
     ) -> None:
         import torch
 
@@ -208,6 +232,8 @@ class _Reader:
         self.trees = trees
         self.values: list[Value] = []
         self.at: dict[Any, Any] = {}  # by fx node: a Ref, or a list of them
+        self.modes = modes
+        self.dropped = 0
         self.storage: dict[Any, Any] = {}  # by fx node: the node that owns the memory
 
     def graph(self) -> Graph:
@@ -229,7 +255,8 @@ class _Reader:
             elif node.op == "call_function":
                 self._function(node, stack)
         (whole,) = [step for step in root.steps if isinstance(step, Call)]
-        return Graph(self.values, whole, modules, inputs)
+        notes = [self.modes.difference] if self.modes.difference else []
+        return Graph(self.values, whole, modules, inputs, notes)
 
     def _new(self, node: Any, **more: Any) -> Ref:
         return Ref(self._value(node.meta.get("val"), **more).number)
@@ -289,6 +316,10 @@ class _Reader:
         written = self._written(node)
         if written:
             op = op.rstrip("_")
+        if op in _DROPOUTS:
+            self.dropped += 1
+            drops = self.modes.dropouts[self.dropped - 1 : self.dropped]
+            kwargs = kwargs | {"drops": drops == [True]}
         outputs, at = self._outputs(node)
         self.at[node] = at
         stack[-1].steps.append(Node(op, args, kwargs, outputs, _line(node), variant))
@@ -379,6 +410,7 @@ class _Reader:
             call.output = _filled(self.trees[name], made)
 
 
+_DROPOUTS = {"aten.dropout", "aten.feature_dropout", "aten.alpha_dropout"}
 _MAY_SHARE = {"aten.contiguous", "aten.dropout", "aten.to", "aten.reshape", "aten.flatten"}
 _SAME = {"aten.contiguous", "aten.dropout", "aten.to", "aten.alias", "aten.detach"}
 

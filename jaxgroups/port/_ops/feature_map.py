@@ -230,6 +230,14 @@ def _shuffle(b: Body, node: Node) -> None:
     call(b, node, f"jg.{name}", [image(b, node.args[0]), Lit(node.args[1], "factor")], [])
 
 
+@op("jaxgroups_port.local_response_norm")
+def _local_response_norm(b: Body, node: Node) -> None:
+    x, size, alpha, beta, k = node.args
+    call(b, node, "jg.local_response_norm", [image(b, x), Lit(size, "size")], [
+        ("alpha", alpha, 1e-4), ("beta", beta, 0.75), ("k", k, 1.0),
+    ])  # fmt: skip
+
+
 @op("aten.prelu")
 def _prelu(b: Body, node: Node) -> None:
     x, weight = node.args

@@ -162,9 +162,9 @@ def _split(b: Body, node: Node) -> None:
     order, axis = b.order(x), b.axis(x, dim)
     shapes = [b.whole.graph.values[n].shape for n in node.outputs]
     sizes = [s[dim] for s in shapes if s is not None]
-    if any(not isinstance(n, int) for n in sizes):
+    if len({*map(repr, sizes)}) > 1 and any(not isinstance(n, int) for n in sizes):
         raise Unsupported("a split into sizes that depend on the input")
-    if len({*sizes}) == 1:
+    if len({*map(repr, sizes)}) == 1:
         where: Any = Lit(len(sizes), "parts")
     else:
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]

@@ -60,6 +60,7 @@ __all__ = [
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "port",
     "prelu",
     "prove",
     "rms_norm",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from jaxgroups import diagrams as diagrams
     from jaxgroups import linen as linen
     from jaxgroups import nnx as nnx
+    from jaxgroups import port as port
     from jaxgroups import prove as prove
     from jaxgroups._explain import Explanation as Explanation
     from jaxgroups._explain import explain as explain

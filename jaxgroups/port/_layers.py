@@ -13,14 +13,21 @@ class Layer:
 
     Attributes:
       make: the call of its constructor.
-      order: which inputs it takes: ``"channels_last"`` feature maps; ``"last"``, features on torch's
-        last axis; ``"natural"``, torch's order; ``"any"``, element by element.
+      order: which inputs it takes: feature maps, ``"channels_last"``; features on torch's last
+        axis, ``"last"``; torch's order, ``"natural"``; any, element by element, ``"any"``.
       problem: why its settings have no counterpart, if they have none.
     """
 
     make: Make
     order: str
     problem: str = ""
+
+
+class Source(str):
+    """Text of the source, which is written as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 LayerRule = Callable[[Any], Layer]

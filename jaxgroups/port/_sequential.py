@@ -30,9 +30,7 @@ def chain(start: Callable[[], Any], call: Call, x: Ref) -> Make:
     items: list[tuple[str, Any]] = []
     value: Any = x
     for step in call.steps:
-        assert isinstance(step, Call)
-        given = list(step.inputs.values())
-        if given != [value]:
+        if not isinstance(step, Call) or list(step.inputs.values()) != [value]:
             raise Unsupported("a Sequential whose items take several values")
         items.append((step.path.rpartition(".")[2], _item(start(), step, value)))
         value = step.output
@@ -80,6 +78,3 @@ def _function(result: int, value: int, made: dict[int, Expr]) -> Expr:
     if len(texts) == 3 and texts[1:] == ["x", ")"] and str(texts[0]).endswith("("):
         return Expr([texts[0][:-1]])
     return Expr(["lambda x: ", expr], atom=False)
-
-
-

@@ -87,7 +87,9 @@ def _exported(
             errors.append(error)
     last = errors[-1]
     text = str(last).strip().split("\n")[0]
-    raise PortError(f"torch.export cannot trace the module: {type(last).__name__}: {text}") from last
+    raise PortError(
+        f"torch.export cannot trace the module: {type(last).__name__}: {text}"
+    ) from last
 
 
 @cache
@@ -102,7 +104,8 @@ def _operation() -> Any:
     library.define(f"{norm}(Tensor x, int size, float alpha, float beta, float k) -> Tensor")
     library.impl(norm, lambda x, size, alpha, beta, k: x.clone(), "CompositeExplicitAutograd")
     operation = torch.ops.jaxgroups_port.mark
-    torch.fx.node.has_side_effect(operation.default)
+    node: Any = torch.fx.node  # type: ignore[attr-defined]
+    node.has_side_effect(operation.default)
     _operation.library = library  # type: ignore[attr-defined]  # else it is unloaded
     return operation
 
@@ -125,9 +128,7 @@ def _marks(
         tensors: list[Any] = []
         inputs = {key: _flat(x, tensors, torch) for key, x in bound.items()}
         kind = type(layer)
-        calls[name] = Call(
-            path, f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller()
-        )
+        calls[name] = Call(path, f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller())
         stack.append(name)
         mark(tensors, name, False)
 
@@ -443,5 +444,3 @@ def _line(node: Any) -> Line | None:
         return None
     file, number, _, text = forward[-1]
     return Line(file, int(number), text)
-
-

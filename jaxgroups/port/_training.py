@@ -75,11 +75,12 @@ def _functions(
     try:
         module.train(train)
         with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-            tensors = {
+            tensors: dict[str, Any] = {
                 name: fake.from_tensor(t)
                 for name, t in [*module.named_parameters(), *module.named_buffers()]
             }
-            moved = torch.utils._pytree.tree_map_only(torch.Tensor, fake.from_tensor, (args, kwargs))
+            tree: Any = torch.utils
+            moved = tree._pytree.tree_map_only(torch.Tensor, fake.from_tensor, (args, kwargs))
             with Recorder():
                 torch.func.functional_call(module, tensors, *moved)
     finally:

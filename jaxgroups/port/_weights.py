@@ -40,7 +40,7 @@ def load_weights(model: nnx.Module, path: str | Path) -> None:
         if names != {*variables}:
             missing, more = sorted({*variables} - names), sorted(names - {*variables})
             raise ValueError(
-                f"{path} is not of this model: it lacks {missing[:3]!r} and has {more[:3]!r} besides"
+                f"{path} is not of this model: it lacks {missing[:3]!r} and has {more[:3]!r} too"
             )
         arrays = {name: held.get_tensor(name) for name in names}
     for name, variable in variables.items():

@@ -55,6 +55,12 @@ from jaxgroups.nnx._pool import MaxPool1d as MaxPool1d
 from jaxgroups.nnx._pool import MaxPool2d as MaxPool2d
 from jaxgroups.nnx._pool import MaxPool3d as MaxPool3d
 from jaxgroups.nnx._prelu import PReLU as PReLU
+from jaxgroups.nnx._recurrent import GRU as GRU
+from jaxgroups.nnx._recurrent import LSTM as LSTM
+from jaxgroups.nnx._recurrent import RNN as RNN
+from jaxgroups.nnx._recurrent_cell import GRUCell as GRUCell
+from jaxgroups.nnx._recurrent_cell import LSTMCell as LSTMCell
+from jaxgroups.nnx._recurrent_cell import RNNCell as RNNCell
 from jaxgroups.nnx._resize import Upsample as Upsample
 from jaxgroups.nnx._resize import UpsamplingBilinear2d as UpsamplingBilinear2d
 from jaxgroups.nnx._resize import UpsamplingNearest2d as UpsamplingNearest2d
@@ -63,6 +69,9 @@ from jaxgroups.nnx._shuffle import PixelShuffle as PixelShuffle
 from jaxgroups.nnx._shuffle import PixelUnshuffle as PixelUnshuffle
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -90,6 +99,7 @@ __all__ = [
     "ConvTranspose3d",
     "Flatten",
     "Fold",
+    "GRUCell",
     "GroupNorm",
     "InstanceNorm1d",
     "InstanceNorm2d",
@@ -97,6 +107,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "Layer",
     "LayerNorm",
     "LocalResponseNorm",
@@ -110,6 +121,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNNCell",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",

@@ -7,6 +7,7 @@ float32.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -85,6 +86,8 @@ def _product(x: jax.Array, weight: jax.Array, bias: jax.Array | None = None) -> 
     return y if bias is None else y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
 
+# compiled once for each shape, also where the caller is not: a scan would be at every call
+@partial(jax.jit, static_argnames="cell", inline=True)
 def one_step(cell: Cell, weights: Weights, x: jax.Array, state: State) -> State:
     """The next state of a cell.
 
@@ -108,6 +111,7 @@ def _next(cell: Cell, weights: Weights, inputs: jax.Array, state: State) -> Stat
     return (h if weights.hr is None else _product(h, weights.hr), *rest)
 
 
+@partial(jax.jit, static_argnames=("cell", "reverse"), inline=True)
 def _direction(
     cell: Cell, weights: Weights, x: jax.Array, state: State, reverse: bool
 ) -> tuple[jax.Array, State]:

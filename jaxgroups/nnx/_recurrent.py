@@ -19,7 +19,8 @@ from jaxgroups.nnx._recurrent_base import RecurrentBase, boolean, checked, mode_
 
 _INSIDE = tuple(str(Path(file).parent) + os.sep for file in (Path(__file__).parent, flax.__file__))
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-_SETTINGS = ["hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional"]
+_SIZES = ("input_size", "hidden_size", "num_layers")
+_HOW = ("bias", "batch_first", "dropout", "bidirectional")
 
 _DOC = """{name} over sequences, with the arguments, parameters and states of ``torch.nn.{name}``.
 

@@ -19,6 +19,11 @@ from jaxgroups.nnx._conv import ConvTranspose1d as ConvTranspose1d
 from jaxgroups.nnx._conv import ConvTranspose2d as ConvTranspose2d
 from jaxgroups.nnx._conv import ConvTranspose3d as ConvTranspose3d
 from jaxgroups.nnx._conv import Layer as Layer
+from jaxgroups.nnx._dropout import AlphaDropout as AlphaDropout
+from jaxgroups.nnx._dropout import Dropout1d as Dropout1d
+from jaxgroups.nnx._dropout import Dropout2d as Dropout2d
+from jaxgroups.nnx._dropout import Dropout3d as Dropout3d
+from jaxgroups.nnx._dropout import FeatureAlphaDropout as FeatureAlphaDropout
 from jaxgroups.nnx._flatten import Flatten as Flatten
 from jaxgroups.nnx._flatten import Unflatten as Unflatten
 from jaxgroups.nnx._fold import Fold as Fold
@@ -78,6 +83,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -97,6 +103,10 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
     "Flatten",
     "Fold",
     "GRUCell",

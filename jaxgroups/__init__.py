@@ -42,9 +42,12 @@ __all__ = [
     "fold",
     "grid_sample",
     "group_norm",
+    "hardshrink",
+    "hardtanh",
     "instance_norm",
     "interpolate",
     "layer_norm",
+    "leaky_relu",
     "linen",
     "local_response_norm",
     "lp_pool1d",
@@ -63,6 +66,9 @@ __all__ = [
     "prelu",
     "prove",
     "rms_norm",
+    "softplus",
+    "softshrink",
+    "threshold",
     "unfold",
 ]
 
@@ -74,6 +80,12 @@ if TYPE_CHECKING:
     from jaxgroups import prove as prove
     from jaxgroups._explain import Explanation as Explanation
     from jaxgroups._explain import explain as explain
+    from jaxgroups._functional.activations import hardshrink as hardshrink
+    from jaxgroups._functional.activations import hardtanh as hardtanh
+    from jaxgroups._functional.activations import leaky_relu as leaky_relu
+    from jaxgroups._functional.activations import softplus as softplus
+    from jaxgroups._functional.activations import softshrink as softshrink
+    from jaxgroups._functional.activations import threshold as threshold
     from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
     from jaxgroups._functional.adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
     from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
@@ -167,6 +179,12 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "layer_norm": "_functional.norm",
     "rms_norm": "_functional.norm",
     "prelu": "_functional.prelu",
+    "hardshrink": "_functional.activations",
+    "hardtanh": "_functional.activations",
+    "leaky_relu": "_functional.activations",
+    "softplus": "_functional.activations",
+    "softshrink": "_functional.activations",
+    "threshold": "_functional.activations",
     "affine_grid": "_functional.affine_grid",
     "grid_sample": "_functional.grid_sample",
     "interpolate": "_functional.interpolate",

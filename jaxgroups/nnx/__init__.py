@@ -1,5 +1,11 @@
 """Flax nnx layers with torch's names, arguments and meaning, channels last."""
 
+from jaxgroups.nnx._activations import Hardshrink as Hardshrink
+from jaxgroups.nnx._activations import Hardtanh as Hardtanh
+from jaxgroups.nnx._activations import LeakyReLU as LeakyReLU
+from jaxgroups.nnx._activations import Softplus as Softplus
+from jaxgroups.nnx._activations import Softshrink as Softshrink
+from jaxgroups.nnx._activations import Threshold as Threshold
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool3d as AdaptiveAvgPool3d
@@ -111,6 +117,8 @@ __all__ = [
     "Fold",
     "GRUCell",
     "GroupNorm",
+    "Hardshrink",
+    "Hardtanh",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
@@ -120,6 +128,7 @@ __all__ = [
     "LSTMCell",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "LocalResponseNorm",
     "MaxPool1d",
     "MaxPool2d",
@@ -138,6 +147,9 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "Softplus",
+    "Softshrink",
+    "Threshold",
     "Unflatten",
     "Unfold",
     "Upsample",

@@ -28,6 +28,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "bilinear",
     "channel_shuffle",
     "conv1d",
     "conv2d",
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
     from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
     from jaxgroups._functional.affine_grid import affine_grid as affine_grid
+    from jaxgroups._functional.bilinear import bilinear as bilinear
     from jaxgroups._functional.fold import fold as fold
     from jaxgroups._functional.fold import unfold as unfold
     from jaxgroups._functional.grid_sample import grid_sample as grid_sample
@@ -163,6 +165,7 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "adaptive_max_pool1d": "_functional.adaptive_pool",
     "adaptive_max_pool2d": "_functional.adaptive_pool",
     "adaptive_max_pool3d": "_functional.adaptive_pool",
+    "bilinear": "_functional.bilinear",
     "fold": "_functional.fold",
     "unfold": "_functional.fold",
     "max_unpool1d": "_functional.max_unpool",

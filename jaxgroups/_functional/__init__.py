@@ -13,6 +13,7 @@ from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
 from jaxgroups._functional.affine_grid import affine_grid as affine_grid
+from jaxgroups._functional.bilinear import bilinear as bilinear
 from jaxgroups._functional.fold import fold as fold
 from jaxgroups._functional.fold import unfold as unfold
 from jaxgroups._functional.grid_sample import grid_sample as grid_sample

@@ -18,6 +18,7 @@ from jaxgroups.nnx._batch_norm import BatchNorm3d as BatchNorm3d
 from jaxgroups.nnx._batch_norm import InstanceNorm1d as InstanceNorm1d
 from jaxgroups.nnx._batch_norm import InstanceNorm2d as InstanceNorm2d
 from jaxgroups.nnx._batch_norm import InstanceNorm3d as InstanceNorm3d
+from jaxgroups.nnx._bilinear import Bilinear as Bilinear
 from jaxgroups.nnx._conv import Conv1d as Conv1d
 from jaxgroups.nnx._conv import Conv2d as Conv2d
 from jaxgroups.nnx._conv import Conv3d as Conv3d
@@ -96,6 +97,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",

@@ -137,8 +137,8 @@ def test_activations(rng, theirs, ours):
         weights = rng.normal(size=tuple(expected.shape))
         expected.backward(torch.from_numpy(weights))
         got, pullback = jax.vjp(ours, jnp.asarray(x))
-        np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-11, atol=1e-14)
+        np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-11, atol=1e-13)
         loose = type(theirs).__name__ == "Hardsigmoid"  # torch has 1/6 in float32
         (gradient,) = pullback(jnp.asarray(weights))
-        limit = {"rtol": 1e-7 if loose else 1e-11, "atol": 1e-14}
+        limit = {"rtol": 1e-7 if loose else 1e-11, "atol": 1e-13}
         np.testing.assert_allclose(gradient, to_numpy(tensor.grad), **limit)

@@ -304,7 +304,7 @@ class Body:
             part = self._local_size(arg, near, seen) if isinstance(arg, Ref) else Expr([repr(arg)])
             if part is None:
                 return None
-            parts.append(Expr(["(", part, ")"]) if not part.atom else part)
+            parts.append(part)
         return Expr(_fill(_ARITHMETIC[node.op], parts), atom=_ARITHMETIC[node.op].endswith(")"))
 
     def same(self, node: Node, ref: Any, order: orders.Order | None = None) -> None:
@@ -422,7 +422,12 @@ class Body:
             if shape is not None:
                 self.whole.orders[number] = orders.natural(len(shape))
         target = [Ref(n) for n in node.outputs]
-        expr = Expr([f"_not_ported({text!r})"])
+        inputs = [
+            self.read(Ref(n))
+            for n in refs([list(node.args), node.kwargs])
+            if self.whole.graph.values[n].shape is not None
+        ]
+        expr = Expr(["_not_ported(", *joined([repr(text), *inputs]), ")"])
         self._state(target[0] if len(target) == 1 else target, expr, node.outputs, node.line)
 
     def call_step(self, call: Call) -> None:

@@ -233,21 +233,27 @@ def _parametrize(one: Class) -> None:
         settings(instance, first, alignment)
         for instance, alignment in zip(one.instances, one.alignments, strict=True)
     ]
-    known: list[tuple[list[Any], str]] = []
-    for place, column in enumerate(zip(*rows, strict=True)):
+    known: list[tuple[list[Any], str, str]] = []  # values, argument, setting
+    columns = list(enumerate(zip(*rows, strict=True)))
+    partly = {
+        place for place, column in columns if any(lit.value is ABSENT for _, lit, _ in column)
+    }
+    for place, column in sorted(columns, key=lambda pair: pair[0] in partly):
         values = [lit.value for _, lit, _ in column]
         present = [value for value in values if value is not ABSENT]
         if all(lit.value is ABSENT or _plain(lit.default, lit.value) for _, lit, _ in column):
             one.omitted.add(place)
             continue
-        if all(_alike(present[0], value) for value in present):
-            continue
         where, lit, called = column[0]
-        name = next((name for given, name in known if _fits(given, values)), None)
+        fitting = (n for given, n, s in known if _related(s, lit.name) and _fits(given, values))
+        name = next(fitting, None)
+        constant = all(_alike(present[0], value) for value in present)
+        if constant and (name is None or place not in partly):
+            continue
         if name is None:
             name = _free(lit.name, where, one.arguments)
             one.arguments.append(name)
-            known.append((values, name))
+            known.append((values, name, lit.name))
             _give(one, name, [None if value is ABSENT else value for value in values])
         one.places[place] = name
         if called:
@@ -292,6 +298,17 @@ def _fits(given: list[Any], values: list[Any]) -> bool:
     """Whether an argument has the values, where both are present."""
     pairs = list(zip(given, values, strict=True))
     return all(b is ABSENT or (a is not ABSENT and _alike(a, b)) for a, b in pairs)
+
+
+_CHANNELS = {
+    "in_channels", "out_channels", "num_features", "num_channels", "in_features", "out_features",
+    "normalized_shape", "num_parameters", "groups", "size",
+}  # fmt: skip
+
+
+def _related(one: str, other: str) -> bool:
+    """Whether one argument may stand for both settings, if they have its values."""
+    return one == other or {one, other} <= _CHANNELS
 
 
 def _alike(a: Any, b: Any) -> bool:

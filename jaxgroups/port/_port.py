@@ -22,7 +22,8 @@ def port(
     Args:
       module: a ``torch.nn.Module``; it is not changed.
       example: the shape of the input, ``(1, 3, 224, 224)``; a tensor, an array; or a tuple of
-        them for several inputs, which may be nested in tuples, lists and dictionaries.
+        them for several inputs, which may be nested in tuples, lists and dictionaries. A shape
+        stands for numbers of the dtype of the module's parameters.
       kwargs: inputs by name, of the same kinds.
       partial: whether operations without a rule become calls that raise NotImplementedError.
 
@@ -39,8 +40,9 @@ def port(
 
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
-    args = example_of(torch, example)
-    given = {name: _tensors(torch, x) for name, x in (kwargs or {}).items()}
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    args = _arguments(torch, example, dtype)
+    given = {name: _tensors(torch, x, dtype) for name, x in (kwargs or {}).items()}
     training = {m: m.training for m in module.modules()}
     module.eval()
     try:
@@ -70,12 +72,12 @@ def port(
     )
 
 
-def example_of(torch: Any, example: Any) -> tuple[Any, ...]:
+def _arguments(torch: Any, example: Any, dtype: Any) -> tuple[Any, ...]:
     """The arguments as tensors."""
     if _is_shape(example) or hasattr(example, "dtype"):
-        return (_tensors(torch, example),)
+        return (_tensors(torch, example, dtype),)
     if isinstance(example, tuple | list):
-        return tuple(_tensors(torch, x) for x in example)
+        return tuple(_tensors(torch, x, dtype) for x in example)
     raise TypeError(
         "example must be a shape such as (1, 3, 224, 224), a tensor, or a tuple of them, got "
         f"{example!r:.80}"
@@ -86,18 +88,18 @@ def _is_shape(x: Any) -> bool:
     return isinstance(x, tuple | list) and len(x) > 0 and all(isinstance(n, int) for n in x)
 
 
-def _tensors(torch: Any, x: Any) -> Any:
+def _tensors(torch: Any, x: Any, dtype: Any) -> Any:
     """The structure with a tensor for each shape and array."""
     if isinstance(x, torch.Tensor):
         return x.detach()
     if _is_shape(x):
-        return torch.zeros(*x)
+        return torch.zeros(*x, dtype=dtype)
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         return torch.from_numpy(np.array(x))
     if isinstance(x, dict):
-        return {key: _tensors(torch, one) for key, one in x.items()}
+        return {key: _tensors(torch, one, dtype) for key, one in x.items()}
     if isinstance(x, tuple | list):
-        return type(x)(_tensors(torch, one) for one in x)
+        return type(x)(_tensors(torch, one, dtype) for one in x)
     if x is None or isinstance(x, bool | int | float | str):
         return x
     raise TypeError(f"an input must be a shape, a tensor or an array, got {x!r:.80}")

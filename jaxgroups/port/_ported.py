@@ -64,11 +64,12 @@ class Ported:
         from jaxgroups import convert
 
         found: dict[str, Any] = {}
-        if self.rules:
-            for path, layer in nnx.iter_modules(model):
-                kind, sizes = self.rules.get(torch_name(model, path), ("", ()))
-                if kind:
-                    found |= _operations(path, layer, getattr(convert, kind)(*sizes))
+        for path, layer in nnx.iter_modules(model):
+            kind, sizes = self.rules.get(torch_name(model, path), ("", ()))
+            if kind:
+                found |= _operations(path, layer, getattr(convert, kind)(*sizes))
+            elif isinstance(layer, nnx.Linear):  # nothing has to be found out about it
+                found[".".join(map(str, path))] = convert.KeepOrder()
         return {"rules": found, "ignore": tuple(self.unused)}
 
     def arrays(self) -> list[Any]:

@@ -361,20 +361,22 @@ class _Writer:
                 )
                 part = part if atom or alone or _binds(part, text, after) else f"({part})"
             text += part
-        return text
+        return text.replace("[:, None][:, None]", "[:, None, None]")
 
-    def _structure(self, x: Any) -> str:
+    def _structure(self, x: Any, nested: bool = False) -> str:
         if isinstance(x, Use | Expr):
             return self._expr(x if isinstance(x, Expr) else Expr([x]), self.names)
         if isinstance(x, Lit):
             return literal(x.value)
         if isinstance(x, dict):
-            inner = ", ".join(f"{literal(k)}: {self._structure(v)}" for k, v in x.items())
+            inner = ", ".join(f"{literal(k)}: {self._structure(v, True)}" for k, v in x.items())
             return "{" + inner + "}"
-        if isinstance(x, list):
-            return f"[{', '.join(map(self._structure, x))}]"
-        if isinstance(x, tuple):
-            return ", ".join(map(self._structure, x)) + ("," if len(x) == 1 else "")
+        if isinstance(x, list | tuple):
+            inner = ", ".join(self._structure(one, True) for one in x)
+            if isinstance(x, list):
+                return f"[{inner}]"
+            inner += "," if len(x) == 1 else ""
+            return f"({inner})" if nested else inner
         return x if isinstance(x, str) else literal(x)
 
 

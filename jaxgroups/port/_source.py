@@ -21,7 +21,7 @@ _IMPORTS = (
 )
 
 _ABSENT = '''
-def _not_ported(what: str) -> Any:
+def _not_ported(what: str, *inputs: Any) -> Any:
     """Stands where the original has what has no counterpart."""
     raise NotImplementedError(what)
 '''

@@ -4,6 +4,7 @@ Hooks put a mark into the traced graph where a module is called and where it ret
 tensors that go in and out. So the calls nest as in the original, and every argument has its name.
 """
 
+import copy
 import inspect
 import logging
 import re
@@ -33,6 +34,7 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     """
     import torch
 
+    source, module = module, _copy(module)
     paths: dict[int, str] = {}
     for path, one in module.named_modules(remove_duplicate=False):
         paths.setdefault(id(one), path)
@@ -41,7 +43,16 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     with _marks(module, paths, calls, trees), _quiet():
         program = _exported(torch, module, args, kwargs, calls)
     found = modes(module, args, kwargs)
-    return _Reader(program, module, calls, trees, found).graph()
+    return _Reader(program, source, calls, trees, found).graph()
+
+
+def _copy(module: Any) -> Any:
+    """A copy with the same tensors, since torch leaves others in modules that are shared."""
+    tensors = [*module.parameters(), *module.buffers()]
+    try:
+        return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    except Exception:  # torch traces most modules without a copy too
+        return module
 
 
 @contextmanager

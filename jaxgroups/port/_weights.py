@@ -18,8 +18,7 @@ def save_weights(model: nnx.Module, path: str | Path) -> None:
       path: the file, which is replaced if it exists.
     """
     arrays = {
-        name: np.ascontiguousarray(np.asarray(variable.get_value()))
-        for name, variable in _variables(model)
+        name: np.array(variable.get_value(), order="C") for name, variable in _variables(model)
     }
     save_file(arrays, str(path), {"format": "flax"})
 
@@ -50,7 +49,7 @@ def load_weights(model: nnx.Module, path: str | Path) -> None:
                 f"{list(variable.get_value().shape)} in the model"
             )
     for name, variable in variables.items():
-        variable.set_value(jnp.asarray(arrays[name], variable.get_value().dtype))
+        variable.set_value(jnp.asarray(arrays[name]))
 
 
 def _variables(model: nnx.Module) -> list[tuple[str, Any]]:

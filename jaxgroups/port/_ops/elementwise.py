@@ -21,7 +21,6 @@ _UNARY = {
     "aten.selu": "nnx.selu({0})",
     "aten.mish": "jax.nn.mish({0})",
     "aten.log_sigmoid": "nnx.log_sigmoid({0})",
-    "aten.softsign": "nnx.soft_sign({0})",
     "aten.exp": "jnp.exp({0})",
     "aten.log": "jnp.log({0})",
     "aten.log1p": "jnp.log1p({0})",

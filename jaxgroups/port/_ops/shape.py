@@ -34,7 +34,7 @@ def _permute(b: Body, node: Node) -> None:
 
 
 @op("aten.view", "aten.reshape", "aten._unsafe_view", "aten.unflatten", "aten.flatten",
-    "aten.unsqueeze", "aten.squeeze", "aten.view_as", "aten.reshape_as")  # fmt: skip
+    "aten.squeeze", "aten.view_as", "aten.reshape_as")  # fmt: skip
 def _reshape(b: Body, node: Node) -> None:
     x = node.args[0]
     before, after = b.shape(x.number), b.shape(node.outputs[0])
@@ -55,6 +55,21 @@ def _reshape(b: Body, node: Node) -> None:
     dims = _dims(b, node, x, planned)
     source = b.read(x, planned.before)
     b.define(node, Expr([source, ".reshape(", *joined(dims), ")"]), planned.axes, why)
+
+
+@op("aten.unsqueeze")
+def _unsqueeze(b: Body, node: Node) -> None:
+    x, dim = node.args
+    order = b.order(x)
+    axis = dim % (len(order) + 1)
+    shifted = [one + (one >= axis) for one in order]
+    if axis >= 2 and len(order) < 4:  # in front of the channels, as in a feature map
+        place = shifted.index(1)
+    else:
+        place = shifted.index(axis - 1) + 1 if axis else 0
+    shifted.insert(place, axis)
+    index = ", ".join([*[":"] * place, "None"])
+    b.define(node, Expr([b.read(x), f"[{index}]"]), tuple(shifted))
 
 
 def _dims(b: Body, node: Node, x: Ref, planned: orders.Reshape) -> list[Any]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups._functional.feature_map import FeatureMap, check_format
+from jaxgroups._functional.observed import observed
 from jaxgroups._functional.resample import resample
 from jaxgroups._functional.resize_taps import LINEAR, taps_of
 from jaxgroups._spec.arguments import integer, integers
@@ -28,6 +29,7 @@ _FILTERED = ("bilinear", "bicubic", "lanczos")
 _HALVES = (jnp.float16, jnp.bfloat16)
 
 
+@observed
 def interpolate(
     input: Any,
     size: IntOrInts | None = None,

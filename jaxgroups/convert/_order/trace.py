@@ -7,10 +7,12 @@ import jax
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups._functional.observed import watched_by
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._order import axes
 from jaxgroups.convert._order.axes import Dim, factors, fresh, mark
 from jaxgroups.convert._order.flow import DATA, PARAMETER, Traced, follow
+from jaxgroups.convert._order.rearranged import one_step
 
 Axes = Mapping[str, list[Dim]]  # of each parameter, by its name
 
@@ -33,7 +35,8 @@ def axes_of(model: Any, structure: Structure, example: Any) -> Axes:
         pairs = zip(arguments, is_array, strict=True)
         return call(values, [next(rest) if is_one else a for a, is_one in pairs])
 
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+    promotion = jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard")
+    with promotion[0], promotion[1], watched_by(one_step):
         closed = jax.make_jaxpr(run)(values, arrays)
     parameters = [Traced([fresh(int(n)) for n in v.shape], PARAMETER) for v in values]
     inputs = [Traced([fresh(int(n)) for n in a.shape], DATA) for a in arrays]

@@ -117,6 +117,9 @@ def _read(array: jax.Array, axis: int, index: Any) -> jax.Array:
 
 
 def _evaluated(array: jax.Array, *, axis: int, taps: Taps) -> jax.Array:
+    if 0 in (taps.size, taps.outputs):
+        shape = (*array.shape[:axis], taps.outputs, *array.shape[axis + 1 :])
+        return jnp.zeros(shape, array.dtype)
     total = _sum(array, axis, taps)
     if taps.empty is not None:
         empty = np.broadcast_to(_along(taps.empty, total.ndim, axis), total.shape)

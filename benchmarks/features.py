@@ -71,7 +71,7 @@ class Side:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()  # closes the pipes
 
 
 def row_of(

@@ -60,7 +60,7 @@ def unfold(
             f"of sliding blocks as {outputs}, but its components must be at least one: unfold() "
             f"with stride={shape.stride}"
         )
-    taps = list(shape.slices(shape.pad(image, 0), outputs))
+    taps = list(shape.slices(image, outputs, 0))
     columns = jnp.stack(taps, image.channel + 1)
     batch = image.array.shape[: min(image.spatial[0], image.channel)]
     features, blocks = image.channels * shape.taps, prod(outputs)

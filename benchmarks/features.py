@@ -5,9 +5,9 @@ not count, then the other. A figure is the median of the turns; a ratio is the t
 over torch's, both with channels last. Mode "gradients" is the forward pass together with the
 gradients of input and parameters, as a training step computes them.
 
-In both processes freed memory stays with the process (KEEP), unless GLIBC_TUNABLES is set: an
-operation that returns 12 MB of new pages in every call takes 10 times as long as one that does not,
-and a network has no such pages.
+In both processes freed memory stays with the process (KEEP), unless GLIBC_TUNABLES is set. Without
+this the system gives and takes the pages of a large result in every call, which took up to ten
+times as long as the operation.
 """
 
 import argparse

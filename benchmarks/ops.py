@@ -1,4 +1,7 @@
-"""Single layers: ``python -m benchmarks.ops [layers.csv ...]``."""
+"""Single layers: ``python -m benchmarks.ops [layers.csv ...]``.
+
+``python -m benchmarks.ops --features`` times pools, resizes and norms in place of convolutions.
+"""
 
 import argparse
 import sys
@@ -9,7 +12,7 @@ from pathlib import Path
 import jax
 import torch
 
-from benchmarks import commandline, measure, table, text
+from benchmarks import commandline, features, measure, table, text
 from benchmarks.contestants import MODES
 from jaxgroups._lowerings import dispatch
 
@@ -19,7 +22,8 @@ KINDS = ("torch", "lax", "jaxgroups")
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about = (
         "Time of convolutions by PyTorch (both memory layouts), lax and jaxgroups: forward and "
-        "both gradients. Results are compared with PyTorch's before anything is timed."
+        "both gradients. Results are compared with PyTorch's before anything is timed. With "
+        "--features first: pools, resizes and norms (see --features --help)."
     )
     parser = commandline.parser("ops", about, MODES)
     add = parser.add_argument
@@ -51,7 +55,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = arguments(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["--features"]:
+        return features.main(given[1:])
+    args = arguments(given)
     try:
         layers = [layer for path in args.tables for layer in table.read(path)]
     except table.TableError as error:

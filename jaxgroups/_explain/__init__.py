@@ -1,10 +1,11 @@
 """`explain`: parameters, cost and implementations of a convolution, a model or a checkpoint.
 
-    costs        counts of one convolution, as torch and as XLA count
-    convolution  one convolution
-    layer_kinds  the spec of a Flax layer's call
-    record       the calls of a model, traced on shapes; program counts the rest of its program
-    model        a whole model; checkpoint a file; rows, table and fitted their tables
+    costs          counts of one convolution, as torch and as XLA count
+    convolution    one convolution
+    layer_kinds    the spec of a Flax layer's call
+    features       other layers and functions of jaxgroups; feature_costs counts their operations
+    record         the calls of a model, traced on shapes; program counts the rest of its program
+    model          a whole model; checkpoint a file; rows, table and fitted their tables
 
 Flax is imported only when a model is explained.
 """
@@ -75,6 +76,12 @@ def explain(
         explain("model.safetensors")
 
     Nothing is computed: a model is traced on shapes. A layer under ``vmap`` counts once.
+
+    Multiply-adds and FLOPs are those of convolutions and matrix products, as in torch's flop
+    counter. Pools, resizes, norms and the like have none; their ``operations`` count additions,
+    multiplications, comparisons, divisions and powers: one for each tap of a pool, two for each
+    tap of a resize, four for the statistics of a value and two for its factor and summand.
+    Rearrangements have bytes alone.
 
     XLA cannot count the C++ kernels: each of their calls is -1 in ``cost_analysis()``, and so in
     the ``flops`` of Flax's ``tabulate``. The FLOPs here do not depend on the implementation.

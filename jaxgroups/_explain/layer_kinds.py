@@ -6,6 +6,7 @@ Linear layers have no spec: they are matrix products, which count in the sums of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import isfunction
 from math import ceil, prod
 from typing import Any
 
@@ -13,11 +14,12 @@ from jax import lax
 
 from jaxgroups._spec import arithmetic
 from jaxgroups._spec.spec import ConvSpec
-from jaxgroups._types import Pairs
+from jaxgroups._types import Pairs, Shape
 
 KINDS = {
     "jaxgroups.nnx.Layer": "ours",
     "jaxgroups.linen.Layer": "ours",
+    "jaxgroups.nnx.FeatureLayer": "feature",
     "flax.nnx.Conv": "conv",
     "flax.linen.Conv": "conv",
     "flax.nnx.ConvTranspose": "conv_transpose",
@@ -29,13 +31,22 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Linear:
-    """A matrix product: ``rows`` vectors of `in_channels` become as many of `out_channels`."""
+    """A matrix product: vectors of `in_channels` become as many of `out_channels`."""
 
     in_channels: int
     out_channels: int
-    rows: int
+    batch: Shape
     bias: bool
     dtype: str
+
+    @property
+    def rows(self) -> int:
+        """Number of vectors."""
+        return prod(self.batch)
+
+    @property
+    def output_shape(self) -> Shape:
+        return (*self.batch, self.out_channels)
 
     @property
     def parameters(self) -> int:
@@ -59,7 +70,9 @@ def kind(layer: Any) -> str | None:
 
 
 def layer_name(layer: Any) -> str:
-    """``Conv2d`` for a layer of jaxgroups, ``flax.nnx.Conv`` for one of Flax."""
+    """``Conv2d`` for a layer of jaxgroups, ``flax.nnx.Conv`` for one of Flax, or a function."""
+    if isfunction(layer):
+        return layer.__name__
     cls = type(layer)
     parts = cls.__module__.split(".")
     return f"flax.{parts[1]}.{cls.__name__}" if parts[0] == "flax" else cls.__name__
@@ -79,7 +92,7 @@ def spec_of_call(
     if which == "linear":
         bias = bool(layer.use_bias)
         out = getattr(layer, "features", None) or layer.out_features
-        return Linear(shape[-1], out, prod(shape[:-1]), bias, dtype)
+        return Linear(shape[-1], out, shape[:-1], bias, dtype)
     try:
         return _flax_conv(layer, shape, dtype, transposed=which == "conv_transpose")
     except ValueError:  # dilated inputs or negative padding, which torch does not have

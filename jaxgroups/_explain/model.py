@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups._explain import costs, table
+from jaxgroups._explain.features import Feature
 from jaxgroups._explain.layer_kinds import Linear, kind, layer_name
 from jaxgroups._explain.program import Outside, outside
 from jaxgroups._explain.record import Call, record
@@ -36,8 +37,8 @@ class ModelExplanation(table.Shown):
         ``order`` leaves them as they run.
         """
         check_order(by)
-        key = {
-            "cost": lambda row: -row.macs,
+        key: Any = {
+            "cost": lambda row: (-row.macs, -row.operations),
             "parameters": lambda row: -row.parameters,
             "bytes": lambda row: -row.bytes_moved,
             "order": lambda row: 0,
@@ -83,7 +84,7 @@ def model(
     found = outside(recording.program)
     rows: dict[tuple[Any, ...], LayerCost] = {}
     for number, one in enumerate(recording.calls):
-        row = _row(one, found.runs[number], platform, implementation)
+        row = _row(one, found.runs[number], found.within[number], platform, implementation)
         key = (row.path, one.spec)
         rows[key] = _sum(rows[key], row) if key in rows else row
     layers = tuple(rows.values())
@@ -95,8 +96,11 @@ def model(
     return ModelExplanation(recording.name, platform, layers, others, totals)
 
 
-def _row(one: Call, runs: int, platform: str, implementation: str | None) -> LayerCost:
+def _row(one: Call, runs: int, within: int, platform: str, implementation: str | None) -> LayerCost:
+    """The row of a call; `within` are its multiply-adds in the program, of all runs."""
     spec, layer = one.spec, one.layer
+    if isinstance(spec, Feature):
+        return _feature_row(one, spec, runs, within)
     shared = {"path": one.path, "layer": layer_name(layer), "calls": runs}
     if isinstance(spec, Linear):
         size = jnp.dtype(spec.dtype).itemsize
@@ -114,6 +118,8 @@ def _row(one: Call, runs: int, platform: str, implementation: str | None) -> Lay
             macs_inside=spec.macs * runs,
             macs_groups1=spec.macs * runs,
             bytes_moved=touched * size * runs,
+            operations=2 * spec.macs * runs,
+            output_shape=spec.output_shape,
         )
     ordinary = ungrouped(spec)
     name, refused, note = _implementation(layer, spec, platform, implementation)
@@ -130,9 +136,33 @@ def _row(one: Call, runs: int, platform: str, implementation: str | None) -> Lay
         macs_inside=costs.macs_inside(spec) * runs,
         macs_groups1=ordinary.macs * runs,
         bytes_moved=costs.bytes_moved(spec) * runs,
+        operations=2 * spec.macs * runs,
+        output_shape=spec.output_shape,
         implementation=name,
         refused=refused,
         note=note,
+    )
+
+
+def _feature_row(one: Call, feature: Feature, runs: int, within: int) -> LayerCost:
+    macs = within if feature.operations is None else 0
+    return LayerCost(
+        path=one.path,
+        layer=layer_name(one.layer),
+        calls=runs,
+        spec=None,
+        in_channels=feature.in_channels,
+        out_channels=feature.out_channels,
+        groups=1,
+        kernel_size=feature.kernel_size,
+        parameters=feature.parameters,
+        parameters_groups1=feature.parameters,
+        macs=macs,
+        macs_inside=macs,
+        macs_groups1=macs,
+        bytes_moved=feature.bytes_moved * runs,
+        operations=2 * macs if feature.operations is None else feature.operations * runs,
+        output_shape=feature.output,
     )
 
 
@@ -155,7 +185,7 @@ def _implementation(
 
 
 def _sum(one: LayerCost, more: LayerCost) -> LayerCost:
-    counts = ("calls", "macs", "macs_inside", "macs_groups1", "bytes_moved")
+    counts = ("calls", "macs", "macs_inside", "macs_groups1", "bytes_moved", "operations")
     return LayerCost(
         **asdict(one) | {name: getattr(one, name) + getattr(more, name) for name in counts}
     )
@@ -175,4 +205,5 @@ def _totals(layers: tuple[LayerCost, ...], found: Outside, parameters: int) -> T
         flops=2 * macs,
         flops_inside=2 * inside,
         bytes_moved=sum(row.bytes_moved for row in layers),
+        operations=sum(row.operations for row in layers) + 2 * found.macs.total(),
     )

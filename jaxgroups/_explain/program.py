@@ -1,4 +1,4 @@
-"""What a traced program computes outside the recorded layers, and how often it runs each layer.
+"""What a traced program computes outside the recorded calls and inside, and how often they run.
 
 Only matrix products and convolutions are counted. The body of a scan counts once an iteration, a
 conditional as its most expensive branch, a loop of unknown length once.
@@ -26,9 +26,10 @@ class Outside:
     macs: Counter[str] = field(default_factory=Counter)
     inside: Counter[str] = field(default_factory=Counter)
     runs: Counter[int] = field(default_factory=Counter)  # of each noted call
+    within: Counter[int] = field(default_factory=Counter)  # multiply-adds of each noted call
 
     def add(self, other: "Outside") -> None:
-        for name in ("counts", "macs", "inside", "runs"):
+        for name in ("counts", "macs", "inside", "runs", "within"):
             getattr(self, name).update(getattr(other, name))
 
 
@@ -42,31 +43,36 @@ def outside(program: Any) -> Outside:
 def _walk(jaxpr: Any, times: int, found: Outside) -> None:
     for equation in jaxpr.eqns:
         call = _noted(equation)
-        if call is not None:
-            found.runs[call] = max(found.runs[call], times)
+        if call is None:
+            _count_equation(equation, times, found)
             continue
-        name, params = equation.primitive.name, equation.params
-        if "feature_group_count" in params:  # lax's or jaxgroups': both have lax's parameters
-            problem = _problem(equation)
-            outputs = prod(equation.outvars[0].aval.shape)
-            _, reads, *kernel = (problem.rhs_shape[i] for i in problem.dimension_numbers[1])
-            _count(
-                found, CONVOLUTION, times, outputs * reads * prod(kernel), costs.products(problem)
-            )
-        elif name == "dot_general":
-            (contracted, _), _ = params["dimension_numbers"]
-            shape = equation.invars[0].aval.shape
-            macs = prod(equation.outvars[0].aval.shape) * prod(shape[i] for i in contracted)
-            _count(found, PRODUCT, times, macs, macs)
-        elif name == "cond":
-            branches = [Outside() for _ in params["branches"]]
-            for branch, sums in zip(params["branches"], branches, strict=True):
-                _walk(branch.jaxpr, times, sums)
-            found.add(max(branches, key=lambda sums: sums.macs.total()))
-        else:
-            length = params["length"] if name == "scan" else 1
-            for inner in _inner(params.values()):
-                _walk(inner, times * length, found)
+        found.runs[call] = max(found.runs[call], times)
+        within = Outside()
+        _count_equation(equation, times, within)
+        found.within[call] += within.macs.total() + within.within.total()
+
+
+def _count_equation(equation: Any, times: int, found: Outside) -> None:
+    name, params = equation.primitive.name, equation.params
+    if "feature_group_count" in params:  # lax's or jaxgroups': both have lax's parameters
+        problem = _problem(equation)
+        outputs = prod(equation.outvars[0].aval.shape)
+        _, reads, *kernel = (problem.rhs_shape[i] for i in problem.dimension_numbers[1])
+        _count(found, CONVOLUTION, times, outputs * reads * prod(kernel), costs.products(problem))
+    elif name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        macs = prod(equation.outvars[0].aval.shape) * prod(shape[i] for i in contracted)
+        _count(found, PRODUCT, times, macs, macs)
+    elif name == "cond":
+        branches = [Outside() for _ in params["branches"]]
+        for branch, sums in zip(params["branches"], branches, strict=True):
+            _walk(branch.jaxpr, times, sums)
+        found.add(max(branches, key=lambda sums: sums.macs.total()))
+    else:
+        length = params["length"] if name == "scan" else 1
+        for inner in _inner(params.values()):
+            _walk(inner, times * length, found)
 
 
 def _count(found: Outside, name: str, times: int, macs: int, inside: int) -> None:

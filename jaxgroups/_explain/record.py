@@ -1,7 +1,8 @@
-"""Run a Flax model on shapes alone, and note every call of a convolution or a linear layer.
+"""Run a Flax model on shapes alone, and note every call of a layer or a function of jaxgroups.
 
-The layers' ``__call__`` is wrapped while the model is traced, under a scope that carries the
-number of the call; in the traced program everything under such a scope is that layer's.
+The layers' ``__call__`` is wrapped while the model is traced, and the functions are watched. Each
+call runs under a scope that carries its number; in the traced program everything under such a scope
+is of that call.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +13,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
+from jax import lax
 
+from jaxgroups._explain import features
 from jaxgroups._explain import layer_kinds as layers
+from jaxgroups._functional.observed import watched_by
 from jaxgroups._spec.spec import ConvSpec
 from jaxgroups._wrap_calls import wrapped_calls
 
@@ -22,11 +26,11 @@ SCOPE = "jaxgroups.call."
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one layer."""
+    """One call of one layer, or of a function outside of layers."""
 
     path: str
     layer: Any
-    spec: ConvSpec | layers.Linear
+    spec: ConvSpec | layers.Linear | features.Feature
 
 
 @dataclass
@@ -66,7 +70,7 @@ def shapes(example: Any) -> tuple[Any, ...]:
 
 
 class _Notes:
-    """Runs each layer's call in a scope of its own and notes it; nested calls are not noted."""
+    """Runs each call in a scope of its own and notes it; calls within it are not noted."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -75,20 +79,46 @@ class _Notes:
     def around(
         self, run: Callable[..., Any], layer: Any, path: str, args: tuple, kwargs: dict
     ) -> Any:
-        if self.inside or not args or layers.kind(layer) is None:
+        """The call of a layer."""
+        which = layers.kind(layer)
+        if self.inside or not args or which is None:
             return run(*args, **kwargs)
+        if which == "feature":
+            uses = features.of_layer(run, layer, args, kwargs)
+            return self._noted(run, args, kwargs, path, layer, uses)
         x = args[0]
         size = kwargs.get("output_size", args[1] if len(args) > 1 else None)
         spec = layers.spec_of_call(layer, jnp.shape(x), _dtype(layer, x), size)
         if spec is None:
             return run(*args, **kwargs)
+        return self._noted(run, args, kwargs, path, layer, lambda y: spec)
+
+    def watch(self, function: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
+        """The call of a function."""
+        if self.inside:
+            return function(*args, **kwargs)
+        uses = features.of_function(function, args, kwargs)
+        return self._noted(function, args, kwargs, f"({function.__name__})", function, uses)
+
+    def _noted(
+        self,
+        run: Callable[..., Any],
+        args: tuple,
+        kwargs: dict,
+        path: str,
+        layer: Any,
+        spec_of: Callable[[Any], Any],
+    ) -> Any:
+        number = len(self.calls)
         self.inside = True
         try:
-            with jax.named_scope(f"{SCOPE}{len(self.calls)}"):
+            with jax.named_scope(f"{SCOPE}{number}"):
                 y = run(*args, **kwargs)
+                if any(y is x for x in args):  # the scope of a call holds an equation
+                    y = lax.optimization_barrier(y)
         finally:
             self.inside = False
-        self.calls.append(Call(path, layer, spec))
+        self.calls.append(Call(path, layer, spec_of(y)))
         return y
 
 
@@ -112,7 +142,7 @@ def _nnx(model: nnx.Module, inputs: tuple[Any, ...], call: Mapping[str, Any]) ->
             path = names.get(id(layer), type(layer).__name__)
             return notes.around(run, layer, path, args, kwargs)
 
-        with wrapped_calls(kinds, note):
+        with wrapped_calls(kinds, note), watched_by(notes.watch):
             mine(*inputs, **call)
         return ()
 
@@ -134,7 +164,7 @@ def _linen(module: nn.Module, inputs: tuple[Any, ...], call: Mapping[str, Any]) 
         return notes.around(run, context.module, path, args, kwargs)
 
     def run(variables: Any, *inputs: Any) -> tuple[()]:
-        with nn.intercept_methods(note):
+        with nn.intercept_methods(note), watched_by(notes.watch):
             module.apply(variables, *inputs, **call, rngs=keys, mutable=True)
         return ()
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from jaxgroups._types import Shape
+
 ORDERS = ("cost", "parameters", "bytes", "order")
 
 
@@ -15,9 +17,12 @@ def check_order(by: str) -> None:
 class LayerCost:
     """One layer of a model with all its calls of one input shape; counts are sums over the calls.
 
-    ``macs`` counts padding as data, ``macs_inside`` does not. A linear layer has no spec and no
-    implementation of jaxgroups. ``note`` says which implementation a layer of Flax would get as
-    a layer of jaxgroups.
+    ``macs`` are the multiply-adds of convolutions and matrix products, as torch's flop counter
+    counts them, with padding counted as data; in ``macs_inside`` it is not. ``operations`` counts
+    a multiply-add as 2, and of pools, resizes and norms what `feature_costs` says, where ``macs``
+    is 0. Only convolutions have a spec and an implementation of jaxgroups. A function that is
+    called outside of layers has its name in parentheses as its path. ``note`` says which
+    implementation a layer of Flax would get as a layer of jaxgroups.
     """
 
     path: str
@@ -34,6 +39,8 @@ class LayerCost:
     macs_inside: int
     macs_groups1: int
     bytes_moved: int
+    operations: int
+    output_shape: Shape
     implementation: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
     note: str = ""
@@ -54,7 +61,8 @@ class Totals:
     """Sums over layers and others.
 
     ``parameters`` counts the whole model, ``parameters_listed`` the listed layers. ``flops`` is
-    what torch's flop counter counts for the same layers. ``flops_inside`` is XLA's cost analysis
+    what torch's flop counter counts for the same layers, ``operations`` those of pools, resizes and
+    norms besides. ``flops_inside`` is XLA's cost analysis
     of the convolutions and matrix products; it leaves out elementwise operations such as biases.
     """
 
@@ -66,6 +74,7 @@ class Totals:
     flops: int
     flops_inside: int
     bytes_moved: int
+    operations: int
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ def model(
         Column("MACs", "right"),
         Column("share", "right", 2),
         Column("groups=1", "right", 5),
+        Column("operations", "right", 7),
         Column("bytes", "right", 1),
+        Column("output", "right", 0),
         Column("implementation", "left"),
     )
     t = totals
@@ -63,10 +65,11 @@ def model(
     for other in others:
         share = f"{100 * other.macs / whole:.1f}%"
         texts = (f"({other.operation})", "outside of layers", "", "", "", str(other.calls), "")
-        cells.append((*texts, short(other.macs), share, "", "", ""))
+        operations = short(2 * other.macs)
+        cells.append((*texts, short(other.macs), share, "", operations, "", "", ""))
     saved = f"{short(t.macs_groups1)} ({t.macs_groups1 / whole:.3g}x)"
-    sums = (f"{t.parameters:,}", short(t.macs), "100%", saved, short(t.bytes_moved), "")
-    cells.append(("total", name, "", "", "", "", *sums))
+    sums = (f"{t.parameters:,}", short(t.macs), "100%", saved, short(t.operations))
+    cells.append(("total", name, "", "", "", "", *sums, short(t.bytes_moved), "", ""))
     lines = [
         f"FLOPs {t.flops:,}, padding counted as data (torch's flop counter); {t.flops_inside:,} "
         "without padding (XLA's cost analysis of convolutions and matrix products)",
@@ -80,18 +83,21 @@ def model(
 def _cells(row: LayerCost, whole: int) -> tuple[str, ...]:
     saving = row.macs_groups1 / row.macs if row.macs else 1
     beside = f"{short(row.macs_groups1)} ({saving:.3g}x)" if row.groups > 1 else ""
+    groups = "" if row.macs == 0 else str(row.groups)
     return (
         row.path,
         row.layer,
         f"{row.in_channels} → {row.out_channels}",
-        str(row.groups),
+        groups,
         "×".join(map(str, row.kernel_size)),
         str(row.calls),
         f"{row.parameters:,}",
         short(row.macs),
         f"{100 * row.macs / whole:.1f}%",
         beside,
+        short(row.operations),
         short(row.bytes_moved),
+        "×".join(map(str, row.output_shape)),
         row.implementation or "",
     )
 

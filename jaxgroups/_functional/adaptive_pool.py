@@ -15,6 +15,8 @@ from jaxgroups._functional.bins import Bins, bins_of, split, taps_of
 from jaxgroups._functional.feature_map import FeatureMap, feature_map
 from jaxgroups._functional.max_pool import max_pool
 from jaxgroups._functional.ranks import by_rank
+from jaxgroups._functional.resample import resample
+from jaxgroups._functional.row_major import row_major
 from jaxgroups._types import Ints, OptionalSizes
 
 _UNROLLED = 16  # taps: up to there max_pool compares slices; beyond, a reduction over the windows
@@ -52,11 +54,11 @@ def adaptive_avg_pool(
         return avg_pool(where, rank, image.array, kernel, None, 0, False, True, None, data_format)
     dtype = image.array.dtype
     wide = jnp.float32 if dtype in (jnp.float16, jnp.bfloat16) else dtype
-    array, windows = split(image.with_array(image.array.astype(wide)), bins, 0)
-    total = image.with_array(jnp.sum(array, windows))
+    total = image.with_array(row_major(image.array.astype(wide)))
     for axis, one in zip(image.spatial, bins, strict=True):
-        total = total.with_array(total.array / total.along(one.counts, axis).astype(wide))
-    return total.array.astype(dtype)
+        array = resample(total.array, axis, one.taps)
+        total = image.with_array(array / image.along(one.counts, axis).astype(wide))
+    return row_major(total.array).astype(dtype)
 
 
 def adaptive_max_pool(

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgroups._functional.observed import observed
 from jaxgroups._spec.arguments import integers
 from jaxgroups._types import Ints
 
 
+@observed
 def affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> jax.Array:
     """The places for `grid_sample` under affine maps: ``torch.nn.functional.affine_grid``.
 
@@ -55,7 +57,7 @@ def _checked(theta: jax.Array, size: Ints, align_corners: bool | None) -> bool:
         warnings.warn(
             "Default grid_sample and affine_grid behavior has changed to align_corners=False since "
             "1.3.0. Please specify align_corners=True if the old behavior is desired.",
-            stacklevel=3,
+            stacklevel=4,
         )
     if not jnp.issubdtype(theta.dtype, jnp.floating):
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype.name}")

@@ -70,14 +70,14 @@ def _sum(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
         return image.array
     if shape.kernel == image.sizes and not any(shape.padding):
         return jnp.sum(image.array, image.spatial, keepdims=True)
-    padded = shape.pad(image, 0)
     if shape.taps > 64:
+        padded = shape.pad(image, 0)
         dims, strides = [1] * image.array.ndim, [1] * image.array.ndim
         for axis, k, s in zip(image.spatial, shape.kernel, shape.stride, strict=True):
             dims[axis], strides[axis] = k, s
         zero = jnp.zeros((), image.array.dtype)
         return lax.reduce_window(padded.array, zero, lax.add, dims, strides, "VALID")
-    first, *rest = shape.slices(padded, outputs)
+    first, *rest = shape.slices(image, outputs, 0)
     for value in rest:
         first = first + value
     return first

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgroups._functional.feature_map import FeatureMap
+from jaxgroups._functional.resample import Taps, of_pairs
 from jaxgroups._spec import arguments
 
 
@@ -52,14 +53,18 @@ class Bins:
         """Whether the bins are windows of one size that lie side by side."""
         return self.outputs > 0 and self.size % self.outputs == 0
 
-    def places(self, beyond: int | None = None) -> np.ndarray:
+    @property
+    def taps(self) -> Taps:
+        """What each bin adds up."""
+        ranges = (range(a, a + n) for a, n in zip(self.starts, self.counts, strict=True))
+        return of_pairs(self.size, [[(int(i), 1.0) for i in range_] for range_ in ranges])
+
+    def places(self) -> np.ndarray:
         """``(outputs, widest)``: where each element of each bin lies in the input.
 
-        Where a bin is smaller than the largest one, its last element, or `beyond`.
+        Where a bin is smaller than the largest one, its last element.
         """
-        taps = np.arange(self.widest)
-        places = self.starts[:, None] + np.minimum(taps, self.counts[:, None] - 1)
-        return places if beyond is None else np.where(taps < self.counts[:, None], places, beyond)
+        return self.starts[:, None] + np.minimum(np.arange(self.widest), self.counts[:, None] - 1)
 
 
 def bins_of(where: str, image: FeatureMap, output_size: Any) -> tuple[Bins, ...]:
@@ -96,23 +101,15 @@ def bins_of(where: str, image: FeatureMap, output_size: Any) -> tuple[Bins, ...]
     return tuple(Bins(size, out) for size, out in zip(image.sizes, known, strict=True))
 
 
-def split(
-    image: FeatureMap, bins: tuple[Bins, ...], fill: Any = None
-) -> tuple[jax.Array, tuple[int, ...]]:
+def split(image: FeatureMap, bins: tuple[Bins, ...]) -> tuple[jax.Array, tuple[int, ...]]:
     """The input with each spatial axis split into ``(outputs, widest)``, and the window axes.
 
-    Args:
-      image: the input.
-      bins: the bins of each spatial axis.
-      fill: what stands beyond the end of a small bin; None repeats its last element.
+    A bin that is smaller than the largest one has its last element several times.
     """
     array = image.array
     for axis, one in reversed(list(zip(image.spatial, bins, strict=True))):
         if not one.even:
-            places = one.places(None if fill is None else one.size).reshape(-1)
-            array = jnp.take(
-                array, places, axis, mode="fill" if fill is not None else "clip", fill_value=fill
-            )
+            array = jnp.take(array, one.places().reshape(-1), axis, mode="clip")
         shape = array.shape
         array = array.reshape(*shape[:axis], one.outputs, one.widest, *shape[axis + 1 :])
     return array, tuple(axis + i + 1 for i, axis in enumerate(image.spatial))

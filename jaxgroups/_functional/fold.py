@@ -11,11 +11,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgroups._functional.feature_map import check_format, feature_map
+from jaxgroups._functional.observed import observed
 from jaxgroups._functional.window import Window
 from jaxgroups._spec import arguments
 from jaxgroups._types import IntOrInts, Ints
 
 
+@observed
 def unfold(
     input: Any,
     kernel_size: IntOrInts,
@@ -58,7 +60,7 @@ def unfold(
             f"of sliding blocks as {outputs}, but its components must be at least one: unfold() "
             f"with stride={shape.stride}"
         )
-    taps = list(shape.slices(shape.pad(image, 0), outputs))
+    taps = list(shape.slices(image, outputs, 0))
     columns = jnp.stack(taps, image.channel + 1)
     batch = image.array.shape[: min(image.spatial[0], image.channel)]
     features, blocks = image.channels * shape.taps, prod(outputs)
@@ -66,6 +68,7 @@ def unfold(
     return columns.reshape(*batch, *((blocks, features) if last else (features, blocks)))
 
 
+@observed
 def fold(
     input: Any,
     output_size: IntOrInts,

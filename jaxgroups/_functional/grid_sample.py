@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgroups._functional.feature_map import check_format
+from jaxgroups._functional.observed import observed
 from jaxgroups._functional.resize_taps import cubic_weights
 from jaxgroups._types import Ints
 
@@ -21,6 +22,7 @@ PADDINGS = ("zeros", "border", "reflection")
 _HALVES = (jnp.float16, jnp.bfloat16)
 
 
+@observed
 def grid_sample(
     input: Any,
     grid: Any,
@@ -161,7 +163,7 @@ def _told(align_corners: bool | None) -> bool:
         warnings.warn(
             "Default grid_sample and affine_grid behavior has changed to align_corners=False since "
             "1.3.0. Please specify align_corners=True if the old behavior is desired.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return bool(align_corners)
 

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups._functional.feature_map import FeatureMap, check_format
+from jaxgroups._functional.observed import observed
 from jaxgroups._functional.resample import resample
 from jaxgroups._functional.resize_taps import LINEAR, taps_of
+from jaxgroups._functional.row_major import row_major
 from jaxgroups._spec.arguments import integer, integers
 from jaxgroups._types import IntOrInts, Ints
 
@@ -28,6 +30,7 @@ _FILTERED = ("bilinear", "bicubic", "lanczos")
 _HALVES = (jnp.float16, jnp.bfloat16)
 
 
+@observed
 def interpolate(
     input: Any,
     size: IntOrInts | None = None,
@@ -82,13 +85,14 @@ def interpolate(
         )
     array = image.array.astype(jnp.float32) if dtype in _HALVES else image.array
     double = dtype == jnp.float64
+    array = row_major(array)
     axes = zip(image.spatial, image.sizes, sizes, scales, strict=True)
     # axes that shrink go first: the others have less to do then
     for axis, before, after, scale in sorted(axes, key=lambda item: item[2] / item[1]):
         taps = taps_of(mode, before, after, scale, align, antialias, double)
         if taps is not None:
             array = resample(array, axis, taps)
-    return array.astype(dtype)
+    return row_major(array).astype(dtype)
 
 
 def _image(input: Any, mode: str, data_format: str) -> FeatureMap:

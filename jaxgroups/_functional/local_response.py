@@ -9,8 +9,10 @@ from jax import lax
 
 from jaxgroups._functional.feature_map import of_any_rank
 from jaxgroups._functional.normalize import accumulator
+from jaxgroups._functional.observed import observed
 
 
+@observed
 def local_response_norm(
     input: Any,
     size: int,

@@ -81,8 +81,9 @@ def _largest(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
             sizes[axis] = outputs[axis]
             image = image.with_array(_largest(one, image, tuple(sizes)))
         return image.array
-    padded = shape.pad(image, _least(image.array.dtype))
+    least = _least(image.array.dtype)
     if shape.taps > 64:  # then on one axis: a loop in place of a long program
+        padded = shape.pad(image, least)
         dims, strides, dilations = ([1] * image.array.ndim for _ in range(3))
         for axis, k, s, d in zip(
             image.spatial, shape.kernel, shape.stride, shape.dilation, strict=True
@@ -95,13 +96,13 @@ def _largest(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
                 array, start, operation, dims, strides, "VALID", window_dilation=dilations
             )
 
-        largest = reduced(padded.array, _least(image.array.dtype), lax.max)
+        largest = reduced(padded.array, least, lax.max)
         if not jnp.issubdtype(largest.dtype, jnp.floating):
             return largest
         # XLA's CPU reductions lose NaN where windows do not overlap (jaxlib 0.10.2)
         spoiled = reduced(padded.array != padded.array, False, lax.bitwise_or)
         return jnp.where(spoiled, jnp.nan, largest)
-    first, *rest = shape.slices(padded, outputs)
+    first, *rest = shape.slices(image, outputs, least)
     for value in rest:
         first = jnp.maximum(first, value)
     return first
@@ -114,7 +115,7 @@ def _taken(shape: Window, image: FeatureMap, values: jax.Array, outputs: Ints) -
     best anew for each of its readers.
     """
     least = _least(image.array.dtype)
-    read = list(enumerate(shape.slices(shape.pad(image, least), outputs)))
+    read = list(enumerate(shape.padded_slices(image, outputs, least)))
     taken = jnp.zeros(values.shape, jnp.int8 if shape.taps < 128 else jnp.int32)
     for number, value in reversed(read):
         taken = jnp.where(value == values, number, taken)
@@ -174,8 +175,7 @@ def _(shape: Window, spatial: Ints, channel: int, primals: Any, tangents: Any):
         return _taken(shape, image.with_array(array), values, outputs)
 
     taps = computed_once(taken, primals[0], values)
-    padded = shape.pad(image.with_array(tangents[0]), 0)
-    first, *rest = shape.slices(padded, outputs)
+    first, *rest = shape.slices(image.with_array(tangents[0]), outputs, 0)
     tangent = jnp.where(taps == 0, first, 0)
     for number, value in enumerate(rest, 1):
         tangent = tangent + jnp.where(taps == number, value, 0)

@@ -19,6 +19,7 @@ from jaxgroups._functional.batch_norm import (
 )
 from jaxgroups._functional.feature_map import FeatureMap, of_any_rank
 from jaxgroups._functional.normalize import accumulator, along, normalized
+from jaxgroups._functional.observed import observed
 from jaxgroups._spec import arguments
 from jaxgroups._types import Ints
 
@@ -26,6 +27,7 @@ _AT_LEAST_2 = "Expected at least 2 dimensions for input tensor but received"
 _SHAPE = "of same shape as normalized_shape"
 
 
+@observed
 def batch_norm(
     input: Any,
     running_mean: Any,
@@ -90,6 +92,7 @@ def batch_norm(
     return (y, *(statistics or (None, None))) if return_statistics else y
 
 
+@observed
 def instance_norm(
     input: Any,
     running_mean: Any = None,
@@ -183,6 +186,7 @@ def instance_norm_of(
     )
 
 
+@observed
 def group_norm(
     input: Any,
     num_groups: int,
@@ -277,6 +281,7 @@ def _trailing(where: str, input: Any, normalized_shape: Any) -> tuple[jax.Array,
     return x, tuple(range(x.ndim - len(shape), x.ndim))
 
 
+@observed
 def layer_norm(
     input: Any,
     normalized_shape: int | Sequence[int],
@@ -305,6 +310,7 @@ def layer_norm(
     return _affine("layer_norm", _SHAPE, y, axes, weight, bias).astype(x.dtype)
 
 
+@observed
 def rms_norm(
     input: Any,
     normalized_shape: int | Sequence[int],

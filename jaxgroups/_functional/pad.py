@@ -12,12 +12,14 @@ import numpy as np
 from jax import lax
 
 from jaxgroups._functional.feature_map import check_format
+from jaxgroups._functional.observed import observed
 from jaxgroups._spec import arguments
 from jaxgroups._types import IntOrInts, Ints, Pairs
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
 
+@observed
 def pad(
     input: Any,
     pad: IntOrInts,

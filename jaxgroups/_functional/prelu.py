@@ -7,8 +7,10 @@ import jax.numpy as jnp
 
 from jaxgroups._functional.feature_map import check_format
 from jaxgroups._functional.normalize import along
+from jaxgroups._functional.observed import observed
 
 
+@observed
 def prelu(input: Any, weight: Any, *, data_format: str = "channels_first") -> jax.Array:
     """``x`` where it is positive and ``weight * x`` elsewhere: ``torch.nn.functional.prelu``.
 

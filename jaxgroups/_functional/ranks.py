@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
+from jaxgroups._functional.observed import observed
 from jaxgroups._types import Ints
 
 P = ParamSpec("P")
@@ -56,4 +57,4 @@ def _of_rank(template: Callable[Concatenate[str, int, P], R], rank: int) -> Call
     function.__module__ = template.__module__
     function.__doc__ = filled(template.__doc__ or "", rank, name)
     function.__signature__ = signature.replace(parameters=public)  # type: ignore[attr-defined]
-    return function
+    return observed(function)

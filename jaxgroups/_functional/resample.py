@@ -104,14 +104,22 @@ def _along(vector: Any, ndim: int, axis: int) -> Any:
 
 
 def _read(array: jax.Array, axis: int, index: Any) -> jax.Array:
-    known = isinstance(index, np.ndarray) and index.shape == (array.shape[axis],)
-    if known and (index == np.arange(index.size)).all():
-        return array
+    """The elements of an axis at some places; a slice or a repetition where they are regular."""
+    size, count = array.shape[axis], len(index)
+    if isinstance(index, np.ndarray):
+        stride = int(index[1] - index[0]) if count > 1 else 1
+        if stride > 0 and (index == index[0] + stride * np.arange(count)).all():
+            return lax.slice_in_dim(array, int(index[0]), int(index[-1]) + 1, stride, axis)
+        if count % size == 0 and (index == np.arange(count) // (count // size)).all():
+            return jnp.repeat(array, count // size, axis)
     where = (slice(None),) * axis + (index,)
     return array.at[where].get(mode="promise_in_bounds")
 
 
 def _evaluated(array: jax.Array, *, axis: int, taps: Taps) -> jax.Array:
+    if 0 in (taps.size, taps.outputs):
+        shape = (*array.shape[:axis], taps.outputs, *array.shape[axis + 1 :])
+        return jnp.zeros(shape, array.dtype)
     total = _sum(array, axis, taps)
     if taps.empty is not None:
         empty = np.broadcast_to(_along(taps.empty, total.ndim, axis), total.shape)

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxgroups._functional.feature_map import FeatureMap, check_format
+from jaxgroups._functional.observed import observed
 from jaxgroups._spec import arguments
 
 
+@observed
 def pixel_shuffle(
     input: Any, upscale_factor: int, *, data_format: str = "channels_first"
 ) -> jax.Array:
@@ -49,6 +51,7 @@ def pixel_shuffle(
     return split.transpose(order).reshape(*batch, c, h * r, w * r)
 
 
+@observed
 def pixel_unshuffle(
     input: Any, downscale_factor: int, *, data_format: str = "channels_first"
 ) -> jax.Array:
@@ -85,6 +88,7 @@ def pixel_unshuffle(
     return split.transpose(order).reshape(*batch, c * r * r, h, w)
 
 
+@observed
 def channel_shuffle(input: Any, groups: int, *, data_format: str = "channels_first") -> jax.Array:
     """Interleaves the groups of channels: ``torch.nn.functional.channel_shuffle``.
 

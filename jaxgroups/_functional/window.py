@@ -79,10 +79,46 @@ class Window:
             return image
         return image.with_array(lax.pad(image.array, jnp.asarray(fill, image.array.dtype), config))
 
-    def slices(self, padded: FeatureMap, outputs: Ints) -> Iterator[jax.Array]:
-        """For each tap, in row-major order, what the tap reads for every output."""
+    def slices(self, image: FeatureMap, outputs: Ints, fill: Any) -> Iterator[jax.Array]:
+        """For each tap, in row-major order, what the tap reads for every output.
+
+        What a tap reads is padded, not the image: XLA would make a padded copy of the image for
+        all taps, but computes the padding of a single one where it is read.
+        """
+        if not all(isinstance(size, int) for size in (*image.sizes, *outputs)):
+            yield from self.padded_slices(image, outputs, fill)
+            return
+        for tap in product(*map(range, self.kernel)):
+            yield self._read(image, outputs, tap, fill)
+
+    def padded_slices(self, image: FeatureMap, outputs: Ints, fill: Any) -> Iterator[jax.Array]:
+        """`slices` from a padded copy of the image: faster where each is used more than once."""
+        padded = self.pad(image, fill)
         for tap in product(*map(range, self.kernel)):
             yield self.slice(padded, outputs, tap)
+
+    def _read(self, image: FeatureMap, outputs: Ints, tap: Ints, fill: Any) -> jax.Array:
+        """What one tap reads for every output, `fill` outside of the image."""
+        array = image.array
+        value = jnp.asarray(fill, array.dtype)
+        start, limit = [0] * array.ndim, list(array.shape)
+        strides, config = [1] * array.ndim, [(0, 0, 0)] * array.ndim
+        shape = list(array.shape)
+        for axis, out in zip(image.spatial, outputs, strict=True):
+            shape[axis] = out
+        for axis, t, out, stride, pad, dilation in zip(
+            image.spatial, tap, outputs, self.stride, self.padding, self.dilation, strict=True
+        ):
+            at = t * dilation - pad  # where the first output reads
+            first = max(0, -(at // stride))
+            end = min(out, (array.shape[axis] - 1 - at) // stride + 1)
+            if end <= first:
+                return jnp.full(shape, value)
+            start[axis], strides[axis] = at + first * stride, stride
+            limit[axis] = at + (end - 1) * stride + 1
+            config[axis] = (first, out - end, 0)
+        read = lax.slice(array, start, limit, strides)
+        return read if not any(map(any, config)) else lax.pad(read, value, config)
 
     def slice(self, padded: FeatureMap, outputs: Ints, tap: Ints) -> jax.Array:
         """What one tap reads for every output, from the padded feature map."""

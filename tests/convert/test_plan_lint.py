@@ -43,6 +43,10 @@ LINT = [
     ),
     (lambda rngs: nnx.BatchNorm(5, rngs=rngs), "BatchNorm has momentum=0.99, its default in Flax"),
     (
+        lambda rngs: nnx.BatchNorm(5, momentum=0.1, rngs=rngs),
+        "BatchNorm has momentum=0.1, torch's default, which is 0.9 here: Flax counts",
+    ),
+    (
         lambda rngs: nnx.Conv(2, 3, (3, 3), strides=(2, 1), rngs=rngs),
         "padding='SAME' with strides=(2, 1) pads by the input's size",
     ),
@@ -56,6 +60,10 @@ LINT = [
     ),
 ]
 QUIET = [
+    lambda rngs: jnn.LayerNorm(5),
+    lambda rngs: jnn.GroupNorm(2, 6),
+    lambda rngs: jnn.RMSNorm(5),
+    lambda rngs: jnn.BatchNorm2d(5, momentum=0.1),
     lambda rngs: nnx.LayerNorm(5, epsilon=1e-5, rngs=rngs),
     lambda rngs: nnx.RMSNorm(5, epsilon=1e-5, rngs=rngs),
     lambda rngs: nnx.BatchNorm(5, momentum=0.9, epsilon=1e-6, rngs=rngs),
@@ -93,6 +101,46 @@ def test_no_lint_without_a_reason(layer):
 def test_lint_says_a_thing_once():
     (warning,) = warnings_of(lambda rngs: nnx.List(nnx.LayerNorm(n, rngs=rngs) for n in (3, 4, 5)))
     assert warning.startswith("layer.0 and 2 more: LayerNorm has epsilon=1e-06")
+
+
+POOLS = {
+    "same": (
+        {"window_shape": (3, 2), "strides": (2, 1), "padding": "SAME"},
+        "max_pool: padding=((0, 1), (0, 1)) of a window (3, 2) with strides=(2, 1) is no padding "
+        "of torch's, which has padding=p on both sides alike: give explicit pairs, not 'SAME'",
+    ),
+    "strides": (
+        {"window_shape": (3, 2)},
+        "max_pool: a window (3, 2) with strides=(1, 1), its default in Flax; torch's default is "
+        "the window: give strides=(3, 2)",
+    ),
+    "explicit": ({"window_shape": (3, 3), "strides": (2, 2), "padding": ((1, 1), (1, 1))}, None),
+    "same-but-even": ({"window_shape": (3, 3), "padding": "SAME"}, None),
+    "window": ({"window_shape": (2, 3), "strides": (2, 3)}, None),
+    "ours": ({"kernel_size": (3, 2), "stride": 1}, None),
+    "ours-large": ({"kernel_size": (9, 9), "stride": 2, "ceil_mode": True}, None),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_lint_of_pools(name):
+    how, said = POOLS[name]
+
+    class Model(nnx.Module):
+        def __init__(self):
+            self.conv = jnn.Conv2d(2, 3, 1, rngs=nnx.Rngs(0))
+            self.pool = jnn.MaxPool2d(**how) if "kernel_size" in how else None
+
+        def __call__(self, x):
+            x = self.conv(x)
+            return self.pool(x) if self.pool else nnx.max_pool(x, **how)
+
+    tensors = {"conv.weight": np.zeros((3, 2, 1, 1), "f4"), "conv.bias": np.zeros(3, "f4")}
+    example = jax.ShapeDtypeStruct((1, 12, 10, 2), "float32")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        plan = jc.plan(Model(), tensors, example=example)
+    assert [str(w.message) for w in caught] == plan.warnings == ([said] if said else [])
 
 
 class Vgg(nn.Module):

@@ -51,6 +51,25 @@ class Everything(nnx.Module):
         return self.head(jax.nn.softmax(x @ jnp.swapaxes(x, -1, -2)) @ x)
 
 
+class Features(nnx.Module):
+    """A convolution, and layers and functions of every other kind."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.conv = jnn.Conv2d(3, 8, 3, padding=1, rngs=rngs)
+        self.norm = jnn.BatchNorm2d(8)
+        self.act = jnn.PReLU(8)
+        self.pool = jnn.MaxPool2d(3, 2, 1)
+        self.up = jnn.Upsample(scale_factor=2, mode="bilinear")
+        self.mean = jnn.AdaptiveAvgPool2d((3, 2))
+        self.flat = jnn.Flatten()
+        self.head = nnx.Linear(48, 5, rngs=rngs)
+
+    def __call__(self, x, train=True):
+        x = self.act(self.norm(self.conv(x), not train))
+        x = jg.avg_pool2d(self.up(self.pool(x)), 2, data_format="channels_last")
+        return self.head(self.flat(self.mean(x)))
+
+
 class Small(nn.Module):
     """A linen model whose call needs an argument."""
 

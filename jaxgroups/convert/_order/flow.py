@@ -244,6 +244,21 @@ def _convolution(ins: list[Traced], params: dict[str, Any], shapes: list) -> lis
     return [dims]
 
 
+@_handles("jaxgroups_rearranged")
+def _rearranged(ins: list[Traced], params: dict[str, Any], shapes: list) -> list[list[Dim]]:
+    """Channels and positions stay what they are; how they are rearranged is torch's own affair."""
+    dims, shape = ins[0].dims, shapes[0]
+    before, after = len(dims) - params["inner"], len(shape) - params["inner_out"]
+    for axis in range(before, len(dims)):
+        is_channel = axis - len(dims) == params["channel"]
+        mark(dims[axis], axes.CHANNEL if is_channel else axes.SPATIAL)
+    made = dims[:before]
+    for axis in range(after, len(shape)):
+        is_channel = axis - len(shape) == params["channel_out"]
+        made.append(fresh(shape[axis], {axes.CHANNEL if is_channel else axes.SPATIAL}))
+    return [made]
+
+
 @_handles("jaxgroups_any_width")
 def _any_width(ins: list[Traced], params: dict[str, Any], shapes: list) -> list[list[Dim]]:
     """An axis in another length, as if the input had more or fewer positions (see `probe`)."""

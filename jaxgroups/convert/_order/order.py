@@ -45,11 +45,12 @@ def order_features(
     given = {m.param.name: m.rule for m in matches if m.from_user and m.param.name in filled}
     given |= dict.fromkeys(settled, KeepOrder())
     known, statements = None, guesses(plan, structure, given, keys)
+    said: list[str] = []
     if all(param.name in settled for param in structure.params):
         return plan
     if model is not None and example is not None:
         try:
-            known = axes_of(model, structure, example)
+            known = axes_of(model, structure, example, said)
         except Exception as error:
             if structure.kind == "nnx":
                 raise ValueError(
@@ -57,7 +58,7 @@ def order_features(
                 ) from error
     elif _checkable(given.values()) or statements:
         known = axes_by_probe(model, structure) if model is not None else None
-    texts = _bare(plan, matches, settled)
+    texts = [*said, *_bare(plan, matches, settled)]
     if known is not None:
         plan = settle(plan, structure, given, known)
     elif statements:

@@ -7,21 +7,25 @@ import jax
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups._functional.observed import watched_by
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._order import axes
 from jaxgroups.convert._order.axes import Dim, factors, fresh, mark
 from jaxgroups.convert._order.flow import DATA, PARAMETER, Traced, follow
+from jaxgroups.convert._order.pools import pool_warnings
+from jaxgroups.convert._order.rearranged import one_step
 
 Axes = Mapping[str, list[Dim]]  # of each parameter, by its name
 
 
-def axes_of(model: Any, structure: Structure, example: Any) -> Axes:
+def axes_of(model: Any, structure: Structure, example: Any, said: list[str] | None = None) -> Axes:
     """The axes of every parameter, after a call of the model on `example`, which computes nothing.
 
     Args:
       model: an nnx model, or a linen module.
       example: an input or its ``jax.ShapeDtypeStruct``, a tuple for several arguments; what is no
         array is passed as it is.
+      said: gets the warnings on pools, for an example of a real size.
     """
     arguments = example if isinstance(example, tuple) else (example,)
     is_array = [hasattr(a, "shape") and hasattr(a, "dtype") for a in arguments]
@@ -33,8 +37,11 @@ def axes_of(model: Any, structure: Structure, example: Any) -> Axes:
         pairs = zip(arguments, is_array, strict=True)
         return call(values, [next(rest) if is_one else a for a, is_one in pairs])
 
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+    promotion = jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard")
+    with promotion[0], promotion[1], watched_by(one_step):
         closed = jax.make_jaxpr(run)(values, arrays)
+    if said is not None:
+        said += pool_warnings(closed)
     parameters = [Traced([fresh(int(n)) for n in v.shape], PARAMETER) for v in values]
     inputs = [Traced([fresh(int(n)) for n in a.shape], DATA) for a in arrays]
     for given in inputs:

@@ -62,6 +62,11 @@ def _layer(layer: Any) -> list[str]:
             "BatchNorm has momentum=0.99, its default in Flax; torch's default 0.1 is 0.9 here "
             "(matters for training only)"
         )
+    if isinstance(layer, _BATCH_NORMS) and layer.momentum == 0.1:
+        warnings.append(
+            "BatchNorm has momentum=0.1, torch's default, which is 0.9 here: Flax counts the part "
+            "of the old statistics (matters for training only)"
+        )
     if isinstance(layer, _FLAX_CONVS):
         warnings += _padding(layer)
     warnings += _activations(layer)

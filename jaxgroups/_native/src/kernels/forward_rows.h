@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/copy_channels.h"
+#include "kernels/epilogue.h"
 #include "kernels/forward_kernels.h"
 
 namespace jaxgroups {
@@ -110,6 +111,8 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.ahead_x = (a.depths - 1) * a.x_depth + (a.rows - 1) * a.x_row + a.ahead_pixels * channels +
               smaller(w.taps - 1, a.ahead_pixels) * w.dilation * channels;
 
+  const Finish<T> finish = finish_of(*task.epilogue);
+
   for (int64_t from = 0; from < w.count; from += width) {
     const int64_t t = smaller(from, w.count - width);  // the last tile overlaps the one before
     const int64_t first = w.base + t * w.stride;
@@ -132,6 +135,14 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
         a.ny = outputs - part.y;
       }
       (is_odd ? odd : kernel)(a);
+      if (finish == nullptr) continue;
+      int64_t finished = part.ny;
+      if (!wide(b.mode)) {
+        const ChannelBlock last = block_of(p, b, block_end - 1);
+        finished = last.y + last.ny - part.y;
+      }
+      finish(*task.epilogue, a.y, width, a.y_pixel, finished);
+      if (two) finish(*task.epilogue, a.y + a.y_row, width, a.y_pixel, finished);
     }
   }
 }

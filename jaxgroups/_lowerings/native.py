@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from jaxgroups import _native as native
-from jaxgroups._lowerings.base import on_views
+from jaxgroups._lowerings.base import Fused, on_views
 from jaxgroups._lowerings.views import View, Weights
+from jaxgroups._spec.epilogue import KINDS, PLACES
 
 RESULTS = {
     "float32": ("float32",),
@@ -59,8 +60,9 @@ def apply(
     second: jax.Array,
     weights: Weights | None = None,
     bias: jax.Array | None = None,
+    fused: Fused | None = None,
 ) -> jax.Array:
-    operands = (first, second) if bias is None else (first, second, bias)
+    operands = [first, second] if bias is None else [first, second, bias]
     dtype = view.accumulator
     kernel = (*view.kernel, view.c, view.groups * view.o)
     attributes = {
@@ -78,6 +80,17 @@ def apply(
         attributes["weight_shape"] = _array(kernel)
         attributes["weight_strides"] = _array(weights.strides)
         attributes["weight_offset"] = np.int64(weights.offset)
+    if fused is not None:
+        target, epilogue = native.FUSED, fused.epilogue
+        attributes["activation"] = np.int64(KINDS.index(epilogue.kind))
+        attributes["alpha"] = np.float64(epilogue.alpha)
+        attributes["beta"] = np.float64(epilogue.beta)
+        attributes["packed"] = np.int64(fused.layout)
+        attributes["residual"] = np.int64(PLACES.index(epilogue.residual))
+        if fused.packed is not None:
+            operands[1] = fused.packed
+        if fused.residual is not None:
+            operands.append(fused.residual)
     call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
     return call(*(operand.astype(dtype) for operand in operands), **attributes)
 
@@ -94,4 +107,5 @@ LOWERING = on_views(
     platforms=("cpu",),
     portable=False,
     reads_views=True,
+    fuses=True,
 )

@@ -5,7 +5,7 @@
 
 namespace jaxgroups {
 
-// The numbers are those of `_lowerings/epilogue.py`.
+// The numbers are those of `_spec/epilogue.py`.
 enum class Activation : int64_t {
   none,
   clip,         // max(alpha, min(beta, x)): relu, relu6, hardtanh

@@ -11,6 +11,7 @@ import numpy as np
 from jaxgroups import _native as native
 from jaxgroups._lowerings.base import Fused, on_views
 from jaxgroups._lowerings.views import View, Weights
+from jaxgroups._native import packing
 from jaxgroups._spec.epilogue import KINDS, PLACES
 
 RESULTS = {
@@ -52,6 +53,15 @@ def _high(view: View) -> list[int]:
             strict=True,
         )
     ]
+
+
+def pack(view: View, weights: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """The weights (*kernel, c, g o) of a `Forward` view packed once, and the layout's number."""
+    x = (view.batch, *view.size, view.groups * view.c)
+    y = (view.batch, *view.out, view.groups * view.o)
+    low = [low for low, _ in view.padding]
+    shapes = (x, weights.shape, y, view.stride, low, _high(view), view.dilation)
+    return packing.pack(weights, view.groups, *shapes, view.lhs_dilation)
 
 
 def apply(

@@ -112,11 +112,16 @@ def _bind(
     params: dict[str, Any],
 ) -> Any:
     """`conv_p`, or `biased_p` where there is a bias; `params` are those of lax's primitive."""
-    registries.enter_loaded()
     ours = {"implementation": implementation, "view_ops": view_ops, **params}
+    return bind_given(lhs, rhs, bias, ours)
+
+
+def bind_given(lhs: Any, rhs: Any, bias: Any | None, params: dict[str, Any]) -> Any:
+    """`conv_p`, or `biased_p` where there is a bias, of its own parameters."""
+    registries.enter_loaded()
     if bias is None:
-        return conv_p.bind(lhs, rhs, **ours)
-    return biased_p.bind(lhs, rhs, bias, **ours)
+        return conv_p.bind(lhs, rhs, **params)
+    return biased_p.bind(lhs, rhs, bias, **params)
 
 
 def _by_value(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -163,7 +163,8 @@ def _lower(platform: str | None, ctx: Any, *operands: Any, **params: Any) -> Any
     alone = not sharded and not private.partitioned(ctx) and not private.exported(ctx)
     choice = None
     if platform == "cpu" and problem is not None and alone:
-        choice = dispatch.prefer(problem, implementation, platform, False)
+        packed = params["layout"] != 0
+        choice = dispatch.prefer(problem, implementation, platform, False, packed)
     if choice is None or not choice.lowering.fuses or not isinstance(choice.view, Forward):
         composed = partial(_composed, **params)
         return mlir.lower_fun(composed, multiple_results=False)(ctx, *operands)

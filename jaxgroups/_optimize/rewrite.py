@@ -108,7 +108,7 @@ def _packed(chain: Chain, weights: np.ndarray) -> tuple[np.ndarray, int] | None:
     if jax.default_backend() != "cpu":
         return None
     problem = chain.problem
-    lowering, view, _ = dispatch.prefer(problem, chain.implementation, "cpu", False)
+    lowering, view, _ = dispatch.prefer(problem, chain.implementation, "cpu", False, packed=True)
     if not lowering.fuses or not isinstance(view, Forward):
         return None
     o, i, *window = problem.dimension_numbers[1]

@@ -47,9 +47,8 @@ def apply(
     dtype = None if preferred_element_type is None else jnp.dtype(preferred_element_type).name
     precision = tuple(precision) if isinstance(precision, list) else precision
     call = _prepared(spec, precision, dtype, implementation, epilogue)
-    arrays = (x, weight, bias) if residual is None else (x, weight, bias, residual)
-    traced = any(isinstance(array, Tracer) for array in arrays)
-    return call.traced(*arrays) if traced else call.compiled(*arrays)
+    traced = any(isinstance(array, Tracer) for array in (x, weight, bias, residual))
+    return (call.traced if traced else call.compiled)(x, weight, bias, residual)
 
 
 class _Prepared:
@@ -79,7 +78,7 @@ class _Prepared:
         x: jax.Array,
         weight: jax.Array,
         bias: jax.Array | None,
-        residual: jax.Array | None = None,
+        residual: jax.Array | None,
     ) -> jax.Array:
         spec, batch = self.spec, self.spec.batch or ()
         if len(batch) != 1:

@@ -162,10 +162,11 @@ def _lower(platform: str | None, ctx: Any, *operands: Any, **params: Any) -> Any
     sharded = any(map(private.sharded_by_type, (lhs_aval, rhs_aval, out_aval)))
     alone = not sharded and not private.partitioned(ctx) and not private.exported(ctx)
     choice = None
-    if platform == "cpu" and problem is not None and alone:
+    if problem is not None and platform == "cpu" and alone:
         packed = params["layout"] != 0
         choice = dispatch.prefer(problem, implementation, platform, False, packed)
-    if choice is None or not choice.lowering.fuses or not isinstance(choice.view, Forward):
+    fuses = choice is not None and choice.lowering.fuses and isinstance(choice.view, Forward)
+    if problem is None or choice is None or not fuses:
         composed = partial(_composed, **params)
         return mlir.lower_fun(composed, multiple_results=False)(ctx, *operands)
 

@@ -56,11 +56,11 @@ def _clip(graph: Graph, value: Value) -> Found | None:
     if node is None:
         return None
     if node.name == "clamp":
-        low, x, high = node.ins
-        bounds = number(low), number(high)
-        if x is not value or None in bounds or bounds[0] > bounds[1]:  # pyright: ignore[reportOptionalOperand]
+        least, x, most = node.ins
+        low, high = number(least), number(most)
+        if x is not value or low is None or high is None or low > high:
             return None
-        return Found("clip", *bounds, node.out, (node,))  # pyright: ignore[reportArgumentType]
+        return Found("clip", low, high, node.out, (node,))
     bound = _number(node, value)
     if bound is None:
         return None
@@ -77,9 +77,12 @@ def _clip(graph: Graph, value: Value) -> Found | None:
 def _sixth(graph: Graph, value: Value) -> Node | None:
     """The division by six of a value."""
     node = _only(graph, value, "div", "mul")
-    by = None if node is None or node.ins[0] is not value and node.name == "div" else _number(node, value)  # pyright: ignore[reportArgumentType]
-    right = by is not None and (by == 6 if node.name == "div" else isclose(by, 1 / 6, rel_tol=1e-6))  # pyright: ignore[reportOptionalMemberAccess]
-    return node if right else None
+    by = None if node is None else _number(node, value)
+    if node is None or by is None:
+        return None
+    if node.name == "div":
+        return node if by == 6 and node.ins[0] is value else None
+    return node if isclose(by, 1 / 6, rel_tol=1e-6) else None
 
 
 def _shifted(graph: Graph, node: Node, value: Value) -> Found | None:

@@ -64,7 +64,7 @@ class Chain:
         """Whether scales may be folded into the weights."""
         return self.weights is not None and self.free_bias is None
 
-    def _scale(self, by: np.ndarray) -> bool:
+    def scale(self, by: np.ndarray) -> bool:
         """Fold a factor of each channel; False where the weights would no longer be finite."""
         if self.weights is None:
             return False
@@ -79,7 +79,7 @@ class Chain:
             self.bias = self.bias * by
         return True
 
-    def _shift(self, by: np.ndarray) -> bool:
+    def shift(self, by: np.ndarray) -> bool:
         """Fold a summand of each channel into the bias."""
         if self.free_bias is not None:
             return False
@@ -182,7 +182,9 @@ def _take(
     if node.name not in ("add", "sub", "mul", "div", "neg"):
         return f"{node.name} follows"
     if node.name == "neg":
-        return list(users) if plain and chain.foldable and chain._scale(-np.ones(1)) else "neg follows"
+        return (
+            list(users) if plain and chain.foldable and chain.scale(-np.ones(1)) else "neg follows"
+        )
     first = node.ins[0] is value
     other = node.ins[1] if first else node.ins[0]
     if node.ins[0] is node.ins[1]:
@@ -208,11 +210,11 @@ def _constants(
     if node.name in ("add", "sub"):
         if chain.epilogue.kind != "none":
             return why
-        if node.name == "sub" and not first:
-            if not (plain and chain.foldable and chain._scale(-np.ones(1))):
-                return why
-        shift = -numbers if node.name == "sub" and first else numbers
-        return [node] if chain._shift(shift) else "its bias is no constant"
+        subtracted, negated = node.name == "sub" and first, node.name == "sub" and not first
+        if negated and not (plain and chain.foldable and chain.scale(-np.ones(1))):
+            return why
+        shifted = chain.shift(-numbers if subtracted else numbers)
+        return [node] if shifted else "its bias is no constant"
     if not plain:
         return why
     if not chain.foldable:
@@ -220,6 +222,6 @@ def _constants(
     if node.name == "div" and not first:
         return "a constant divided by the result follows"
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if chain._scale(1 / numbers if node.name == "div" else numbers):
+        if chain.scale(1 / numbers if node.name == "div" else numbers):
             return [node]
     return "its weights times the scale are not finite"

@@ -69,9 +69,9 @@ def _same_axis(old: tuple[int, ...], axis: int, new: tuple[int, ...]) -> int | N
     """The axis of a reshaped array that is this axis of the array before."""
     before = prod(old[:axis])
     for i, size in enumerate(new):
-        if size == old[axis] and prod(new[:i]) == before:
-            if size > 1 or len(old) == len(new) and i == axis:
-                return i
+        alike = size > 1 or (len(old) == len(new) and i == axis)
+        if alike and size == old[axis] and prod(new[:i]) == before:
+            return i
     return None
 
 

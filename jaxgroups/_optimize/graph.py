@@ -1,7 +1,7 @@
 """A traced program as a flat list of nodes, with every value's users.
 
-Inner jaxprs of jit, remat and of functions with custom derivatives are inlined. Where nothing within
-a function with custom derivatives is rewritten, it is called as it was, so that it keeps them.
+Inner jaxprs of jit, remat and of functions with custom derivatives are inlined. Where nothing
+within a function with custom derivatives is rewritten, it is called as it was and keeps them.
 Loops and branches stay nodes.
 """
 

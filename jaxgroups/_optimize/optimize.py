@@ -11,16 +11,14 @@ from jax.core import Tracer
 from jaxgroups import _console
 from jaxgroups._optimize.chain import CONVOLUTIONS
 from jaxgroups._optimize.graph import Graph, Node, Value, graph_of
-from jaxgroups._optimize.report import OptimizedConv, OptimizeReport, entry
+from jaxgroups._optimize.report import OptimizeReport, entry
 from jaxgroups._optimize.rewrite import rewrite
 
 
 class Optimized:
     """Result of `optimize`: call it like the function that was given."""
 
-    def __init__(
-        self, graph: Graph, arguments: Any, results: Any, report: OptimizeReport
-    ) -> None:
+    def __init__(self, graph: Graph, arguments: Any, results: Any, report: OptimizeReport) -> None:
         self._arguments, self._results, self._report = arguments, results, report
         self._types = [_type(value.aval) for value in graph.inputs]
         program = _Program(graph)
@@ -136,7 +134,9 @@ def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized
             "jaxgroups.optimize(): the parameters are traced, so they are no constants: call it "
             "outside of jax.jit, jax.grad and jax.vmap"
         )
-    notes = [f"a call changes {', '.join(changed)}; the optimized function does not"] * bool(changed)
+    notes = [f"a call changes {', '.join(changed)}; the optimized function does not"] * bool(
+        changed
+    )
     for note in notes:
         warnings.warn(
             f"jaxgroups.optimize(): {note}. For inference call model.eval() first", stacklevel=2
@@ -149,8 +149,12 @@ def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized
 
 def _report(graph: Graph, notes: list[str]) -> OptimizeReport:
     """Rewrite the graph, and tell what was done."""
-    left = [f"a convolution inside of {node.name} is left as it is" for node in graph.nodes if _has_convolution(node)]
-    return OptimizeReport(tuple(map(entry, rewrite(graph))), tuple([*notes, *left]))
+    left = [
+        f"a convolution inside of {node.name} is left as it is"
+        for node in graph.nodes
+        if _has_convolution(node)
+    ]
+    return OptimizeReport(tuple(map(entry, rewrite(graph))), (*notes, *left))
 
 
 def _has_convolution(node: Node) -> bool:
@@ -180,7 +184,7 @@ def _pure(target: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
     structure, state = nnx.split(target)
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        model: Any = nnx.merge(structure, state)
+        model: Any = nnx.merge(structure, state, copy=True)
         out = model(*args, **kwargs)
         before, after = (dict(nnx.to_flat_state(s)) for s in (state, nnx.state(model)))
         for path, variable in after.items():

@@ -90,6 +90,7 @@ def parsed(op: str, activation: Any, residual: bool) -> Epilogue:
     alpha, beta = (*(map(float, numbers or default)), 0.0, 0.0)[:2]
     if kind == "clip" and alpha > beta:
         raise ValueError(
-            f"{op}(): the bounds of 'hardtanh' should be in order, but got activation={activation!r}"
+            f"{op}(): the bounds of 'hardtanh' should be in order, "
+            f"but got activation={activation!r}"
         )
     return Epilogue(kind, alpha, beta, place)

@@ -448,7 +448,10 @@ def test_equinox():
     optimized = jg.optimize(jax.vmap(net), x)
     close(optimized(x), jax.vmap(net)(x))
     found = optimized.report().convolutions
-    assert [(c.folded, c.fused) for c in found] == [(("scale", "shift"), "relu"), (("shift",), "silu")]
+    assert [(c.folded, c.fused) for c in found] == [
+        (("scale", "shift"), "relu"),
+        (("shift",), "silu"),
+    ]
 
 
 def test_other_arguments_and_wrong_targets_are_refused():
@@ -456,10 +459,10 @@ def test_other_arguments_and_wrong_targets_are_refused():
     optimized = jg.optimize(lambda x, y: x + y["a"], x, {"a": x})
     close(optimized(x, {"a": x}), 2 * x)
     text = (
-        "this program was optimized for arguments (f64[2,3], f64[2,3]), but got (f64[3], f64[2,3]): "
-        "call jaxgroups.optimize with examples like these"
+        "this program was optimized for arguments (f64[2,3], f64[2,3]), but got (f64[3], "
+        "f64[2,3]): call jaxgroups.optimize with examples like these"
     )
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         optimized(x[0], {"a": x})
     assert str(caught.value) == text
     with pytest.raises(ValueError, match="was optimized for arguments"):
@@ -519,7 +522,7 @@ def test_packed_weights_are_those_of_their_kernels(rng):
         implementation="xla",
     )  # fmt: skip
     close(result(packed, layout), exact, "float32")
-    other = "INVALID_ARGUMENT: jaxgroups: the weights were packed for another convolution or other kernels"
+    other = "jaxgroups: the weights were packed for another convolution or other kernels"
     y = jnp.ones((1, 4, 4, 10), "float32")
     for text, arguments, changes in (
         (other, (packed, layout + 1), {}),

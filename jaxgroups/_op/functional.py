@@ -19,7 +19,7 @@ from jaxgroups._op import fused, primitive
 from jaxgroups._op.pad import pad
 from jaxgroups._problem.problem import accumulation_dtype, problem_of
 from jaxgroups._spec import arguments, checks
-from jaxgroups._spec.epilogue import Epilogue, parsed
+from jaxgroups._spec.epilogue import Epilogue, check_dtype, check_residual, parsed
 from jaxgroups._spec.from_call import Shaped, spec_of_call
 from jaxgroups._spec.spec import ConvSpec
 from jaxgroups._types import IntOrInts
@@ -191,13 +191,13 @@ def call(
     )
     epilogue = NOTHING
     if activation is not None:
-        checks.activated_dtype(op, spec.dtype)
+        check_dtype(op, spec.dtype)
     if activation is not None or residual is not None:
         epilogue = parsed(op, activation, residual is not None)
     if residual is not None:
         residual = array(op, "residual", residual, (*given, residual))
         dtype = spec.dtype if preferred_element_type is None else preferred_element_type
-        checks.residual(op, *_shaped(residual), spec.output_shape, jnp.dtype(dtype).name)
+        check_residual(op, *_shaped(residual), spec.output_shape, jnp.dtype(dtype).name)
     return apply(
         spec,
         input,

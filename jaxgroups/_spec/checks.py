@@ -395,18 +395,5 @@ def dtype_supported(dtype: str, where: str, *, transposed: bool) -> None:
         )
 
 
-def activated_dtype(op: str, dtype: str) -> None:
-    if "complex" in dtype:
-        raise TypeError(f"{op}(): an activation is of real numbers: got {dtype}, leave activation")
-
-
-def residual(op: str, shape: Ints, dtype: str, wanted: Ints, wanted_dtype: str) -> None:
-    if tuple(shape) != tuple(wanted) or dtype != wanted_dtype:
-        raise ValueError(
-            f"{op}(): the residual must have the shape and the dtype of the result, "
-            f"{list(wanted)} {wanted_dtype}, but got {list(shape)} {dtype}"
-        )
-
-
 def _torch(dtype: str, which: int) -> str:
     return _DTYPES[dtype][which] if dtype in _DTYPES else dtype

@@ -7,6 +7,8 @@ few kinds with up to two numbers, which the C++ kernels know as well.
 from math import inf, isnan
 from typing import Any, NamedTuple
 
+from jaxgroups._types import Ints
+
 # kind, the numbers by default; None stands for a number that has to be given
 _NAMES: dict[str, tuple[str, tuple[float, ...]]] = {
     "relu": ("clip", (0.0, inf)),
@@ -94,3 +96,18 @@ def parsed(op: str, activation: Any, residual: bool) -> Epilogue:
             f"but got activation={activation!r}"
         )
     return Epilogue(kind, alpha, beta, place)
+
+
+def check_dtype(op: str, dtype: str) -> None:
+    """Refuse an activation of complex numbers."""
+    if "complex" in dtype:
+        raise TypeError(f"{op}(): an activation is of real numbers: got {dtype}, leave activation")
+
+
+def check_residual(op: str, shape: Ints, dtype: str, wanted: Ints, wanted_dtype: str) -> None:
+    """Refuse a residual that is not like the result."""
+    if tuple(shape) != tuple(wanted) or dtype != wanted_dtype:
+        raise ValueError(
+            f"{op}(): the residual must have the shape and the dtype of the result, "
+            f"{list(wanted)} {wanted_dtype}, but got {list(shape)} {dtype}"
+        )

@@ -18,6 +18,7 @@ from jaxgroups._lowerings.views import Forward, View, WeightGradient
 
 FEW_CHANNELS = 4
 LONG_TAPS, LONG_OUTPUTS = 64, 32
+PACKED_PIXELS = 256  # up to which the kernels are faster than XLA's own with weights packed once
 DATA = Path(__file__).with_name("thresholds.json")
 
 
@@ -102,7 +103,10 @@ def slower_reason(
     thresholds = thresholds or BY_ISA[isa_in_use()]
     if dense.concerns(view):
         if name == "native":
-            return _idle_lanes(view, thresholds) or dense.native_reason(view, thresholds.dense)
+            idle = _idle_lanes(view, thresholds)
+            if packed and idle is None and _few_pixels(view):
+                return None
+            return idle or dense.native_reason(view, thresholds.dense)
         return dense.matmul_reason(view, thresholds.dense)
     if name == "native":
         return (
@@ -136,6 +140,11 @@ def _idle_lanes(view: View, thresholds: Thresholds) -> str | None:
     if view.c > thresholds.native_channels and view.o < least:
         return f"{view.o} outputs in a group of {view.c} channels, fewer than {least} lanes"
     return None
+
+
+def _few_pixels(view: View) -> bool:
+    """Whether a plain convolution has so few pixels that its weights are most of what is read."""
+    return _plain(view) and view.batch * prod(view.out) <= PACKED_PIXELS
 
 
 def _costly_packing(view: View, thresholds: Thresholds, packed: bool = False) -> str | None:

@@ -112,7 +112,8 @@ def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized
       UserWarning: a call changes variables of the model; the optimized function does not.
 
     >>> import jax, jax.numpy as jnp, jaxgroups as jg
-    >>> x, w, scale = jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 2, 6)), jnp.arange(6.0)
+    >>> x, w = jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 2, 6))
+    >>> scale = jnp.arange(6.0).reshape(1, 1, 1, 6)
     >>> def block(x):
     ...     y = jg.conv2d(x, w, groups=2, data_format="channels_last")
     ...     return jax.nn.relu(y * scale - 1)

@@ -1,6 +1,6 @@
-// Epilogues of finished tiles. A tile is in the first cache when its kernel returns, so it is read
-// again from there, and all kernels share this one code. The tiles of a row may overlap: what the
-// next tile computes anew, it finishes anew.
+// Epilogues of finished tiles. The tiles of all blocks at work are in the first cache when their
+// kernels have returned, so they are read again from there, and all kernels share this one code. The
+// tiles of a row may overlap: what the next tile computes anew, it finishes anew.
 #pragma once
 
 #include "runtime/epilogue.h"
@@ -67,18 +67,21 @@ template <Activation A, Residual R, class T>
 void finish_tile(const Epilogue<T>& e, T* y, int64_t pixels, int64_t apart, int64_t channels) {
   constexpr int L = Vec<T>::lanes;
   const V<T> alpha = broadcast(e.alpha), beta = broadcast(e.beta);
+  const int64_t rest = channels % L;
+  const Mask<T> some((int)rest);
+  const auto finished = [&](V<T> v, V<T> r) {
+    if constexpr (R == Residual::before) v += r;
+    v = activated<A, T>(v, alpha, beta);
+    return R == Residual::after ? v + r : v;
+  };
   for (int64_t t = 0; t < pixels; ++t, y += apart) {
-    for (int64_t c = 0; c < channels; c += L) {
-      const Mask<T> some((int)smaller(L, channels - c));
-      T* const at = y + c;
-      V<T> v = load_masked<T>(at, some), r{};
-      if constexpr (R != Residual::none)
-        r = load_masked<T>(reinterpret_cast<const T*>((uintptr_t)at + (uintptr_t)e.apart), some);
-      if constexpr (R == Residual::before) v += r;
-      v = activated<A, T>(v, alpha, beta);
-      if constexpr (R == Residual::after) v += r;
-      store_masked<T>(at, v, some);
-    }
+    const T* const r = reinterpret_cast<const T*>((uintptr_t)y + (uintptr_t)e.apart);
+    int64_t c = 0;
+    for (; c < channels - rest; c += L)
+      store(y + c, finished(load(y + c), R == Residual::none ? V<T>{} : load(r + c)));
+    if (rest == 0) continue;
+    const V<T> more = R == Residual::none ? V<T>{} : load_masked<T>(r + c, some);
+    store_masked<T>(y + c, finished(load_masked<T>(y + c, some), more), some);
   }
 }
 

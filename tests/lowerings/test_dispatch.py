@@ -137,7 +137,7 @@ def test_packed_weights_need_no_packing(with_kernels, monkeypatch, isa):
         problem = problem_of(ConvSpec.parse(text))
         return dispatch.prefer(problem, None, "cpu", False, packed).lowering.name
 
-    pointwise = "conv2d in=2048 out=512 kernel=1 batch=1 size=7x7 bias=false"
+    pointwise = "conv2d in=2048 out=512 kernel=1 batch=1 size=7x7"
     assert [chosen(pointwise, packed) for packed in (False, True)] == ["matmul", "native"]
     wide, large = (f"conv2d in=64 out=64 kernel=3 padding=1 batch=1 size={n}x{n}" for n in (14, 56))
     xla = "native" if isa == "avx512" else "xla"

@@ -16,6 +16,7 @@ __all__ = [
     "Acceleration",
     "ConvSpec",
     "Explanation",
+    "Optimized",
     "accelerate",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
@@ -61,6 +62,7 @@ __all__ = [
     "max_unpool2d",
     "max_unpool3d",
     "nnx",
+    "optimize",
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
@@ -133,6 +135,8 @@ if TYPE_CHECKING:
     from jaxgroups._op.conv_transpose import conv_transpose2d as conv_transpose2d
     from jaxgroups._op.conv_transpose import conv_transpose3d as conv_transpose3d
     from jaxgroups._op.lax_api import conv_general_dilated as conv_general_dilated
+    from jaxgroups._optimize import Optimized as Optimized
+    from jaxgroups._optimize import optimize as optimize
 else:  # hidden from type checkers, which would take every name for known
 
     def __getattr__(name: str) -> Any:
@@ -151,6 +155,8 @@ _POOL = "_functional.pool"
 _HOMES = {  # of what is imported when it is first used, submodules apart
     "Acceleration": "_op.accelerate",
     "Explanation": "_explain",
+    "Optimized": "_optimize",
+    "optimize": "_optimize",
     "accelerate": "_op.accelerate",
     "conv1d": "_op.conv",
     "conv2d": "_op.conv",

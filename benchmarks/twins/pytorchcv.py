@@ -117,15 +117,26 @@ class ResInitBlock(nnx.Module):
         return nnx.max_pool(self.conv(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
+def resnet50(rngs):
+    return _resnet(64, 4, 1, rngs)
+
+
 def resnext50_32x4d(rngs):
+    return _resnet(128, 2, 32, rngs)
+
+
+def _resnet(middle, times, groups, rngs):
+    """Stages of 3, 4, 6 and 3 units, of `times` as many outputs as channels in the middle."""
     stages, inputs = {"init_block": ResInitBlock(64, rngs)}, 64
-    for i, (outputs, count) in enumerate(zip((256, 512, 1024, 2048), (3, 4, 6, 3), strict=True)):
+    for i, count in enumerate((3, 4, 6, 3)):
+        outputs = middle * times
         units = {}
         for j in range(count):
             stride = 2 if i and not j else 1
-            body = Bottleneck(inputs, outputs // 2, outputs, stride, 32, None, rngs)
+            body = Bottleneck(inputs, middle, outputs, stride, groups, None, rngs)
             units[f"unit{j + 1}"] = Unit(inputs, outputs, stride, body, rngs)
             inputs = outputs
+        middle *= 2
         stages[f"stage{i + 1}"] = Named(**units)
     return Classifier(stages, nnx.Linear(inputs, 1000, rngs=rngs))
 

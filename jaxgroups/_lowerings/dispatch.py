@@ -68,9 +68,15 @@ def choose(
 
 
 def prefer(
-    problem: ConvProblem, implementation: str | None, platform: str, portable: bool
+    problem: ConvProblem,
+    implementation: str | None,
+    platform: str,
+    portable: bool,
+    packed: bool = False,
 ) -> Choice:
     """The named lowering where it supports the problem, else the best.
+
+    `packed`: the kernels get weights that are packed already.
 
     For what derives from a call with an explicit implementation: its gradients, and its lowering
     on other platforms.
@@ -80,20 +86,26 @@ def prefer(
         lowering = _named(implementation)
         if _unsupported_reason(lowering, problem, view, platform, portable) is None:
             return Choice(lowering, view)
-    return _best(problem, view, platform, portable)
+    return _best(problem, view, platform, portable, packed)
 
 
 def _named(name: str) -> Lowering:
     return next(lowering for lowering in LOWERINGS if lowering.name == name)
 
 
-def _best(problem: ConvProblem, view: View | None, platform: str, portable: bool) -> Choice:
+def _best(
+    problem: ConvProblem,
+    view: View | None,
+    platform: str,
+    portable: bool,
+    packed: bool = False,
+) -> Choice:
     refusals: list[tuple[str, str]] = []
     *others, last = LOWERINGS
     for lowering in others:
         reason = _unsupported_reason(lowering, problem, view, platform, portable)
         if reason is None:
-            reason = rules.slower_reason(view, lowering.name, platform)
+            reason = rules.slower_reason(view, lowering.name, platform, packed=packed)
         if reason is None:
             return Choice(lowering, view, tuple(refusals))
         refusals.append((lowering.name, reason))

@@ -9,8 +9,10 @@ import jax
 import numpy as np
 
 from jaxgroups import _native as native
-from jaxgroups._lowerings.base import on_views
+from jaxgroups._lowerings.base import Fused, on_views
 from jaxgroups._lowerings.views import View, Weights
+from jaxgroups._native import packing
+from jaxgroups._spec.epilogue import KINDS, PLACES
 
 RESULTS = {
     "float32": ("float32",),
@@ -53,14 +55,24 @@ def _high(view: View) -> list[int]:
     ]
 
 
+def pack(view: View, weights: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """The weights (*kernel, c, g o) of a `Forward` view packed once, and the layout's number."""
+    x = (view.batch, *view.size, view.groups * view.c)
+    y = (view.batch, *view.out, view.groups * view.o)
+    low = [low for low, _ in view.padding]
+    shapes = (x, weights.shape, y, view.stride, low, _high(view), view.dilation)
+    return packing.pack(weights, view.groups, *shapes, view.lhs_dilation)
+
+
 def apply(
     view: View,
     first: jax.Array,
     second: jax.Array,
     weights: Weights | None = None,
     bias: jax.Array | None = None,
+    fused: Fused | None = None,
 ) -> jax.Array:
-    operands = (first, second) if bias is None else (first, second, bias)
+    operands = [first, second] if bias is None else [first, second, bias]
     dtype = view.accumulator
     kernel = (*view.kernel, view.c, view.groups * view.o)
     attributes = {
@@ -78,6 +90,17 @@ def apply(
         attributes["weight_shape"] = _array(kernel)
         attributes["weight_strides"] = _array(weights.strides)
         attributes["weight_offset"] = np.int64(weights.offset)
+    if fused is not None:
+        target, epilogue = native.FUSED, fused.epilogue
+        attributes["activation"] = np.int64(KINDS.index(epilogue.kind))
+        attributes["alpha"] = np.float64(epilogue.alpha)
+        attributes["beta"] = np.float64(epilogue.beta)
+        attributes["packed"] = np.int64(fused.layout)
+        attributes["residual"] = np.int64(PLACES.index(epilogue.residual))
+        if fused.packed is not None:
+            operands[1] = fused.packed
+        if fused.residual is not None:
+            operands.append(fused.residual)
     call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, dtype))
     return call(*(operand.astype(dtype) for operand in operands), **attributes)
 
@@ -94,4 +117,5 @@ LOWERING = on_views(
     platforms=("cpu",),
     portable=False,
     reads_views=True,
+    fuses=True,
 )

@@ -18,6 +18,7 @@ from jaxgroups._lowerings.views import Forward, View, WeightGradient
 
 FEW_CHANNELS = 4
 LONG_TAPS, LONG_OUTPUTS = 64, 32
+PACKED_PIXELS = 256  # up to which the kernels are faster than XLA's own with weights packed once
 DATA = Path(__file__).with_name("thresholds.json")
 
 
@@ -82,11 +83,16 @@ def isa_in_use() -> str:
 
 
 def slower_reason(
-    view: View | None, name: str, platform: str, thresholds: Thresholds | None = None
+    view: View | None,
+    name: str,
+    platform: str,
+    thresholds: Thresholds | None = None,
+    packed: bool = False,
 ) -> str | None:
     """Why a lowering that supports a problem is not the choice for it; None where it is.
 
-    `thresholds` are those of the kernels in use where None is given.
+    `thresholds` are those of the kernels in use where None is given. `packed`: the kernels get
+    packed weights.
     """
     if name == "xla":
         return None
@@ -97,12 +103,15 @@ def slower_reason(
     thresholds = thresholds or BY_ISA[isa_in_use()]
     if dense.concerns(view):
         if name == "native":
-            return _idle_lanes(view, thresholds) or dense.native_reason(view, thresholds.dense)
+            idle = _idle_lanes(view, thresholds)
+            if packed and idle is None and _few_pixels(view):
+                return None
+            return idle or dense.native_reason(view, thresholds.dense)
         return dense.matmul_reason(view, thresholds.dense)
     if name == "native":
         return (
             _idle_lanes(view, thresholds)
-            or _costly_packing(view, thresholds)
+            or _costly_packing(view, thresholds, packed)
             or _long_windows(view, thresholds)
         )
     if name == "shift":
@@ -133,14 +142,19 @@ def _idle_lanes(view: View, thresholds: Thresholds) -> str | None:
     return None
 
 
-def _costly_packing(view: View, thresholds: Thresholds) -> str | None:
+def _few_pixels(view: View) -> bool:
+    """Whether a plain convolution has so few pixels that its weights are most of what is read."""
+    return _plain(view) and view.batch * prod(view.out) <= PACKED_PIXELS
+
+
+def _costly_packing(view: View, thresholds: Thresholds, packed: bool = False) -> str | None:
     weights, most = view.c * view.o, thresholds.native_weights
     numbers = view.batch * prod(view.out) * (view.c + view.o)
     if view.groups > 1 or view.taps > 1:
         return None
     if isinstance(view, Forward) and view.c < FEW_CHANNELS:
         return f"1x1 with fewer than {FEW_CHANNELS} channels, where a matrix product is faster"
-    if weights > most * numbers:
+    if weights > most * numbers and not packed:
         return f"{weights} weights to pack, more than {most} times the inputs and outputs"
     return None
 

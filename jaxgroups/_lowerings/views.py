@@ -204,6 +204,12 @@ def arrange(
     return (rhs, lhs) if view.exchanged else (lhs, rhs)
 
 
+def arrange_result(problem: ConvProblem, result: jax.Array) -> jax.Array:
+    """An array like the result of a problem in the axes of the result of its `Forward` view."""
+    n, f, *space = problem.dimension_numbers[2]
+    return jnp.transpose(result, (n, *space, f))
+
+
 def restore(problem: ConvProblem, view: View, result: jax.Array) -> jax.Array:
     """The result of a view in the axes of the problem's output."""
     rank = view.rank

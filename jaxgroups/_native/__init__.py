@@ -25,6 +25,7 @@ from jaxgroups._native import huge_pages
 from jaxgroups._problem import jax_private as private
 
 FORWARD, WEIGHT_GRADIENT = "jaxgroups_forward", "jaxgroups_weight_gradient"
+FUSED = "jaxgroups_fused"  # a forward convolution and what follows it
 INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native.build"
 
 
@@ -112,7 +113,7 @@ def _open(path: Path) -> ctypes.CDLL:
     library.jaxgroups_sources.restype = ctypes.c_char_p
     if library.jaxgroups_sources().decode() != _build.source_hash():
         raise RuntimeError(f"it was compiled from other sources; {INSTALL}")
-    for target in (FORWARD, WEIGHT_GRADIENT):
+    for target in (FORWARD, FUSED, WEIGHT_GRADIENT):
         try:
             private.register_on_cpu(target, getattr(library, target))
         except RuntimeError as error:

@@ -25,6 +25,8 @@ def conv1d(
     precision: Any = None,
     preferred_element_type: Any = None,
     implementation: str | None = None,
+    activation: Any = None,
+    residual: Any = None,
 ) -> jax.Array:
     """1-D convolution with groups: ``torch.nn.functional.conv1d``.
 
@@ -48,13 +50,19 @@ def conv1d(
       preferred_element_type: dtype to accumulate in and to return. By default the result has the
         dtype of the input, and float16 and bfloat16 are accumulated in float32.
       implementation: name of the implementation, None for the best. `jaxgroups.explain` names it.
+      activation: what is applied to the result in the same operation: ``"relu"``, ``"relu6"``,
+        ``"silu"``, ``"hardswish"``, ``"hardsigmoid"``, ``"sigmoid"``, ``"leaky_relu"`` or
+        ``"hardtanh"``; for the last two a tuple gives the numbers, as ``("leaky_relu", 0.2)`` and
+        ``("hardtanh", -2, 2)``.
+      residual: an array of the shape and dtype of the result, added to it before the activation.
 
     Returns:
       ``(N, C_out, L_out)``, laid out like the input, where
       ``L_out = floor((L + 2 padding - dilation (k - 1) - 1) / stride) + 1``.
 
     Raises:
-      ValueError: shapes, dtypes or numbers that torch refuses, with torch's sentence.
+      ValueError: shapes, dtypes or numbers that torch refuses, with torch's sentence; an unknown
+        activation, or a residual that does not fit.
       TypeError: an argument of the wrong type, or a dtype that torch does not convolve.
 
     >>> import jax.numpy as jnp
@@ -75,6 +83,8 @@ def conv1d(
         precision=precision,
         preferred_element_type=preferred_element_type,
         implementation=implementation,
+        activation=activation,
+        residual=residual,
     )
 
 
@@ -92,6 +102,8 @@ def conv2d(
     precision: Any = None,
     preferred_element_type: Any = None,
     implementation: str | None = None,
+    activation: Any = None,
+    residual: Any = None,
 ) -> jax.Array:
     """2-D convolution with groups: ``torch.nn.functional.conv2d``.
 
@@ -115,6 +127,11 @@ def conv2d(
       preferred_element_type: dtype to accumulate in and to return. By default the result has the
         dtype of the input, and float16 and bfloat16 are accumulated in float32.
       implementation: name of the implementation, None for the best. `jaxgroups.explain` names it.
+      activation: what is applied to the result in the same operation: ``"relu"``, ``"relu6"``,
+        ``"silu"``, ``"hardswish"``, ``"hardsigmoid"``, ``"sigmoid"``, ``"leaky_relu"`` or
+        ``"hardtanh"``; for the last two a tuple gives the numbers, as ``("leaky_relu", 0.2)`` and
+        ``("hardtanh", -2, 2)``.
+      residual: an array of the shape and dtype of the result, added to it before the activation.
 
     Returns:
       ``(N, C_out, H_out, W_out)``, laid out like the input, where
@@ -122,7 +139,8 @@ def conv2d(
       the same for W.
 
     Raises:
-      ValueError: shapes, dtypes or numbers that torch refuses, with torch's sentence.
+      ValueError: shapes, dtypes or numbers that torch refuses, with torch's sentence; an unknown
+        activation, or a residual that does not fit.
       TypeError: an argument of the wrong type, or a dtype that torch does not convolve.
 
     >>> import jax.numpy as jnp
@@ -143,6 +161,8 @@ def conv2d(
         precision=precision,
         preferred_element_type=preferred_element_type,
         implementation=implementation,
+        activation=activation,
+        residual=residual,
     )
 
 
@@ -160,6 +180,8 @@ def conv3d(
     precision: Any = None,
     preferred_element_type: Any = None,
     implementation: str | None = None,
+    activation: Any = None,
+    residual: Any = None,
 ) -> jax.Array:
     """3-D convolution with groups: ``torch.nn.functional.conv3d``.
 
@@ -183,6 +205,11 @@ def conv3d(
       preferred_element_type: dtype to accumulate in and to return. By default the result has the
         dtype of the input, and float16 and bfloat16 are accumulated in float32.
       implementation: name of the implementation, None for the best. `jaxgroups.explain` names it.
+      activation: what is applied to the result in the same operation: ``"relu"``, ``"relu6"``,
+        ``"silu"``, ``"hardswish"``, ``"hardsigmoid"``, ``"sigmoid"``, ``"leaky_relu"`` or
+        ``"hardtanh"``; for the last two a tuple gives the numbers, as ``("leaky_relu", 0.2)`` and
+        ``("hardtanh", -2, 2)``.
+      residual: an array of the shape and dtype of the result, added to it before the activation.
 
     Returns:
       ``(N, C_out, D_out, H_out, W_out)``, laid out like the input, where
@@ -190,7 +217,8 @@ def conv3d(
       the same for H and W.
 
     Raises:
-      ValueError: shapes, dtypes or numbers that torch refuses, with torch's sentence.
+      ValueError: shapes, dtypes or numbers that torch refuses, with torch's sentence; an unknown
+        activation, or a residual that does not fit.
       TypeError: an argument of the wrong type, or a dtype that torch does not convolve.
 
     >>> import jax.numpy as jnp
@@ -211,4 +239,6 @@ def conv3d(
         precision=precision,
         preferred_element_type=preferred_element_type,
         implementation=implementation,
+        activation=activation,
+        residual=residual,
     )

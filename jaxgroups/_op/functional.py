@@ -15,13 +15,16 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxgroups._op import primitive
+from jaxgroups._op import fused, primitive
 from jaxgroups._op.pad import pad
 from jaxgroups._problem.problem import accumulation_dtype, problem_of
 from jaxgroups._spec import arguments, checks
+from jaxgroups._spec.epilogue import Epilogue, check_dtype, check_residual, parsed
 from jaxgroups._spec.from_call import Shaped, spec_of_call
 from jaxgroups._spec.spec import ConvSpec
 from jaxgroups._types import IntOrInts
+
+NOTHING = Epilogue()
 
 
 def apply(
@@ -33,6 +36,8 @@ def apply(
     precision: Any = None,
     preferred_element_type: Any = None,
     implementation: str | None = None,
+    residual: jax.Array | None = None,
+    epilogue: Epilogue = NOTHING,
 ) -> jax.Array:
     """The convolution of a spec whose input is known; arrays must have the spec's shapes.
 
@@ -41,28 +46,40 @@ def apply(
     """
     dtype = None if preferred_element_type is None else jnp.dtype(preferred_element_type).name
     precision = tuple(precision) if isinstance(precision, list) else precision
-    call = _prepared(spec, precision, dtype, implementation)
-    traced = isinstance(x, Tracer) or isinstance(weight, Tracer) or isinstance(bias, Tracer)
-    return call.traced(x, weight, bias) if traced else call.compiled(x, weight, bias)
+    call = _prepared(spec, precision, dtype, implementation, epilogue)
+    traced = any(isinstance(array, Tracer) for array in (x, weight, bias, residual))
+    return (call.traced if traced else call.compiled)(x, weight, bias, residual)
 
 
 class _Prepared:
     """What does not depend on the arrays of a call, computed once."""
 
     def __init__(
-        self, spec: ConvSpec, precision: Any, dtype: str | None, implementation: str | None
+        self,
+        spec: ConvSpec,
+        precision: Any,
+        dtype: str | None,
+        implementation: str | None,
+        epilogue: Epilogue,
     ) -> None:
         wide = accumulation_dtype(spec.dtype)
         preferred = dtype or (None if wide == spec.dtype else wide)
         self.spec = spec
         self.problem = problem_of(spec, precision, preferred)
         self.implementation = implementation
+        self.epilogue = epilogue
         self.kernel = TransposedKernel(spec) if spec.transposed else None
         self.result = preferred or spec.dtype  # dtype of the primitive's result
         self.narrows = dtype is None and preferred is not None  # to the dtype of the input
         self.compiled = jax.jit(self.traced, inline=True)
 
-    def traced(self, x: jax.Array, weight: jax.Array, bias: jax.Array | None) -> jax.Array:
+    def traced(
+        self,
+        x: jax.Array,
+        weight: jax.Array,
+        bias: jax.Array | None,
+        residual: jax.Array | None,
+    ) -> jax.Array:
         spec, batch = self.spec, self.spec.batch or ()
         if len(batch) != 1:
             x = x.reshape(self.problem.lhs_shape[0], *x.shape[len(batch) :])
@@ -70,10 +87,19 @@ class _Prepared:
             x = pad(x, spec.padding_mode, spec.padding, 1 if spec.channel_axis == -1 else 2)
         if bias is not None and bias.dtype != self.result:
             bias = bias.astype(self.result)
-        y = primitive.compute(self.problem, x, weight, self.implementation, self.kernel, bias)
+        y = self._convolved(x, weight, bias, residual)
         if self.narrows:
             y = y.astype(spec.dtype)
         return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
+
+    def _convolved(self, x: Any, weight: Any, bias: Any, residual: Any) -> jax.Array:
+        problem, how = self.problem, (self.implementation, self.kernel, bias)
+        if not self.epilogue:
+            return primitive.compute(problem, x, weight, *how)
+        if residual is not None:
+            shape = residual.shape[-self.spec.rank - 1 :]
+            residual = residual.astype(self.result).reshape(problem.lhs_shape[0], *shape)
+        return fused.compute(problem, x, weight, *how, residual, self.epilogue)
 
 
 _prepared = lru_cache(maxsize=4096)(_Prepared)
@@ -140,6 +166,8 @@ def call(
     precision: Any = None,
     preferred_element_type: Any = None,
     implementation: str | None = None,
+    activation: Any = None,
+    residual: Any = None,
 ) -> jax.Array:
     """The function `op` of its arguments as they are given."""
     given = (input, weight) if bias is None else (input, weight, bias)
@@ -161,6 +189,15 @@ def call(
         data_format,
         None if output_size is None else arguments.sizes(op, output_size),
     )
+    epilogue = NOTHING
+    if activation is not None:
+        check_dtype(op, spec.dtype)
+    if activation is not None or residual is not None:
+        epilogue = parsed(op, activation, residual is not None)
+    if residual is not None:
+        residual = array(op, "residual", residual, (*given, residual))
+        dtype = spec.dtype if preferred_element_type is None else preferred_element_type
+        check_residual(op, *_shaped(residual), spec.output_shape, jnp.dtype(dtype).name)
     return apply(
         spec,
         input,
@@ -169,4 +206,6 @@ def call(
         precision=precision,
         preferred_element_type=preferred_element_type,
         implementation=implementation,
+        residual=residual,
+        epilogue=epilogue,
     )

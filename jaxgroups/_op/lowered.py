@@ -105,6 +105,8 @@ def note(
     implementation: str | None,
     problem: ConvProblem | None,
     choice: dispatch.Choice | None = None,
+    epilogue: str = "",
+    packed: bool = False,
 ) -> None:
     """Log and record one convolution while it is lowered.
 
@@ -114,13 +116,17 @@ def note(
       implementation: the one that was asked for.
       problem: None where a size is symbolic.
       choice: what was chosen; None for XLA's own convolution without a choice.
+      epilogue: what the same call computes after the convolution.
+      packed: whether the weights are packed already.
     """
     if private.exported(ctx) and _loses_kernels(platform, implementation, problem, choice):
         _warn_once(ctx)
     if not _records and not LOGGER.isEnabledFor(logging.INFO):
         return
     lowered = Lowered(
-        _descriptor(ctx, problem, choice.view if choice else None),
+        _descriptor(ctx, problem, choice.view if choice else None)
+        + (f" with {epilogue}" if epilogue else "")
+        + (", weights packed once" if packed else ""),
         choice.lowering.name if choice else "xla",
         platform,
         _reasons(platform, implementation, problem, choice),

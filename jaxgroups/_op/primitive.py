@@ -112,11 +112,16 @@ def _bind(
     params: dict[str, Any],
 ) -> Any:
     """`conv_p`, or `biased_p` where there is a bias; `params` are those of lax's primitive."""
-    registries.enter_loaded()
     ours = {"implementation": implementation, "view_ops": view_ops, **params}
+    return bind_given(lhs, rhs, bias, ours)
+
+
+def bind_given(lhs: Any, rhs: Any, bias: Any | None, params: dict[str, Any]) -> Any:
+    """`conv_p`, or `biased_p` where there is a bias, of its own parameters."""
+    registries.enter_loaded()
     if bias is None:
-        return conv_p.bind(lhs, rhs, **ours)
-    return biased_p.bind(lhs, rhs, bias, **ours)
+        return conv_p.bind(lhs, rhs, **params)
+    return biased_p.bind(lhs, rhs, bias, **params)
 
 
 def _by_value(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -160,18 +165,18 @@ def compute(
     """
     if implementation is not None:
         dispatch.choose(problem, implementation)
-    view_ops = _view_ops(kernel, rhs.shape, rhs.dtype.name) if kernel else ()
-    if view_ops is not None and _ordinary(lhs) and _ordinary(rhs) and _ordinary(bias):
-        params = _lax_parameters(problem, *private.settings_of_lax())
+    view_ops = view_ops_of(kernel, rhs.shape, rhs.dtype.name) if kernel else ()
+    if view_ops is not None and ordinary(lhs) and ordinary(rhs) and ordinary(bias):
+        params = lax_parameters(problem, *private.settings_of_lax())
         return _bind(lhs, rhs, bias, implementation, view_ops, params)
     called = _Lax(_convolve, _by_value({**problem.parameters, "kernel": kernel}))
-    if _ordinary(bias):
+    if ordinary(bias):
         return _rebind(called, implementation, lhs, rhs, bias=bias)
     y = _rebind(called, implementation, lhs, rhs)
     return _plus(y, problem.dimension_numbers[2][1], bias)
 
 
-def _ordinary(operand: Any | None) -> bool:
+def ordinary(operand: Any | None) -> bool:
     """Whether lax binds an operand as it is: its type has no mesh axes."""
     if operand is None:
         return True
@@ -180,7 +185,7 @@ def _ordinary(operand: Any | None) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _lax_parameters(problem: ConvProblem, *settings: Any) -> dict[str, Any]:
+def lax_parameters(problem: ConvProblem, *settings: Any) -> dict[str, Any]:
     """What lax's function makes of a problem's parameters; `settings`: those that it reads."""
     shapes = (problem.lhs_shape, problem.rhs_shape)
     operands = (jax.ShapeDtypeStruct(shape, problem.dtype) for shape in shapes)
@@ -189,7 +194,7 @@ def _lax_parameters(problem: ConvProblem, *settings: Any) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4096)
-def _view_ops(kernel: Callable[[Any], Any], shape: Ints, dtype: str) -> ViewOps | None:
+def view_ops_of(kernel: Callable[[Any], Any], shape: Ints, dtype: str) -> ViewOps | None:
     """The view ops that `kernel` consists of; None if it does something else as well."""
     jaxpr = jax.make_jaxpr(kernel)(jax.ShapeDtypeStruct(shape, dtype)).jaxpr
     found = tuple(map(view_op_of, jaxpr.eqns))
@@ -331,14 +336,14 @@ def _compiled(primitive: Any, key: tuple[tuple[str, Any], ...]) -> Callable[...,
     return jax.jit(partial(primitive.bind, **_from_key(key)))
 
 
-def _evaluate(primitive: Any, *operands: Any, **params: Any) -> jax.Array:
+def evaluate(primitive: Any, *operands: Any, **params: Any) -> jax.Array:
     """A primitive outside of any trace: compiled, also under ``jax.disable_jit``."""
     with jax.disable_jit(False):
         return _compiled(primitive, _by_value(params))(*operands)
 
 
 for ours in (conv_p, biased_p):
-    ours.def_impl(partial(_evaluate, ours))
+    ours.def_impl(partial(evaluate, ours))
     mlir.register_lowering(ours, partial(lower, None))
     mlir.register_lowering(ours, partial(lower, "cpu"), platform="cpu")
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)

@@ -25,7 +25,8 @@ from jaxgroups._problem import jax_private as private
 from jaxgroups._problem.view_ops import apply_views, apply_views_to_aval
 from jaxgroups._problem.xla_conv import LAX_P
 
-_late: dict[str, Callable[[], None]] = {}  # by module: what enters our primitives once it is loaded
+_SPARSE, _ROOFLINE = "jax.experimental.sparse.transform", "jax.experimental.roofline.rooflines"
+_late: list[tuple[str, Callable[[], None]]] = []  # what enters primitives once a module is loaded
 
 
 def register(conv_p: Any, biased_p: Any, plus: Callable[..., Any]) -> None:
@@ -40,15 +41,40 @@ def register(conv_p: Any, biased_p: Any, plus: Callable[..., Any]) -> None:
     bilinear = partial(jet.jet_rules[LAX_P].func, conv_p)
     jet.jet_rules[conv_p] = bilinear
     jet.jet_rules[biased_p] = partial(_biased_series, bilinear, plus)
-    _late["jax.experimental.sparse.transform"] = lambda: _enter_sparse(conv_p, biased_p, plus)
-    _late["jax.experimental.roofline.rooflines"] = lambda: _enter_roofline(conv_p, biased_p)
+    _late.append((_SPARSE, lambda: _enter_sparse(conv_p, biased_p, plus)))
+    _late.append((_ROOFLINE, lambda: _enter_roofline(conv_p, biased_p)))
+    enter_loaded()
+
+
+def register_fused(
+    fused_p: Any, of_conv: Callable[[dict], dict], composed: Callable[..., Any]
+) -> None:
+    """Enter the convolution with an epilogue in every registry.
+
+    Args:
+      of_conv: from its parameters to those of the convolution.
+      composed: ``(*operands, **params)`` -> the same of other primitives.
+    """
+
+    def asked(lhs: Any, rhs: Any, *_: Any, **params: Any) -> tuple[Any, tuple[Any, Any], dict]:
+        return _asked(lhs, rhs, **of_conv(params))
+
+    def series(primals: Any, terms: Any, **params: Any) -> Any:
+        return jet.jet(partial(composed, **params), primals, terms)
+
+    private.check_for_nans(fused_p)
+    private.ask_policy(fused_p, asked)
+    jet.jet_rules[fused_p] = series
+    _late.append((_SPARSE, lambda: private.sparsify_as(fused_p, composed)))
+    _late.append((_ROOFLINE, lambda: private.roofline_as(fused_p, LAX_P, asked)))
     enter_loaded()
 
 
 def enter_loaded() -> None:
     """Enter the primitives in the registries of modules that the program has imported since."""
-    for name in [name for name in _late if name in sys.modules]:
-        _late.pop(name)()
+    for entry in [entry for entry in _late if entry[0] in sys.modules]:
+        _late.remove(entry)
+        entry[1]()
 
 
 def _of_lax(params: dict[str, Any]) -> dict[str, Any]:

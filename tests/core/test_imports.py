@@ -37,6 +37,7 @@ ORDER = [
     "_lowerings",
     "_op",
     "_functional",
+    "_optimize",
     "convert/_files",
     "_explain",
     "__init__",
@@ -68,6 +69,7 @@ WITHOUT_JAX = {
 }
 WITH_FLAX = {
     "_explain",
+    "_optimize",
     "nnx",
     "linen",
     "convert",

@@ -9,6 +9,7 @@ import pytest
 from support.cases import CASES
 from support.helpers import arrays, run, unsupported_reason
 
+from jaxgroups import ConvSpec
 from jaxgroups import _native as native
 from jaxgroups._lowerings import LOWERINGS, dispatch, matmul, phases_to_channels
 from jaxgroups._lowerings.views import view_of
@@ -69,7 +70,7 @@ def test_kernels_are_neither_split_nor_exported():
 def test_what_cannot_be_split_is_left_out_of_programs_for_several_devices(monkeypatch):
     whole = replace(LOWERINGS[-1], name="whole", portable=False)
     monkeypatch.setattr(dispatch, "LOWERINGS", (whole, *LOWERINGS))
-    monkeypatch.setattr(dispatch.rules, "slower_reason", lambda view, name, platform: None)
+    monkeypatch.setattr(dispatch.rules, "slower_reason", lambda *_, **__: None)
     problem = problem_of(CASES["two-groups"])
     assert dispatch.choose(problem, portable=False) == (whole, view_of(problem), ())
     chosen, _, refused = dispatch.choose(problem, portable=True)
@@ -125,3 +126,20 @@ def test_a_program_computes_the_view_once_a_convolution(implementation):
     matmul.plain_view.cache_clear()
     assert calls_of(view_of, traced.lower) == 1
     assert calls_of(phases_to_channels.plain, traced.lower) <= 1
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2"])
+def test_packed_weights_need_no_packing(with_kernels, monkeypatch, isa):
+    """Then the kernels take what has many more weights than inputs and outputs."""
+    monkeypatch.setattr(dispatch.rules, "isa_in_use", lambda: isa)
+
+    def chosen(text, packed):
+        problem = problem_of(ConvSpec.parse(text))
+        return dispatch.prefer(problem, None, "cpu", False, packed).lowering.name
+
+    pointwise = "conv2d in=2048 out=512 kernel=1 batch=1 size=7x7"
+    assert [chosen(pointwise, packed) for packed in (False, True)] == ["matmul", "native"]
+    wide, large = (f"conv2d in=64 out=64 kernel=3 padding=1 batch=1 size={n}x{n}" for n in (14, 56))
+    xla = "native" if isa == "avx512" else "xla"
+    assert [chosen(wide, packed) for packed in (False, True)] == [xla, "native"]
+    assert chosen(large, True) == xla

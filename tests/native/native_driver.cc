@@ -41,10 +41,50 @@ struct Arrays {
       : x(product(s.x), whole),
         w(s.elements, whole),
         y(product(s.y), whole),
-        bias(s.y.back(), whole) {}
-  Array<T> x, w, y, bias;
-  const bool biased = pick(0, 1);
+        bias(s.y.back(), whole),
+        residual(product(s.y), whole) {
+    if (pick(0, 1)) return;
+    epilogue.activation = static_cast<Activation>(pick(0, 2));  // those of whole numbers
+    epilogue.residual = static_cast<Residual>(pick(0, kResiduals - 1));
+    epilogue.alpha = epilogue.activation == Activation::leaky ? T(0.5) : T(pick(-9, 0));
+    epilogue.beta = T(pick(1, 9));
+  }
+  Array<T> x, w, y, bias, residual;
+  const bool biased = pick(0, 1), packed = pick(0, 3) == 0;
+  Epilogue<T> epilogue;  // but for the distance of the residual
+
+  // What follows the sums, number by number.
+  T finished(T sum, int64_t i) const {
+    if (epilogue.residual == Residual::before) sum += residual.data[i];
+    if (epilogue.activation == Activation::clip)
+      sum = sum < epilogue.alpha ? epilogue.alpha : sum > epilogue.beta ? epilogue.beta : sum;
+    if (epilogue.activation == Activation::leaky && sum < 0) sum *= epilogue.alpha;
+    if (epilogue.residual == Residual::after) sum += residual.data[i];
+    return sum;
+  }
 };
+
+// The order of weights that are packed once; 0 where there is none.
+template <class T>
+int64_t layout_for(const Call& call, const Kernels* const* first, int count) {
+  Plan plan{};
+  check(call, plan);
+  if (plan.problem.batch == 0) return 0;
+  choose_kernels<T>(first, count, false, plan);
+  return layout_of(plan);
+}
+
+// Weights that are packed once; no numbers where they cannot be.
+template <class T>
+Array<T> packed_of(const Call& call, const Arrays<T>& in, const Kernels* const* first, int count) {
+  if (layout_for<T>(call, first, count) == 0) return Array<T>(0);
+  Plan plan{};
+  check(call, plan);
+  choose_kernels<T>(first, count, false, plan);
+  Array<T> packed(plan.packed(plan.blocks.count));
+  pack(plan, 0, plan.blocks.count, in.w.data, packed.data);
+  return packed;
+}
 
 // The forward convolution or the weight gradient of a call, by `count` isas from `first` on.
 template <class T>
@@ -57,8 +97,14 @@ Array<T> result(bool forward, const Sizes& s, const Arrays<T>& in, const Kernels
   check(call, plan);
   Array<T> got(forward ? in.y.size : product(s.w));
   if (forward) {
-    run_forward<T>(first, count, helpers.pool, plan, in.x.data, in.w.data,
-                   in.biased ? in.bias.data : nullptr, got.data);
+    Epilogue<T> epilogue = in.epilogue;
+    epilogue.apart = static_cast<int64_t>(reinterpret_cast<uintptr_t>(in.residual.data) -
+                                          reinterpret_cast<uintptr_t>(got.data));
+    const Array<T> all = in.packed ? packed_of(call, in, first, count) : Array<T>(0);
+    const PackedWeights<T> once{all.size > 0 ? all.data : nullptr, layout_for<T>(call, first, count),
+                                all.size};
+    run_forward<T>(first, count, helpers.pool, plan, in.x.data, all.size > 0 ? nullptr : in.w.data,
+                   in.biased ? in.bias.data : nullptr, got.data, epilogue, once);
   } else {
     run_weight<T>(first, count, helpers.pool, plan, in.x.data, in.y.data, got.data);
   }
@@ -92,6 +138,7 @@ bool compare(const Sizes& s) {
     forward[(size_t)j] += in.x.data[i] * in.w.data[at[(size_t)k]];
     weight[(size_t)k] += in.x.data[i] * in.y.data[j];
   });
+  for (size_t j = 0; j < forward.size(); ++j) forward[j] = in.finished(forward[j], (int64_t)j);
   bool plain = true;
   for (const int64_t u : s.lhs_dilation) plain = plain && u == 1;
   const Isas& available = isas();

@@ -18,6 +18,8 @@ XLA_FFI_Error* jaxgroups_weight_gradient(XLA_FFI_CallFrame* frame) {
   return jaxgroups_forward(frame);
 }
 
+XLA_FFI_Error* jaxgroups_fused(XLA_FFI_CallFrame* frame) { return jaxgroups_forward(frame); }
+
 const char* jaxgroups_sources() { return JG_SOURCES; }
 const char* jaxgroups_instruction_set(int i) { return i == 0 ? "baseline" : nullptr; }
 int jaxgroups_use_instruction_set(const char*) { return 1; }

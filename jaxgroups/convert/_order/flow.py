@@ -22,7 +22,13 @@ class Traced:
 
 Handler = Callable[[list[Traced], dict[str, Any], list[tuple[int, ...]]], list[list[Dim]]]
 _HANDLERS: dict[str, Handler] = {}
-_CONVOLUTIONS = ("conv_general_dilated", "jaxgroups_conv", "jaxgroups_conv_bias", "conv")
+_CONVOLUTIONS = (
+    "conv_general_dilated",
+    "jaxgroups_conv",
+    "jaxgroups_conv_bias",
+    "jaxgroups_conv_fused",
+    "conv",
+)
 
 
 def follow(closed: Any, arguments: Sequence[Traced]) -> list[Traced]:

@@ -1,6 +1,8 @@
-// The two XLA FFI handlers. Nothing is taken on trust: see `check` in problem.h.
+// The three XLA FFI handlers. Nothing is taken on trust: see `check` in problem.h.
+#include <algorithm>
 #include <exception>
 #include <optional>
+#include <stdexcept>
 #include <utility>
 
 #include "runtime/huge_pages.h"
@@ -13,7 +15,13 @@ namespace ffi = xla::ffi;
 namespace jaxgroups {
 namespace {
 
-Ints ints(ffi::Span<const int64_t> s) { return {s.begin(), (int64_t)s.size()}; }
+using Numbers = ffi::Span<const int64_t>;
+
+Ints ints(Numbers s) { return {s.begin(), (int64_t)s.size()}; }
+
+std::string wrong(const char* what, int64_t got) {
+  return std::string("jaxgroups: ") + what + ", but got " + std::to_string(got);
+}
 
 ffi::Error invalid(const std::string& message) { return ffi::Error::InvalidArgument(message); }
 
@@ -21,11 +29,19 @@ bool misaligned(const ffi::AnyBuffer& b) {
   return reinterpret_cast<uintptr_t>(b.untyped_data()) % ffi::ByteWidth(b.element_type()) != 0;
 }
 
+// What a forward convolution may have besides its two arrays. `layout` other than 0: the weights
+// are packed, in this order.
+struct More {
+  std::optional<ffi::AnyBuffer> bias, residual;
+  int64_t activation = 0, placed = 0, layout = 0;
+  double alpha = 0, beta = 0;
+};
+
 // `call` lacks its shapes. `y` and `w` in turn are the result.
 template <bool Forward>
 ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x,
-                    const ffi::AnyBuffer& w, const ffi::AnyBuffer& y,
-                    std::optional<ffi::AnyBuffer> bias = {}) {
+                    const ffi::AnyBuffer& w, const ffi::AnyBuffer& y, const More& more = {}) {
+  const std::optional<ffi::AnyBuffer>& bias = more.bias;
   const ffi::DataType type = x.element_type();
   if (type != ffi::DataType::F32 && type != ffi::DataType::F64) {
     return invalid("jaxgroups: the arrays should be float32 or float64");
@@ -34,9 +50,15 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
     return invalid("jaxgroups: dtypes differ");
   if (misaligned(x) || misaligned(w) || misaligned(y))
     return invalid("jaxgroups: misaligned array");
-  if (bias) {
-    if (bias->element_type() != type) return invalid("jaxgroups: dtypes differ");
-    if (misaligned(*bias)) return invalid("jaxgroups: misaligned array");
+  for (const auto* const extra : {&more.bias, &more.residual}) {
+    if (!*extra) continue;
+    if ((*extra)->element_type() != type) return invalid("jaxgroups: dtypes differ");
+    if (misaligned(**extra)) return invalid("jaxgroups: misaligned array");
+  }
+  if (more.residual) {
+    const Numbers of = more.residual->dimensions(), like = y.dimensions();
+    if (!std::equal(of.begin(), of.end(), like.begin(), like.end()))
+      return invalid("jaxgroups: the residual should have the shape of the result");
   }
   call.x = ints(x.dimensions());
   call.y = ints(y.dimensions());
@@ -66,7 +88,18 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
       T* const py = static_cast<T*>(y.untyped_data());
       if constexpr (Forward) {
         const T* const pb = bias ? static_cast<const T*>(bias->untyped_data()) : nullptr;
-        run_forward<T>(s.all + s.first, s.count - s.first, pool, plan, px, pw, pb, py);
+        Epilogue<T> epilogue{static_cast<Activation>(more.activation),
+                             static_cast<Residual>(more.placed), static_cast<T>(more.alpha),
+                             static_cast<T>(more.beta), 0};
+        if (more.residual) {
+          epilogue.apart = static_cast<int64_t>(
+              reinterpret_cast<uintptr_t>(more.residual->untyped_data()) -
+              reinterpret_cast<uintptr_t>(py));
+        }
+        PackedWeights<T> packed;
+        if (more.layout != 0) packed = {pw, more.layout, (int64_t)w.element_count()};
+        run_forward<T>(s.all + s.first, s.count - s.first, pool, plan, px, pw, pb, py, epilogue,
+                       packed);
       } else {
         run_weight<T>(s.all + s.first, s.count - s.first, pool, plan, px, py, pw);
       }
@@ -76,13 +109,13 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
     } else {
       run(0.0);
     }
+  } catch (const std::invalid_argument& e) {
+    return invalid(std::string("jaxgroups: ") + e.what());
   } catch (const std::exception& e) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, std::string("jaxgroups: ") + e.what());
   }
   return ffi::Error::Success();
 }
-
-using Numbers = ffi::Span<const int64_t>;
 
 // The weights may stand in any order in an array of any shape. There may be a bias.
 ffi::Error forward(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
@@ -110,7 +143,52 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
     if (!given.has_value()) return given.error();
     bias = *given;
   }
-  return convolve<true>(threads, call, x, w, *y, bias);
+  return convolve<true>(threads, call, x, w, *y, {bias});
+}
+
+// The same, with a residual and an activation after it. The arrays after the weights are the bias,
+// if any, and the residual, if it has a place.
+ffi::Error fused(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
+                 ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> y, Numbers dilation,
+                 int64_t groups, Numbers high, Numbers lhs_dilation, Numbers low, Numbers stride,
+                 int64_t weight_offset, Numbers weight_shape, Numbers weight_strides,
+                 int64_t activation, double alpha, double beta, int64_t packed, int64_t residual) {
+  Call call{{},
+            ints(weight_shape),
+            {},
+            ints(stride),
+            ints(low),
+            ints(high),
+            ints(dilation),
+            ints(lhs_dilation),
+            groups,
+            ints(weight_strides),
+            weight_offset,
+            0};
+  if (packed != 0) {
+    call.weight_strides = {};
+  } else if (call.weight_strides.size == 0) {
+    return invalid("jaxgroups: the weights have no strides");
+  }
+  if (activation < 0 || activation >= kActivations)
+    return invalid(wrong("there is no activation of this number", activation));
+  if (residual < 0 || residual >= kResiduals)
+    return invalid(wrong("there is no place of the residual of this number", residual));
+  const size_t added = residual ? 1 : 0;
+  if (rest.size() < added || rest.size() > added + 1)
+    return invalid("jaxgroups: there should be two arrays, perhaps a bias, and the residual");
+  More more;
+  more.activation = activation;
+  more.placed = residual;
+  more.layout = packed;
+  more.alpha = alpha;
+  more.beta = beta;
+  for (size_t i = 0; i < rest.size(); ++i) {
+    const ffi::ErrorOr<ffi::AnyBuffer> given = rest.get<ffi::AnyBuffer>(i);
+    if (!given.has_value()) return given.error();
+    (added && i + 1 == rest.size() ? more.residual : more.bias) = *given;
+  }
+  return convolve<true>(threads, call, x, w, *y, more);
 }
 
 ffi::Error weight_gradient(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer y,
@@ -154,6 +232,15 @@ auto forward_binding() {
       .Attr<Numbers>("weight_strides");
 }
 
+auto fused_binding() {
+  return forward_binding()
+      .Attr<int64_t>("activation")
+      .Attr<double>("alpha")
+      .Attr<double>("beta")
+      .Attr<int64_t>("packed")
+      .Attr<int64_t>("residual");
+}
+
 auto weight_binding() { return attributes(operands()); }
 
 }  // namespace
@@ -161,9 +248,11 @@ auto weight_binding() { return attributes(operands()); }
 
 #define JG_EXPORT extern "C" __attribute__((visibility("default")))
 JG_EXPORT XLA_FFI_Error* jaxgroups_forward(XLA_FFI_CallFrame*);
+JG_EXPORT XLA_FFI_Error* jaxgroups_fused(XLA_FFI_CallFrame*);
 JG_EXPORT XLA_FFI_Error* jaxgroups_weight_gradient(XLA_FFI_CallFrame*);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_forward, jaxgroups::forward, jaxgroups::forward_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_fused, jaxgroups::fused, jaxgroups::fused_binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_weight_gradient, jaxgroups::weight_gradient,
                               jaxgroups::weight_binding());
 
@@ -173,4 +262,46 @@ JG_EXPORT const char* jaxgroups_sources() { return JG_SOURCES; }
 // Which memory the hints for huge pages cover, as a HintReach. Not while a convolution runs.
 JG_EXPORT void jaxgroups_hint_huge_pages(int reach) {
   jaxgroups::hint_reach = static_cast<jaxgroups::HintReach>(reach);
+}
+
+// Packs the weights of a forward convolution once, for calls of `jaxgroups_fused`.
+//
+// `numbers`: rank, bytes of a number, groups, then x (N, *size, C), the kernel (*kernel, c, g o), y,
+// strides, padding low and high, dilations, dilations of the input. `w` is the kernel in order.
+// Returns the order in which the weights are packed, 0 if they cannot be. `size` becomes the number
+// of packed numbers; they are written unless `packed` is null.
+JG_EXPORT int64_t jaxgroups_pack(const int64_t* numbers, const void* w, void* packed,
+                                 int64_t* size) {
+  using namespace jaxgroups;
+  const int64_t rank = numbers[0], bytes = numbers[1], groups = numbers[2];
+  numbers += 3;
+  if (rank < 1 || rank > 3 || (bytes != 4 && bytes != 8)) return 0;
+  Call call{};
+  call.groups = groups;
+  const auto next = [&](int64_t count) {
+    const Ints found{numbers, count};
+    numbers += count;
+    return found;
+  };
+  for (Ints* of : {&call.x, &call.w, &call.y}) *of = next(rank + 2);
+  for (Ints* of : {&call.stride, &call.low, &call.high, &call.dilation, &call.lhs_dilation})
+    *of = next(rank);
+  Plan plan{};
+  if (!check(call, plan).empty()) return 0;
+  const Isas& s = isas();
+  const auto run = [&](auto zero) -> int64_t {
+    using T = decltype(zero);
+    choose_kernels<T>(s.all + s.first, s.count - s.first, false, plan);
+    const int64_t layout = layout_of(plan);
+    if (layout == 0) return 0;
+    *size = plan.packed(plan.blocks.count);
+    if (packed != nullptr)
+      pack(plan, 0, plan.blocks.count, static_cast<const T*>(w), static_cast<T*>(packed));
+    return layout;
+  };
+  try {
+    return bytes == 4 ? run(0.0f) : run(0.0);
+  } catch (const std::exception&) {
+    return 0;
+  }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/copy_channels.h"
+#include "kernels/epilogue.h"
 #include "kernels/forward_kernels.h"
 
 namespace jaxgroups {
@@ -110,6 +111,9 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
   a.ahead_x = (a.depths - 1) * a.x_depth + (a.rows - 1) * a.x_row + a.ahead_pixels * channels +
               smaller(w.taps - 1, a.ahead_pixels) * w.dilation * channels;
 
+  const Finish<T> finish = finish_of(*task.epilogue);
+  const ChannelBlock foremost = block_of(p, b, block), last = block_of(p, b, block_end - 1);
+
   for (int64_t from = 0; from < w.count; from += width) {
     const int64_t t = smaller(from, w.count - width);  // the last tile overlaps the one before
     const int64_t first = w.base + t * w.stride;
@@ -132,6 +136,12 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
         a.ny = outputs - part.y;
       }
       (is_odd ? odd : kernel)(a);
+    }
+    if (finish != nullptr) {  // the channels of blocks follow each other
+      T* const tile = y + (w.first + t * w.step) * outputs + foremost.y;
+      const int64_t finished = last.y + last.ny - foremost.y;
+      finish(*task.epilogue, tile, width, a.y_pixel, finished);
+      if (two) finish(*task.epilogue, tile + a.y_row, width, a.y_pixel, finished);
     }
   }
 }

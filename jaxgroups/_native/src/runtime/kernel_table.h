@@ -1,6 +1,7 @@
 // What each instruction set offers, as tables of functions: the handlers choose one at run time.
 #pragma once
 
+#include "runtime/epilogue.h"
 #include "runtime/geometry.h"
 #include "runtime/tuning.h"
 
@@ -20,6 +21,7 @@ struct ForwardTask {
   int64_t band;          // rows of one image that all blocks pass over in turn, or are copied for
   int64_t blocks_in_l1;  // how many blocks have weights that stay in the first cache
   int64_t row, row_end, block, block_end;
+  const Epilogue<T>* epilogue;  // of each finished output
 };
 
 // The same rows and blocks of a weight gradient; their sums go to `w`, in packed order.

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "runtime/packing.h"
+#include "runtime/packed_weights.h"
 #include "runtime/parallel.h"
 #include "runtime/problem.h"
 #include "runtime/scratch_pool.h"
@@ -109,12 +109,15 @@ inline int64_t rows_cached(const Problem& p, int64_t size) {
 
 // A task packs the weights of many blocks, and takes a band of rows after the other: few blocks
 // at a time pass over it, whose weights stay in the first cache. `bias`, one number for each output
-// channel, may be null.
+// channel, may be null. So may `packed`: what `pack_all` made of the weights, which are not read
+// then.
 template <class T>
 void run_forward(const Kernels* const* isas, int count, const Pool& pool, Plan& plan, const T* x,
-                 const T* w, const T* bias, T* y) {
+                 const T* w, const T* bias, T* y, const Epilogue<T>& epilogue = {},
+                 const PackedWeights<T>& once = {}) {
   if (plan.problem.batch == 0) return;
   const KernelsOf<T>& kernels = choose_kernels<T>(isas, count, false, plan);
+  check_packed(plan, once);
   const int64_t blocks = plan.blocks.count, rows = plan.rows(),
                 bytes = plan.packed(1) * static_cast<int64_t>(sizeof(T));
   const int64_t wanted = pool.threads == 1 ? 1 : tasks_wanted(plan, 6 * pool.threads);
@@ -141,16 +144,21 @@ void run_forward(const Kernels* const* isas, int count, const Pool& pool, Plan& 
   const int64_t band = copies.rows ? copies.rows : rows_cached(plan.problem, sizeof(T));
   parallel(pool, split.count(), [&](int64_t i) {
     const int64_t most = at_most(blocks, copies.rows ? copies.unit * copies.units : blocks_in_l2);
-    Scratch<T> packed(plan.packed(most));
+    Scratch<T> packed(once.data == nullptr ? plan.packed(most) : 0);
     Scratch<T> begin(most * plan.lanes() * k_split(plan.blocks.mode));
     Scratch<T> copied(copies.rows ? kCopied : 0);
     ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, begin.data, y, copied.data,
-                        band,          blocks_in_l1, 0, 0,           0,          0};
+                        band,          blocks_in_l1, 0, 0,           0,          0,
+                        &epilogue};
     split.fill(i, task);
     for (const int64_t end = task.block_end; task.block < end; task.block = task.block_end) {
       task.block_end =
           at_most(end, copies.rows ? copies.end(task.block) : task.block + blocks_in_l2);
-      pack(plan, task.block, task.block_end, w, packed.data);
+      if (once.data == nullptr) {
+        pack(plan, task.block, task.block_end, w, packed.data);
+      } else {
+        task.w = once.data + plan.packed(task.block);
+      }
       pack_bias(plan, task.block, task.block_end, bias, begin.data);
       kernels.forward(task);
     }

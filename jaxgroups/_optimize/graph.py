@@ -1,0 +1,183 @@
+"""A traced program as a flat list of nodes, with every value's users.
+
+Inner jaxprs of jit, remat and of functions with custom derivatives are inlined. Where nothing
+within a function with custom derivatives is rewritten, it is called as it was and keeps them.
+Loops and branches stay nodes.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import jax
+from jax.extend import core
+
+_PLAIN_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
+_CUSTOM_CALLS = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
+_MOST_CONSTANT = 1 << 16  # numbers of a constant that may be larger than what it is made of
+
+
+@dataclass(eq=False)
+class Value:
+    """A value of the program.
+
+    Attributes:
+      aval: its type.
+      node: what computes it; None of an input and of a constant.
+      fixed: whether it depends on no input.
+      array: the array of a constant, or what was computed of constants; None if not known.
+    """
+
+    aval: Any
+    node: "Node | None" = None
+    fixed: bool = False
+    array: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.aval.shape
+
+
+@dataclass(eq=False)
+class Call:
+    """A function with custom derivatives whose nodes are inlined: its own node, and the members."""
+
+    node: "Node"
+    members: "list[Node]" = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Node:
+    """An operation: ``run(*arrays)`` returns its results, one for each of `outs`."""
+
+    name: str
+    params: dict[str, Any]
+    run: Callable[..., list[Any]]
+    ins: list[Value]
+    outs: list[Value]
+    effects: bool = False
+    call: Call | None = None  # the outermost one that it is a member of
+
+    @property
+    def out(self) -> Value:
+        """The one result."""
+        return self.outs[0]
+
+
+@dataclass(eq=False)
+class Graph:
+    """A program: nodes in an order in which they can be computed."""
+
+    inputs: list[Value]
+    nodes: list[Node]
+    outputs: list[Value]
+    users: dict[Value, list[Node]] = field(default_factory=dict)
+
+    def drop_unused(self) -> None:
+        """Remove what no result needs, and list the users of every value anew."""
+        needed, kept = set(self.outputs), []
+        for node in reversed(self.nodes):
+            if node.effects or not needed.isdisjoint(node.outs):
+                needed.update(node.ins)
+                kept.append(node)
+        self.nodes = kept[::-1]
+        self.users = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.ins):
+                self.users.setdefault(value, []).append(node)
+
+    def users_of(self, value: Value) -> list[Node] | None:
+        """The nodes that read a value; None if it is a result of the program too."""
+        return None if value in self.outputs else self.users.get(value, [])
+
+
+def graph_of(closed: Any) -> Graph:
+    """The graph of a closed jaxpr."""
+    inputs = [Value(v.aval) for v in closed.jaxpr.invars]
+    nodes: list[Node] = []
+    consts = [_constant(array) for array in closed.consts]
+    outputs = _inline(closed.jaxpr, consts, inputs, nodes, None)
+    graph = Graph(inputs, nodes, outputs)
+    graph.drop_unused()
+    return graph
+
+
+def _constant(array: Any) -> Value:
+    return Value(jax.typeof(array), None, True, array)
+
+
+def _inline(
+    jaxpr: Any, consts: Iterable[Value], ins: Iterable[Value], nodes: list[Node], call: Call | None
+) -> list[Value]:
+    """Append the nodes of a jaxpr; returns its results."""
+    known: dict[Any, Value] = dict(zip(jaxpr.constvars, consts, strict=True))
+    known.update(zip(jaxpr.invars, ins, strict=True))
+
+    def read(atom: Any) -> Value:
+        if isinstance(atom, core.Literal):
+            return Value(atom.aval, None, True, atom.val)
+        return known[atom]
+
+    for eqn in jaxpr.eqns:
+        values = [read(atom) for atom in eqn.invars]
+        inner = _inner(eqn)
+        if inner is None:
+            node = _node(eqn, values, call)
+            nodes.append(node)
+            known.update(zip(eqn.outvars, node.outs, strict=True))
+            continue
+        within = call
+        if eqn.primitive.name in _CUSTOM_CALLS and call is None:
+            within = Call(_node(eqn, values, None))
+        first = len(nodes)
+        inner_consts = [_constant(array) for array in getattr(inner, "consts", ())]
+        body = getattr(inner, "jaxpr", inner)
+        outs = _inline(body, inner_consts, values, nodes, within)
+        if within is not None and within is not call:
+            within.members = nodes[first:]
+            within.node.outs = outs
+        known.update(zip(eqn.outvars, outs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _inner(eqn: Any) -> Any:
+    """The jaxpr to inline; None where the equation is a node."""
+    name, params = eqn.primitive.name, eqn.params
+    if name not in (*_PLAIN_CALLS, *_CUSTOM_CALLS) or eqn.effects:
+        return None
+    shardings = (*params.get("in_shardings", ()), *params.get("out_shardings", ()))
+    if any(type(sharding).__name__ != "UnspecifiedValue" for sharding in shardings):
+        return None
+    return next((params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in params), None)
+
+
+def _node(eqn: Any, ins: list[Value], call: Call | None) -> Node:
+    primitive, params = eqn.primitive, eqn.params
+
+    def run(*arrays: Any) -> list[Any]:
+        given = primitive.get_bind_params(params)
+        subfunctions, rest = given if isinstance(given, tuple) else ((), given)
+        outs = primitive.bind(*subfunctions, *arrays, **rest)
+        return list(outs) if primitive.multiple_results else [outs]
+
+    fixed = not eqn.effects and all(value.fixed for value in ins)
+    node = Node(primitive.name, params, run, ins, [], bool(eqn.effects), call)
+    node.outs = [Value(v.aval, node, fixed) for v in eqn.outvars]
+    return node
+
+
+def constant(value: Value) -> Any:
+    """The array of a value that depends on no input; None if it does, or if it is very large."""
+    if value.array is not None or value.node is None or not value.fixed:
+        return value.array
+    node = value.node
+    given = sum(prod(v.shape) for v in node.ins)
+    if sum(prod(v.shape) for v in node.outs) > max(2 * given, _MOST_CONSTANT):
+        return None
+    arrays = [constant(v) for v in node.ins]
+    if any(array is None for array in arrays):
+        return None
+    for out, array in zip(node.outs, node.run(*arrays), strict=True):
+        out.array = array
+    return value.array

@@ -1,0 +1,197 @@
+"""``jaxgroups.optimize``: a function or a model for inference, with its constants bound."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from jaxgroups import _console
+from jaxgroups._optimize.chain import CONVOLUTIONS
+from jaxgroups._optimize.graph import Graph, Node, Value, graph_of
+from jaxgroups._optimize.report import OptimizeReport, entry
+from jaxgroups._optimize.rewrite import rewrite
+
+
+class Optimized:
+    """Result of `optimize`: call it like the function that was given."""
+
+    def __init__(self, graph: Graph, arguments: Any, results: Any, report: OptimizeReport) -> None:
+        self._arguments, self._results, self._report = arguments, results, report
+        self._types = [_type(value.aval) for value in graph.inputs]
+        program = _Program(graph)
+        self._constants, self._program = program.constants, jax.jit(program)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The results for arguments of the structure, shapes and dtypes of the examples.
+
+        Raises:
+          ValueError: other arguments.
+        """
+        arrays, structure = jax.tree.flatten((args, kwargs))
+        types = [_type(jax.typeof(jnp.asarray(array))) for array in arrays]
+        if structure != self._arguments or types != self._types:
+            raise ValueError(
+                f"this program was optimized for arguments ({', '.join(self._types)}), "
+                f"but got ({', '.join(types)}): call jaxgroups.optimize with examples like these"
+            )
+        return jax.tree.unflatten(self._results, self._program(self._constants, *arrays))
+
+    def report(self) -> OptimizeReport:
+        """What was folded, fused and packed, and what was not, with the reason."""
+        return self._report
+
+    def __repr__(self) -> str:
+        return f"<Optimized for ({', '.join(self._types)})>"
+
+    def _repr_html_(self) -> str:
+        return _console.html(f"{self!r}\n{self._report}")
+
+
+def _type(aval: Any) -> str:
+    return aval.str_short(short_dtypes=True)
+
+
+class _Program:
+    """A graph as a function of its constants and inputs."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        read = [value for node in graph.nodes for value in node.ins] + graph.outputs
+        computed = {out for node in graph.nodes for out in node.outs} | set(graph.inputs)
+        self._values = [v for v in dict.fromkeys(read) if v not in computed]
+        # a scalar stays a part of the program, for XLA to use
+        self._literals = {v: v.array for v in self._values if v.shape == ()}
+        self._values = [v for v in self._values if v not in self._literals]
+        self.constants = [value.array for value in self._values]
+
+    def __call__(self, constants: list[Any], *arrays: Any) -> list[Any]:
+        known: dict[Value, Any] = dict(self._literals)
+        known.update(zip(self._values, constants, strict=True))
+        known.update(zip(self.graph.inputs, arrays, strict=True))
+        for node in self.graph.nodes:
+            known.update(zip(node.outs, node.run(*map(known.__getitem__, node.ins)), strict=True))
+        return [known[value] for value in self.graph.outputs]
+
+
+def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized:
+    """A function or a model compiled for inference, with its parameters bound as constants.
+
+    All arrays that the function uses but does not get as arguments are constants, as they are now:
+    the parameters of a Flax nnx model, of an Equinox model, of a ported one, or what
+    ``functools.partial(model.apply, variables)`` binds of a Linen module. With them, once:
+
+    * factors and summands of each channel after a convolution, such as a BatchNorm with running
+      statistics, are folded into its weights and bias, in float64;
+    * a residual and an activation that follow become a part of the convolution, where nothing else
+      reads what is between: relu, relu6, clip, leaky_relu, sigmoid, silu, hardsigmoid, hardswish;
+    * on a CPU the weights are packed into the order in which the compiled kernels read them.
+
+    Every convolution uses jaxgroups' implementations, also those of other libraries' layers. All
+    other operations stay as they are, and so do convolutions in loops and branches, those of 16-bit
+    and complex numbers, and a BatchNorm that computes the statistics of its batch.
+
+    The result is the same function but for roundings. It can be differentiated with respect to its
+    arguments, and be used in jit and vmap. Later changes of the parameters have no effect on it.
+
+    Args:
+      target: a function, or a model that can be called. Set a model to evaluation first
+        (``model.eval()`` of nnx, ``equinox.nn.inference_mode``).
+      args, kwargs: examples of its arguments; only their structure, shapes and dtypes matter.
+
+    Returns:
+      The optimized function; ``report()`` tells what became of each convolution.
+
+    Raises:
+      TypeError: `target` cannot be called.
+      ValueError: parameters that are traced, as inside a function under ``jax.jit``.
+
+    Warns:
+      UserWarning: a call changes variables of the model; the optimized function does not.
+
+    >>> import jax, jax.numpy as jnp, jaxgroups as jg
+    >>> x, w = jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 2, 6))
+    >>> scale = jnp.arange(6.0).reshape(1, 1, 1, 6)
+    >>> def block(x):
+    ...     y = jg.conv2d(x, w, groups=2, data_format="channels_last")
+    ...     return jax.nn.relu(y * scale - 1)
+    >>> fast = jg.optimize(block, x)
+    >>> bool(jnp.allclose(fast(x), block(x)))
+    True
+    >>> fast.report().convolutions[0].folded, fast.report().convolutions[0].fused
+    (('scale', 'shift'), 'relu')
+    """
+    if not callable(target):
+        raise TypeError(
+            f"jaxgroups.optimize(): the first argument must be a function or a model that can be "
+            f"called, not {type(target).__name__}"
+        )
+    function, changed = _pure(target)
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args, **kwargs)
+    if any(isinstance(array, Tracer) for array in closed.consts):
+        raise ValueError(
+            "jaxgroups.optimize(): the parameters are traced, so they are no constants: call it "
+            "outside of jax.jit, jax.grad and jax.vmap"
+        )
+    notes = [f"a call changes {', '.join(changed)}; the optimized function does not"] * bool(
+        changed
+    )
+    for note in notes:
+        warnings.warn(
+            f"jaxgroups.optimize(): {note}. For inference call model.eval() first", stacklevel=2
+        )
+    graph = graph_of(closed)
+    report = _report(graph, notes)
+    structures = (jax.tree.structure((args, kwargs)), jax.tree.structure(shapes))
+    return Optimized(graph, *structures, report)
+
+
+def _report(graph: Graph, notes: list[str]) -> OptimizeReport:
+    """Rewrite the graph, and tell what was done."""
+    left = [
+        f"a convolution inside of {node.name} is left as it is"
+        for node in graph.nodes
+        if _has_convolution(node)
+    ]
+    return OptimizeReport(tuple(map(entry, rewrite(graph))), (*notes, *left))
+
+
+def _has_convolution(node: Node) -> bool:
+    """Whether the inner jaxprs of a node, such as of a loop, have a convolution."""
+    return any(map(_convolves, jax.tree.leaves(list(node.params.values()), is_leaf=_is_jaxpr)))
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+def _convolves(value: Any) -> bool:
+    if not _is_jaxpr(value):
+        return False
+    eqns = getattr(value, "jaxpr", value).eqns
+    inner = (param for eqn in eqns for param in eqn.params.values())
+    return any(eqn.primitive.name in CONVOLUTIONS for eqn in eqns) or any(map(_convolves, inner))
+
+
+def _pure(target: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
+    """The target as a function without side effects, and, once called, the variables it changes."""
+    from flax import nnx
+
+    changed: list[str] = []
+    if not isinstance(target, nnx.Module):
+        return target, changed
+    structure, state = nnx.split(target)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        model: Any = nnx.merge(structure, state, copy=True)
+        out = model(*args, **kwargs)
+        before, after = (dict(nnx.to_flat_state(s)) for s in (state, nnx.state(model)))
+        for path, variable in after.items():
+            given = before.get(path)
+            if given is None or given.get_value() is not variable.get_value():
+                changed.append(".".join(map(str, path)))
+        return out
+
+    return function, changed

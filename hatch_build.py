@@ -22,6 +22,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class NativeHook(BuildHookInterface):
     """Puts the library into the wheel; into the source tree of an editable install."""
 
+    temporary: tempfile.TemporaryDirectory[str] | None = None
+
     def dependencies(self) -> list[str]:
         targets = self.load("targets")
         return [targets.ZIG] if os.environ.get(targets.VARIABLE) else []
@@ -42,7 +44,8 @@ class NativeHook(BuildHookInterface):
             self.app.display_warning(text)
             return
         editable = version == "editable"
-        self.temporary = None if editable else tempfile.TemporaryDirectory()
+        if not editable:
+            self.temporary = tempfile.TemporaryDirectory()
         target = folder if self.temporary is None else Path(self.temporary.name)
         try:
             self.tell_start(build.chosen_isas())
@@ -56,7 +59,7 @@ class NativeHook(BuildHookInterface):
         self.include(None if editable else library, tag, build_data)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        if getattr(self, "temporary", None) is not None:
+        if self.temporary is not None:
             self.temporary.cleanup()
 
     def load(self, name: str) -> ModuleType:

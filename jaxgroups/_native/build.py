@@ -241,7 +241,7 @@ def build(
 
 
 def build_wheel(name: str, folder: Path) -> None:
-    """Make the wheel of a platform in `folder`, by the hook of hatch_build.py in a process of its own.
+    """Make the wheel of a platform in `folder`: hatchling runs the hook of hatch_build.py.
 
     Raises:
       BuildError: the sources or hatchling are missing, or the build fails.

@@ -22,7 +22,8 @@ OLDEST_JAXLIB = "jaxlib>=0.10,<0.11"
 EXPORTS = "jaxgroups_"  # what the names begin with that the library exports
 # of macOS, where zig has no list of exports: the memory of C++, and what every library has
 _MACOS_EXPORTS = ("_Zna", "_Znw", "_Zda", "_Zdl", "__dso_handle", "_mh_dylib_header")
-# zig adds a sanitizer to builds without optimisation, and debug information to every build
+# without a level of optimisation zig adds a sanitizer; -g0 here, and -s of the linker, leave out the
+# debug information of its standard library
 FLAGS = "-fno-sanitize=all -g0"
 
 
@@ -43,7 +44,7 @@ class Target:
 
 
 def _glibc(machine: str, loader: str) -> Target:
-    libraries = "libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2 librt.so.1".split()
+    libraries = ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1"]
     return Target(
         machine,
         f"{machine}-linux-gnu.2.28",

@@ -239,19 +239,12 @@ def hook_for(monkeypatch, tmp_path, name, text, options):
     return hook(monkeypatch, source(tmp_path))
 
 
-def add_info(ours):
-    """Hatchling's application shows what a hook tells it."""
-    ours.app.told = []
-    ours.app.display_info = ours.app.told.append
-    return ours
-
-
 @in_checkout
 @here_is_x86_64_linux
 def test_the_hook_makes_the_wheel_of_the_platform(monkeypatch, tmp_path):
     if _build.find_headers() is None or targets.ffi_version(_build.find_headers()) > (0, 3):
         pytest.skip("this jaxlib has no headers, or too new ones")
-    ours = add_info(hook_for(monkeypatch, tmp_path, "x86_64-linux", ALONE, "-nostdlib"))
+    ours = hook_for(monkeypatch, tmp_path, "x86_64-linux", ALONE, "-nostdlib")
     assert ours.dependencies() == ["ziglang==0.17.1"]
     data = {"force_include": {}}
     ours.initialize("standard", data)
@@ -259,7 +252,7 @@ def test_the_hook_makes_the_wheel_of_the_platform(monkeypatch, tmp_path):
     [(library, to)] = data["force_include"].items()
     assert to == "jaxgroups/_native/_kernels.so"
     assert symbols.read(Path(library)).exported == {"jaxgroups_alone"}
-    start, end = ours.app.told
+    start, end = ours.app.information
     assert start.startswith(
         "jaxgroups: compiling the kernels for x86_64-linux (avx512, avx2, baseline), which takes "
     )
@@ -304,8 +297,8 @@ def test_the_hook_refuses_a_library_that_does_not_fit(monkeypatch, tmp_path, why
     if _build.find_headers() is None or targets.ffi_version(_build.find_headers()) > (0, 3):
         pytest.skip("this jaxlib has no headers, or too new ones")
     name, text, options, problem = WRONG[why]
-    ours = add_info(hook_for(monkeypatch, tmp_path, name, text, options))
-    with pytest.raises(Exception, match="^the library for ") as caught:
+    ours = hook_for(monkeypatch, tmp_path, name, text, options)
+    with pytest.raises(Exception, match=r"^the library for ") as caught:
         ours.initialize("standard", {"force_include": {}})
     assert type(caught.value).__name__ == "TargetError"
     assert str(caught.value).startswith(f"the library for {name} is wrong: {problem}")
@@ -442,7 +435,7 @@ def test_a_newer_glibc_is_found(versions, text):
 def test_what_is_no_library_is_refused(tmp_path, data):
     path = tmp_path / "file"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="neither a 64-bit ELF file nor a 64-bit Mach-O file$"):
+    with pytest.raises(ValueError, match=r"neither a 64-bit ELF file nor a 64-bit Mach-O file$"):
         symbols.read(path)
 
 

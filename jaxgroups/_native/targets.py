@@ -22,8 +22,8 @@ OLDEST_JAXLIB = "jaxlib>=0.10,<0.11"
 EXPORTS = "jaxgroups_"  # what the names begin with that the library exports
 # of macOS, where zig has no list of exports: the memory of C++, and what every library has
 _MACOS_EXPORTS = ("_Zna", "_Znw", "_Zda", "_Zdl", "__dso_handle", "_mh_dylib_header")
-# without a level of optimisation zig adds a sanitizer; -g0 here, and -s of the linker, leave out the
-# debug information of its standard library
+# without a level of optimisation zig adds a sanitizer, and it adds debug information, which -g0 and
+# the linker's -s leave out
 FLAGS = "-fno-sanitize=all -g0"
 
 

@@ -13,6 +13,7 @@ _MACHINES = {62: "x86_64", 183: "aarch64", 0x0100000C: "arm64"}
 _DYNAMIC, _DYNAMIC_SYMBOLS, _VERSIONS_NEEDED = 6, 11, 0x6FFFFFFE  # kinds of sections
 _NEEDED = 1
 _MACHO, _SYMBOL_TABLE, _SIGNATURE, _BUILD_VERSION = 0xFEEDFACF, 0x2, 0x1D, 0x32
+_NAME = 0xD
 _LOAD_LIBRARY = (0xC, 0x80000018, 0x8000001F)  # as usual, weakly, and to export it again
 
 
@@ -26,6 +27,7 @@ class Symbols:
     exported: set[str] = field(default_factory=set)
     undefined: set[str] = field(default_factory=set)
     system: tuple[int, int] = (0, 0)  # the oldest macOS
+    name: str = ""  # macOS: the path that another program would record
     signed: bool = False  # macOS loads no other on arm64
 
 
@@ -96,6 +98,9 @@ def _macho(data: bytes) -> Symbols:
         if command in _LOAD_LIBRARY:
             (name,) = struct.unpack_from("<I", data, at + 8)
             found.needed.add(_text(data, at + name))
+        elif command == _NAME:
+            (name,) = struct.unpack_from("<I", data, at + 8)
+            found.name = _text(data, at + name)
         elif command == _SIGNATURE:
             found.signed = True
         elif command == _BUILD_VERSION:
@@ -141,6 +146,8 @@ def problems(
         wrong.append(f"it needs {', '.join(newer)}, newer than {newest[0]}.{newest[1]}")
     if found.system > newest:
         wrong.append(f"it needs macOS {found.system[0]}.{found.system[1]}")
+    if found.name.startswith("/"):
+        wrong.append(f"its name is {found.name}, a path of the machine that made it")
     if machine == "arm64" and not found.signed:
         wrong.append("it is not signed")
     if python := sorted(n for n in found.undefined if n.startswith(("Py", "_Py"))):

@@ -105,7 +105,7 @@ def link_options(target: Target, folder: Path) -> str:
     of zig's standard library are visible. For macOS, zig ignores such a list.
     """
     if "linux" not in target.zig:
-        return "-shared -s"
+        return "-shared -s -Wl,-install_name,@rpath/_kernels.so"  # else a path of this machine
     path = folder / "exports.map"
     path.write_text(f"{{ global: {EXPORTS}*; local: *; }};\n", encoding="ascii")
     return f"-shared -s -Wl,--version-script={path}"

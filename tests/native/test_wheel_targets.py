@@ -349,15 +349,27 @@ def test_the_symbols_are_those_of_binutils(path):
     assert found.versions  # both have some
 
 
-def macho(machine=0x0100000C, signed=True, oldest=(11, 0), library="/usr/lib/libSystem.B.dylib"):
+def macho_command(kind, text):
+    """A load command that names a library."""
+    path = text.encode() + b"\0"
+    path += b"\0" * (-len(path) % 8)
+    return struct.pack("<IIIIII", kind, 24 + len(path), 24, 2, 0, 0) + path
+
+
+def macho(
+    machine=0x0100000C,
+    signed=True,
+    oldest=(11, 0),
+    library="/usr/lib/libSystem.B.dylib",
+    named="@rpath/_kernels.so",
+):
     """A Mach-O file of load commands and five symbols."""
     names = ["_jaxgroups_forward", "_hidden", "_local", "_malloc", "_source.cc"]
     strings = b"\0" + b"\0".join(name.encode() for name in names) + b"\0"
     kinds = [0x0F, 0x1F, 0x0E, 0x01, 0x65]  # exported, hidden, local, undefined, of a debugger
-    path = library.encode() + b"\0"
-    path += b"\0" * (-len(path) % 8)
     commands = [
-        struct.pack("<IIIIII", 0xC, 24 + len(path), 24, 2, 0, 0) + path,
+        macho_command(0xD, named),
+        macho_command(0xC, library),
         struct.pack("<IIIIII", 0x32, 24, 1, oldest[0] << 16 | oldest[1] << 8, 26 << 16, 0),
     ]
     if signed:
@@ -396,6 +408,7 @@ def test_a_library_of_macos_is_read(tmp_path):
     assert found.needed == {"/usr/lib/libSystem.B.dylib"}
     assert (found.exported, found.undefined) == ({"jaxgroups_forward"}, {"malloc"})
     assert (found.system, found.signed) == ((11, 0), True)
+    assert found.name == "@rpath/_kernels.so"
     assert wrong(path, MACOS) == []
 
 
@@ -404,6 +417,10 @@ def test_a_library_of_macos_is_read(tmp_path):
     [
         ({"machine": 0x01000007}, "it is for machine 16777223, not for arm64"),
         ({"signed": False}, "it is not signed"),
+        (
+            {"named": "/tmp/build/_kernels.so"},
+            "its name is /tmp/build/_kernels.so, a path of the machine that made it",
+        ),
         ({"oldest": (13, 3)}, "it needs macOS 13.3"),
         ({"library": "/opt/libc++.dylib"}, "it needs /opt/libc++.dylib"),
     ],

@@ -43,7 +43,7 @@ def read(path: Path) -> Symbols:
             return _elf(data)
         if data[:4] == struct.pack("<I", _MACHO):
             return _macho(data)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     raise ValueError(f"{path} is neither a 64-bit ELF file nor a 64-bit Mach-O file")
 

@@ -3,6 +3,9 @@
 ``python -m jaxgroups._native.build`` compiles them for the installed jaxlib. The build of the wheel
 loads this file before jax and jaxgroups are installed, so it imports neither at its top.
 
+``python -m jaxgroups._native.build --wheel TARGET`` makes the wheel of a platform of `targets`, on
+any of them, in a checkout or an unpacked source distribution.
+
 A build compiles the widest instruction set that this processor runs, and the baseline.
 ``JAXGROUPS_NATIVE_ISAS=all`` compiles all of them, as a wheel for other machines needs; names with
 commas between, such as ``avx2``, compile these.
@@ -54,9 +57,12 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def compilable_isas() -> dict[str, str]:
-    """The instruction sets that this kind of machine may have, with the compiler's options."""
-    machine = platform.machine().lower().replace("amd64", "x86_64")
+def compilable_isas(machine: str | None = None) -> dict[str, str]:
+    """The instruction sets that a kind of machine may have, this one's or another's.
+
+    With each of them stand the compiler's options.
+    """
+    machine = machine or platform.machine().lower().replace("amd64", "x86_64")
     return {**ISAS.get(machine, {}), BASELINE: ""}
 
 
@@ -163,14 +169,16 @@ def find_headers() -> Path | None:
     return None
 
 
-def _commands(compiler: list[str], headers: Path, to: Path, flags: str) -> Iterator[list[str]]:
+def _commands(
+    compiler: list[str], headers: Path, to: Path, flags: str, isas: dict[str, str] | None = None
+) -> Iterator[list[str]]:
     """One compilation for each object; the longest first."""
     common = [*compiler, "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden"]
     common += ["-ffp-contract=fast", "-pthread", "-I", str(SOURCES), *shlex.split(flags)]
-    isas = chosen_isas()
+    if isas is None:
+        isas = {name: compilable_isas()[name] for name in chosen_isas()}
     source = str(SOURCES / "kernels" / "kernels.cc")
-    for name in isas:
-        options = compilable_isas()[name]
+    for name, options in isas.items():
         for size in (32, 64):
             which = [f"-DJG_ISA={name}", f"-DJG_TYPE={size}"]
             k_split = _K_SPLIT_MODES if (name, size) == ("avx512", 32) else ()  # see kHasKSplit
@@ -194,14 +202,28 @@ def _run(command: list[str]) -> None:
         raise BuildError(f"{shlex.join(command)}\n{done.stderr[-4000:]}")
 
 
-def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
+def build(
+    target: Path,
+    flags: str = "",
+    link: str = "-shared",
+    compiler: list[str] | None = None,
+    isas: dict[str, str] | None = None,
+) -> Path:
     """Compile the library to `target`; it appears there whole or not at all.
 
-    `flags` are added to every command, `link` says what is made of the objects.
+    Args:
+      target: the file to make.
+      flags: options of every command.
+      link: the options that say what is made of the objects.
+      compiler: its command; that of `find_compiler` if it is None.
+      isas: the instruction sets, with the compiler's options; those of `chosen_isas` if it is None.
+
+    Raises:
+      BuildError: something is missing, or the compiler fails.
     """
     if os.name != "posix":
         raise BuildError("the kernels are built on Linux and macOS only")
-    compiler, headers = find_compiler(), find_headers()
+    compiler, headers = compiler or find_compiler(), find_headers()
     if compiler is None:
         raise BuildError("no C++ compiler was found: install g++ or clang++, or set $CXX")
     if headers is None:
@@ -210,7 +232,7 @@ def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         to = Path(folder)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(_run, _commands(compiler, headers, to, flags)))
+            list(pool.map(_run, _commands(compiler, headers, to, flags, isas)))
         objects = [str(path) for path in sorted(to.glob("*.o"))]
         how = [*shlex.split(flags), *shlex.split(link)]
         _run([*compiler, "-std=c++17", "-pthread", *how, *objects, "-o", str(to / LIBRARY)])
@@ -218,10 +240,45 @@ def build(target: Path, flags: str = "", link: str = "-shared") -> Path:
     return target
 
 
+def build_wheel(name: str, folder: Path) -> None:
+    """Make the wheel of a platform in `folder`: hatchling runs the hook of hatch_build.py.
+
+    Raises:
+      BuildError: the sources or hatchling are missing, or the build fails.
+    """
+    from jaxgroups._native import targets
+
+    root = Path(__file__).parents[2]
+    if not (root / "hatch_build.py").is_file():
+        raise BuildError(f"wheels are made in a checkout, and {root} has no hatch_build.py")
+    if importlib.util.find_spec("hatchling") is None:
+        raise BuildError(f"hatchling is not installed: {sys.executable} -m pip install hatchling")
+    try:
+        target = targets.find(name)
+        targets.compiler(target)
+        targets.check_headers(find_headers())
+    except targets.TargetError as error:
+        raise BuildError(str(error)) from error
+    environment = {k: v for k, v in os.environ.items() if k != "JAXGROUPS_NATIVE"}
+    environment[targets.VARIABLE] = name
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+    done = subprocess.run([*command, "-d", str(folder.absolute())], cwd=root, env=environment)
+    if done.returncode:
+        raise BuildError(f"no wheel was made for {name}")
+
+
 def main(arguments: list[str]) -> int:
     """Build beside the package, or in the user's cache if the package's folder is read-only."""
+    if arguments[:1] == ["--wheel"] and len(arguments) in (2, 3):
+        try:
+            build_wheel(arguments[1], Path((arguments[2:] or ["dist"])[0]))
+        except BuildError as failure:
+            print(f"jaxgroups: {failure}", file=sys.stderr)
+            return 1
+        return 0
     if arguments:
-        print("usage: python -m jaxgroups._native.build", file=sys.stderr)
+        command = "python -m jaxgroups._native.build"
+        print(f"usage: {command} [--wheel TARGET [FOLDER]]", file=sys.stderr)
         return 2
     error: Exception | None = None
     for place in places():

@@ -173,8 +173,10 @@ def test_the_command_says_what_is_missing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(_build, "places", lambda: (tmp_path / "_kernels.so",))
     assert _build.main([]) == 1
     assert capsys.readouterr() == ("", f"jaxgroups: {NO_COMPILER}\n")
-    assert _build.main(["build"]) == 2
-    assert capsys.readouterr() == ("", "usage: python -m jaxgroups._native.build\n")
+    usage = "usage: python -m jaxgroups._native.build [--wheel TARGET [FOLDER]]\n"
+    for wrong in (["build"], ["--wheel"], ["--wheel", "a", "b", "c"]):
+        assert _build.main(wrong) == 2
+        assert capsys.readouterr() == ("", usage)
 
 
 def status_of(monkeypatch, *paths):

@@ -5,6 +5,7 @@ The compiler is a stand-in: it copies the library that is there, so nothing take
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,10 +52,13 @@ class Told:
     """The application that hatchling gives to a hook."""
 
     def __init__(self):
-        self.warnings = []
+        self.warnings, self.information = [], []
 
     def display_warning(self, text):
         self.warnings.append(text)
+
+    def display_info(self, text):
+        self.information.append(text)
 
 
 class Interface:
@@ -85,6 +89,13 @@ def test_the_hook_brings_the_library_where_it_is_wanted(monkeypatch, tmp_path, v
     ours, data = hook(monkeypatch, root), {"force_include": {}}
     ours.initialize(version, data)
     assert ours.app.warnings == []
+    start, end = ours.app.information
+    isas = ", ".join(_build.chosen_isas())
+    assert start == (
+        f"jaxgroups: compiling the kernels for this machine ({isas}), which takes less than a "
+        "minute on two idle cores"
+    )
+    assert re.fullmatch(r"jaxgroups: compiled in \d+ s", end)
     assert (data["pure_python"], data["tag"]) == (False, f"py3-none-{PLATFORM}")
     included = data["force_include"]
     older = (root / "jaxgroups" / "_native" / _build.LIBRARY).read_bytes() == b"older"

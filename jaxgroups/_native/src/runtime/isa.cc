@@ -2,6 +2,10 @@
 
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace jaxgroups {
 
 #define JG_SET(name)                           \
@@ -21,20 +25,38 @@ JG_SET(baseline)
 
 namespace {
 
+#if defined(__x86_64__)
+struct Supported {
+  bool avx2, avx512;  // with all that the kernels of this name use
+};
+
+// What the processor has, and the operating system saves. __builtin_cpu_supports is not used
+// because with the runtime library of zig, which compiles the wheels, it always says no.
+Supported supported() {
+  const auto all = [](unsigned bits, unsigned wanted) { return (bits & wanted) == wanted; };
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kFma = 1u << 12, kXgetbv = 1u << 27, kAvx = 1u << 28;
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !all(ecx, kFma | kXgetbv | kAvx)) return {};
+  unsigned saved = 0, high = 0;
+  __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+  constexpr unsigned kYmm = 0x06, kZmm = 0xe6;  // with the narrower ones, and the masks
+  if (!all(saved, kYmm) || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return {};
+  constexpr unsigned kAvx2 = 1u << 5, kBmi2 = 1u << 8;
+  constexpr unsigned kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
+  const bool avx2 = all(ebx, kAvx2 | kBmi2);
+  return {avx2, avx2 && all(saved, kZmm) && all(ebx, kF | kDq | kBw | kVl)};
+}
+#endif
+
 Isas find() {
   Isas s{};
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  [[maybe_unused]] const bool fma = __builtin_cpu_supports("avx2") &&
-                                    __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  [[maybe_unused]] const bool wide =
-      fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+  [[maybe_unused]] const Supported here = supported();
 #ifdef JG_WITH_AVX512
-  if (wide) s.all[s.count++] = &avx512::kernels;
+  if (here.avx512) s.all[s.count++] = &avx512::kernels;
 #endif
 #ifdef JG_WITH_AVX2
-  if (fma) s.all[s.count++] = &avx2::kernels;
+  if (here.avx2) s.all[s.count++] = &avx2::kernels;
 #endif
 #endif
   s.all[s.count++] = &baseline::kernels;

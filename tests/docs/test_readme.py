@@ -82,7 +82,7 @@ FIRST, ACCELERATE, NET, LOAD = blocks("python")
 def test_only_known_kinds_of_blocks():
     fences = re.findall(r"^```(.*)$", README, re.MULTILINE)
     assert fences[1::2] == [""] * (len(fences) // 2)
-    assert sorted(fences[::2]) == ["console", *["python"] * 4, "sh", "sh"]
+    assert sorted(fences[::2]) == ["console", *["python"] * 4, "sh", "sh", "text"]
 
 
 def test_the_check_of_outputs_can_fail():

@@ -15,6 +15,7 @@ from jaxgroups import cli
 
 EN, ZH = Page("README.md"), Page("README.zh-CN.md")
 TWINS = {"docs/tutorial.md": "docs/tutorial.zh-CN.md", "README.zh-CN.md": "README.md"}
+TWINS["docs/port.md"] = "docs/port.zh-CN.md"
 
 
 def test_blocks_are_the_same():

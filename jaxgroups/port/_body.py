@@ -10,7 +10,7 @@ from jaxgroups.port._errors import Missing, Unsupported
 from jaxgroups.port._expr import Expr, Instance, Lit, Make, Self, Statement, Use
 from jaxgroups.port._graph import Call, Graph, Line, Node, Ref, Size, Value, hint, refs
 from jaxgroups.port._layers import Layer, layer_of
-from jaxgroups.port._lines import result_name
+from jaxgroups.port._lines import first_sentence, result_name
 from jaxgroups.port._sequential import chain, is_sequential
 
 Rule = Callable[["Body", Node], None]
@@ -125,12 +125,14 @@ class Body:
         self.partial = partial
         self.path = call.path
         kind = call.kind.rpartition(".")[2]
-        self.made = Instance(call.path, kind)
+        text = vars(type(whole.graph.modules[call.path])).get("__doc__") or ""
+        self.made = Instance(call.path, kind, first_sentence(text))
         self.known: set[int] = set()
         self.alias: dict[int, int] = {}
         self.recent: list[int] = []
         self.free: dict[int, str] = {}
         self.line: Any = None
+        self.origin = ""
         self.node: Node | None = None
 
     # what the rules use
@@ -328,7 +330,18 @@ class Body:
         line = self.line or line
         key = line and (line.file, line.number)
         hinted = result_name(line)
-        self.made.statements.append(Statement(target, expr, key, hinted, why))
+        uses = {*expr.uses()}
+        keeps = False
+        if len(uses) == len(numbers) == 1 and isinstance(target, Ref):
+            before, after = (self.whole.graph.values[n] for n in (uses.pop(), numbers[0]))
+            if before.shape is not None and after.shape is not None:
+                order = self.whole.orders.get(before.number)
+                keeps = len(before.shape) == len(after.shape) and order == self.whole.orders.get(
+                    after.number
+                )
+        self.made.statements.append(
+            Statement(target, expr, key, hinted, why, self.origin, keeps)
+        )
 
     # the way through a call
 
@@ -361,8 +374,19 @@ class Body:
 
         self.node = None
         self.made.returns = resolved(self.call.output)
+        for name, structure in self.call.inputs.items():
+            self.made.inputs[name] = [self._shape(n) for n in refs(structure)]
+        self.made.outputs = [self._shape(n) for n in refs(self.call.output)]
         for number, _ in self.free.items():
             self.made.parameters[f"_{number}"] = Ref(number)
+
+    def _shape(self, number: int) -> Any:
+        """The shape in memory for the example, and the order of its axes."""
+        shape = self.whole.graph.values[number].shape
+        if shape is None:
+            return None
+        order = self.whole.orders.get(number, orders.natural(len(shape)))
+        return tuple(hint(shape[axis]) for axis in order), order
 
     def _node(self, node: Node) -> None:
         if all(self.whole.graph.values[n].shape is None for n in node.outputs) and (
@@ -400,9 +424,10 @@ class Body:
             self._sequential(call)
         elif _transparent(module):
             outer, self.line = self.line, call.line if call.line else self.line
+            self.origin = call.path.rpartition(".")[2]
             for step in call.steps:
                 self.call_step(step) if isinstance(step, Call) else self._node(step)
-            self.line = outer
+            self.line, self.origin = outer, ""
         else:
             self._module(call)
 

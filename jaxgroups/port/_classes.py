@@ -1,11 +1,18 @@
-"""Instances with equal bodies become one class; settings that differ become its arguments."""
+"""Instances with equal bodies become one class; settings that differ become its arguments.
+
+Two classes of one kind become one if all that one has beyond the other is left out by a plain
+``if``: a child that is called, or an operation on one value.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxgroups.port._alignment import Alignment, align
 from jaxgroups.port._expr import NO_DEFAULT, Expr, Instance, Lit, Make, Named, Self, Use
 from jaxgroups.port._graph import Ref
+
+ABSENT = object()  # the value of a setting of a part that an instance does not have
 
 
 @dataclass
@@ -15,47 +22,103 @@ class Class:
     Attributes:
       name: its name in the source.
       instances: the modules of the original that are its instances; the first one is written.
+      alignments: by place of an instance, which parts of the first one it has.
       arguments: the names of the constructor's arguments; `Instance.values` has their values.
       places: by place of a setting, in the order of `settings`, the argument that it is.
-      shown: by place, whether an argument that has a default is written.
+      omitted: places of settings that have their default in all instances.
+      kept: arguments that the call reads.
+      flags: by statement that some instances do not have, the argument that says so.
     """
 
     name: str
     instances: list[Instance] = field(default_factory=list)
+    alignments: list[Alignment | None] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
     places: dict[int, str] = field(default_factory=dict)
     omitted: set[int] = field(default_factory=set)
-    kept: set[str] = field(default_factory=set)  # arguments that the call reads
+    kept: set[str] = field(default_factory=set)
+    flags: dict[int, str] = field(default_factory=dict)
 
 
 def classes(root: Instance) -> list[Class]:
     """The classes of the source, each after those it uses."""
-    found: dict[Any, Class] = {}
-    _group(root, found, {})
-    used: dict[str, int] = {}
-    for one in found.values():
-        count = used.get(one.name, 0) + 1
-        used[one.name] = count
-        if count > 1:
-            one.name = f"{one.name}{count}"
-    for one in found.values():
+    instances = list(_ordered(root, set()))
+    known: dict[Any, Class] = {}
+    merged: dict[int, tuple[Class, Alignment]] = {}
+    while True:
+        found = _grouped(instances, known, merged)
+        if not _merge(found, merged):
+            break
+    names: dict[str, int] = {}
+    for one in found:
+        names[one.name] = names.get(one.name, 0) + 1
+        if names[one.name] > 1:
+            one.name = f"{one.name}{names[one.name]}"
+    for one in found:
         _parametrize(one)
+    return found
+
+
+def _ordered(instance: Instance, seen: set[int]) -> Iterator[Instance]:
+    """The instances, each after those it is made of."""
+    if id(instance) in seen:
+        return
+    seen.add(id(instance))
+    for make in makes(instance):
+        if isinstance(make.target, Instance):
+            yield from _ordered(make.target, seen)
+    yield instance
+
+
+def _grouped(
+    instances: list[Instance],
+    known: dict[Any, Class],
+    merged: dict[int, tuple[Class, Alignment]],
+) -> list[Class]:
+    """The classes by signature, after what was merged so far."""
+    found: dict[int, Class] = {}
+    for one in known.values():
+        one.instances, one.alignments = [], []
+    for instance in instances:
+        key = (instance.kind, signature(instance))
+        group = known.setdefault(key, Class(instance.kind))
+        alignment = None
+        if id(group) in merged:
+            group, alignment = merged[id(group)]
+        instance.group = group
+        group.instances.append(instance)
+        group.alignments.append(alignment)
+        found[id(group)] = group
+    for group in found.values():  # the one with all parts is the first
+        pairs = sorted(
+            zip(group.instances, group.alignments, strict=True), key=lambda pair: pair[1] is not None
+        )
+        group.instances = [one for one, _ in pairs]
+        group.alignments = [alignment for _, alignment in pairs]
     return list(found.values())
 
 
-def _group(instance: Instance, found: dict[Any, Class], names: dict[str, int]) -> Class:
-    for make in _makes(instance):
-        if isinstance(make.target, Instance) and make.target.group is None:
-            _group(make.target, found, names)
-    key = (instance.kind, signature(instance))
-    if key not in found:
-        found[key] = Class(instance.kind)
-    instance.group = found[key]
-    found[key].instances.append(instance)
-    return found[key]
+def _merge(found: list[Class], merged: dict[int, tuple[Class, Alignment]]) -> bool:
+    """Merge two classes of one kind, if there are such; whether there were."""
+    kinds: dict[str, list[Class]] = {}
+    for one in found:
+        kinds.setdefault(one.name, []).append(one)
+    for group in kinds.values():
+        group.sort(key=lambda one: -len(one.instances[0].statements))
+        for i, large in enumerate(group):
+            for small in group[i + 1 :]:
+                if any(alignment is not None for alignment in small.alignments):
+                    continue
+                alignment = align(large.instances[0], small.instances[0])
+                if alignment is not None:
+                    merged[id(small)] = large, alignment
+                    return True
+    return False
 
 
-def _makes(instance: Instance) -> Iterator[Make]:
+def makes(instance: Instance) -> Iterator[Make]:
+    """The constructor calls of an instance, nested ones too."""
+
     def walk(make: Any) -> Iterator[Make]:
         if isinstance(make, Make):
             yield make
@@ -96,7 +159,7 @@ def signature(instance: Instance) -> Any:
 
     return (
         of(list(instance.parameters.values())),
-        tuple(_names(instance)),
+        tuple("" if name.startswith("_") else name for name in instance.parameters),
         of(instance.base),
         tuple((path, of(make)) for path, make in instance.children.items()),
         tuple(
@@ -107,74 +170,122 @@ def signature(instance: Instance) -> Any:
     )
 
 
-def _names(instance: Instance) -> Iterator[str]:
-    for name in instance.parameters:
-        yield "" if name.startswith("_") else name
+Setting = tuple[str, Lit, bool]
 
 
-def settings(instance: Instance) -> Iterator[tuple[str, Lit, bool]]:
-    """The settings in the order in which they are written: where, what, whether in the call."""
+def settings(instance: Instance, first: Instance, alignment: Alignment | None) -> list[Setting]:
+    """The settings in the order in which they are written: where, what, whether in the call.
 
-    def of(x: Any, where: str, called: bool) -> Iterator[tuple[str, Lit, bool]]:
-        if isinstance(x, Named):
-            yield where, x.lit, called
-        elif isinstance(x, Lit):
-            yield where, x, called
-        elif isinstance(x, Expr):
-            for part in x.parts:
-                yield from of(part, where, called)
-        elif isinstance(x, Make):
-            if isinstance(x.target, Instance):
-                for name in x.target.group.arguments:
-                    yield where, Lit(x.target.values[name], name), called
-                return
-            for name, one in x.arguments:
-                yield from of(one, f"{where}_{name}" if isinstance(one, Make) and name else where,
-                              called)  # fmt: skip
-        elif isinstance(x, list | tuple):
-            for one in x:
-                yield from of(one, where, called)
-        elif isinstance(x, dict):
-            yield from of(list(x.values()), where, called)
+    Those of parts that the instance does not have, but the first one has, are `ABSENT`.
+    """
+    found = list(_of(instance.base, "", False))
+    for path, make in first.children.items():
+        own = instance.children.get(path)
+        part = list(_of(make if own is None else own, "_".join(path), False))
+        found += part if own is not None else [(w, Lit(ABSENT, x.name), c) for w, x, c in part]
+    for i, statement in enumerate(first.statements):
+        place: int | None = i if alignment is None else alignment.statements[i]
+        if place is None:
+            part = list(_of(statement.expr, "", True))
+            found += [(w, Lit(ABSENT, x.name), c) for w, x, c in part]
+        else:
+            found += _of(instance.statements[place].expr, "", True)
+    return [*found, *_of(instance.returns, "", True)]
 
-    yield from of(instance.base, "", False)
-    for path, make in instance.children.items():
-        yield from of(make, "_".join(path), False)
-    for statement in instance.statements:
-        yield from of(statement.expr, "", True)
-    yield from of(instance.returns, "", True)
+
+def _of(x: Any, where: str, called: bool) -> Iterator[Setting]:
+    if isinstance(x, Named):
+        yield where, x.lit, called
+    elif isinstance(x, Lit):
+        yield where, x, called
+    elif isinstance(x, Expr):
+        for part in x.parts:
+            yield from _of(part, where, called)
+    elif isinstance(x, Make):
+        if isinstance(x.target, Instance):
+            for name in x.target.group.arguments:
+                yield where, Lit(x.target.values[name], name), called
+            return
+        for name, one in x.arguments:
+            inner = f"{where}_{name}" if isinstance(one, Make) and name else where
+            yield from _of(one, inner, called)
+    elif isinstance(x, dict):
+        yield from _of(list(x.values()), where, called)
+    elif isinstance(x, list | tuple) and not isinstance(x, Use | Self | Ref):
+        for one in x:
+            yield from _of(one, where, called)
 
 
 def _parametrize(one: Class) -> None:
     """Find the settings that differ, and name them."""
-    rows = [list(settings(instance)) for instance in one.instances]
-    columns = list(zip(*rows, strict=True))
-    known: dict[Any, str] = {}
-    for place, column in enumerate(columns):
+    first = one.instances[0]
+    rows = [
+        settings(instance, first, alignment)
+        for instance, alignment in zip(one.instances, one.alignments, strict=True)
+    ]
+    known: list[tuple[list[Any], str]] = []
+    for place, column in enumerate(zip(*rows, strict=True)):
         values = [lit.value for _, lit, _ in column]
-        if all(_plain(lit.default, lit.value) for _, lit, _ in column):
+        present = [value for value in values if value is not ABSENT]
+        if all(lit.value is ABSENT or _plain(lit.default, lit.value) for _, lit, _ in column):
             one.omitted.add(place)
             continue
-        if all(_alike(values[0], value) for value in values):
+        if all(_alike(present[0], value) for value in present):
             continue
         where, lit, called = column[0]
-        key = tuple(map(repr, values))
-        if key not in known:
-            known[key] = _free(lit.name, where, one.arguments)
-            one.arguments.append(known[key])
-            for instance, value in zip(one.instances, values, strict=True):
-                instance.values[known[key]] = value
-        one.places[place] = known[key]
+        name = next((name for given, name in known if _fits(given, values)), None)
+        if name is None:
+            name = _free(lit.name, where, one.arguments)
+            one.arguments.append(name)
+            known.append((values, name))
+            _give(one, name, [None if value is ABSENT else value for value in values])
+        one.places[place] = name
         if called:
-            one.kept.add(known[key])
+            one.kept.add(name)
+    _flag(one)
+
+
+def _give(one: Class, name: str, values: list[Any]) -> None:
+    for instance, value in zip(one.instances, values, strict=True):
+        instance.values[name] = value
+
+
+def _flag(one: Class) -> None:
+    """Arguments for the parts that some instances do not have."""
+    known: dict[tuple[bool, ...], str] = {}
+    for i, statement in enumerate(one.instances[0].statements):
+        present = tuple(a is None or a.statements[i] is not None for a in one.alignments)
+        if all(present):
+            continue
+        if present not in known:
+            child = child_of(statement)
+            name = child[0] if child else statement.origin or "active"
+            known[present] = _free(name, "with", one.arguments)
+            one.arguments.append(known[present])
+            _give(one, known[present], list(present))
+        one.flags[i] = known[present]
+        if not child_of(statement):
+            one.kept.add(known[present])
+
+
+def child_of(statement: Any) -> tuple[str, ...] | None:
+    """The path of the child that the statement calls."""
+    held = statement.expr.parts[0]
+    return held.path if isinstance(held, Self) and statement.expr.parts[1] == "(" else None
 
 
 def _plain(default: Any, value: Any) -> bool:
     return default is not NO_DEFAULT and _alike(default, value)
 
 
+def _fits(given: list[Any], values: list[Any]) -> bool:
+    """Whether an argument has the values, where both are present."""
+    pairs = list(zip(given, values, strict=True))
+    return all(b is ABSENT or (a is not ABSENT and _alike(a, b)) for a, b in pairs)
+
+
 def _alike(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and a == b or (a == b and not isinstance(a, bool | str))
+    return (type(a) is type(b) and a == b) or (a == b and not isinstance(a, bool | str))
 
 
 def _free(name: str, where: str, taken: list[str]) -> str:
@@ -182,3 +293,5 @@ def _free(name: str, where: str, taken: list[str]) -> str:
     choices = [name, f"{where}_{name}".strip("_")]
     choices += [f"{name}{i}" for i in range(2, 1000)]
     return next(one for one in choices if one not in taken and one.isidentifier())
+
+

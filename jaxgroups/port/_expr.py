@@ -85,6 +85,9 @@ class Statement:
       line: a key of the original's line; expressions of one line are written as one.
       hint: the name that the original gives the result.
       why: a comment, for what a reader would not expect.
+      origin: the name of the child of the original that it was.
+      keeps: whether it makes one value of one other, in the same order of axes.
+      when: the condition under which it runs, where some instances do not have it.
     """
 
     target: Any
@@ -92,6 +95,9 @@ class Statement:
     line: Any = None
     hint: str = ""
     why: str = ""
+    origin: str = ""
+    keeps: bool = False
+    when: str = ""
 
 
 @dataclass
@@ -103,7 +109,7 @@ class Instance:
       parameters: the arguments of ``__call__`` by name: structures of `Ref`.
       children: what the constructor makes, by path below the module.
       returns: a structure of `Ref` and constants.
-      shapes: of the arguments and results, for the docstring.
+      inputs, outputs: by argument and of the results the shapes in memory, for the docstring.
       base: of a class that is a Sequential, the call of the base's constructor.
     """
 
@@ -115,6 +121,7 @@ class Instance:
     statements: list[Statement] = field(default_factory=list)
     returns: Any = None
     base: Make | None = None
-    shapes: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: list[Any] = field(default_factory=list)
     group: Any = None  # the class, once instances are grouped
     values: dict[str, Any] = field(default_factory=dict)  # of the class's arguments

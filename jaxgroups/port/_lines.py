@@ -15,6 +15,17 @@ def result_name(line: Line | None) -> str:
     return _assigned(line.file).get(line.number, "")
 
 
+def first_sentence(text: str) -> str:
+    """The first sentence of a docstring, in one line, without what would end a string."""
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    sentence = paragraph.partition(". ")[0].rstrip(".")
+    if not sentence.isprintable() or not sentence or len(sentence) > 200:
+        return ""
+    if sentence.startswith((":", "Parameters", "Args")) or "\\" in sentence or '"' in sentence:
+        return ""
+    return sentence + "."
+
+
 @cache
 def _assigned(file: str) -> dict[int, str]:
     """By number of line the name that is assigned there."""

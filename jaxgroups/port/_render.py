@@ -3,9 +3,11 @@
 import ast
 import keyword
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from jaxgroups.port._classes import Class
+from jaxgroups.port._classes import Class, child_of
+from jaxgroups.port._docs import docstring
 from jaxgroups.port._expr import Expr, Instance, Lit, Make, Named, Self, Statement, Use
 from jaxgroups.port._graph import Ref, refs
 from jaxgroups.port._loops import Loop, looped, repeated
@@ -43,7 +45,7 @@ class _Writer:
         constructor = self._constructor()
         call = self._call()
         base = made.base.target if made.base else "nnx.Module"
-        lines = [f"class {one.name}({base}):", f'    """{self._doc()}"""', ""]
+        lines = [f"class {one.name}({base}):", *docstring(one), ""]
         return "\n".join([*lines, *constructor, "", *call]).rstrip() + "\n"
 
     # settings
@@ -99,8 +101,11 @@ class _Writer:
             inner = self._made(made.base)
             body.append(f"super().__init__{inner[inner.index('('):]}")
         texts: dict[tuple[str, ...], str] = {}
+        flags = self._child_flags()
         for path, make in made.children.items():
             texts[path] = self._made(make)
+            if path in flags:
+                texts[path] += f" if {flags[path]} else None"
         for name in dict.fromkeys(path[0] for path in texts):
             below = {path[1:]: text for path, text in texts.items() if path[0] == name}
             body.append(f"self.{name} = {_container(below)}")
@@ -108,6 +113,15 @@ class _Writer:
         if not body:
             body = ["del rngs"]
         return [*lines, *(f"        {line}" for line in body)]
+
+    def _child_flags(self) -> dict[tuple[str, ...], str]:
+        """By child that some instances do not have, the argument that says so."""
+        found = {}
+        for i, flag in self.one.flags.items():
+            path = child_of(self.made.statements[i])
+            if path is not None:
+                found[path] = flag
+        return found
 
     def _type(self, name: str) -> str:
         kinds = dict.fromkeys(_kind(instance.values[name]) for instance in self.one.instances)
@@ -159,10 +173,12 @@ class _Writer:
                 return Expr([fixed(one) for one in part.parts], part.atom)
             return part
 
-        made: list[Statement] = []
-        for s in statements:
-            made.append(Statement(s.target, fixed(s.expr), s.line, s.hint, s.why))
-        statements[:] = made
+        for i, s in enumerate(statements):
+            flag = self.one.flags.get(i, "")
+            if flag:
+                path = child_of(s)
+                flag = f"{_member(path)} is not None" if path else f"self.{flag}"
+            statements[i] = replace(s, expr=fixed(s.expr), when=flag)
 
         def walked(x: Any) -> Any:
             if isinstance(x, dict):
@@ -194,6 +210,8 @@ class _Writer:
                 and step.line is not None
                 and reader.line == step.line
                 and not step.why
+                and not step.when
+                and not reader.when
                 and _length(step.expr) + _length(reader.expr) < _WIDTH
             ):
                 held[number] = step
@@ -210,6 +228,7 @@ class _Writer:
             and step.target.number == results.number
             and not step.hint
             and not step.why
+            and not step.when
         )
 
     def _parameter(self, name: str, structure: Any, taken: list[str]) -> str:
@@ -240,15 +259,15 @@ class _Writer:
     def _hint(self, name: str) -> str:
         for structure in self.made.parameters.values():
             if isinstance(structure, Ref) and self.names.get(structure.number) == name:
-                return "int" if structure.number in self.one_integers() else "jax.Array"
+                return "int" if structure.number in self._integers() else "jax.Array"
         return "Any"
 
-    def one_integers(self) -> set[int]:
+    def _integers(self) -> set[int]:
         """The parameters that are sizes."""
         return {
             s.number
             for n, s in self.made.parameters.items()
-            if isinstance(s, Ref) and self.made.shapes.get(n) == "int"
+            if isinstance(s, Ref) and self.made.inputs.get(n) == [None]
         }
 
     def _statement(self, step: Any, i: int, live: dict[int, int]) -> list[str]:
@@ -272,6 +291,13 @@ class _Writer:
             return lines
         text = self._expr(step.expr, self.names)
         lines = [f"# {step.why}"] if step.why else []
+        if isinstance(step.target, Ref) and step.when:
+            (read,) = {*step.expr.uses()}
+            name = self._new(step.hint or self._dying(step, i, live), busy)
+            self.names[step.target.number] = name
+            if name == self.names[read]:
+                return [*lines, f"if {step.when}:", f"    {name} = {text}"]
+            return [*lines, f"{name} = {text} if {step.when} else {self.names[read]}"]
         if isinstance(step.target, Ref):
             name = self._new(step.hint or self._dying(step, i, live), busy)
             self.names[step.target.number] = name
@@ -342,9 +368,6 @@ class _Writer:
         if isinstance(x, tuple):
             return ", ".join(map(self._structure, x)) + ("," if len(x) == 1 else "")
         return x if isinstance(x, str) else literal(x)
-
-    def _doc(self) -> str:
-        return self.made.doc or f"{self.made.kind}."
 
 
 class _Text(str):

@@ -75,7 +75,10 @@ def build(graph: Graph, partial: bool = False) -> tuple[Instance, Whole]:
     if is_sequential(module):
         (x,) = graph.root.inputs.values()
         body.made.parameters = {"x": x}
-        body.made.base = chain(lambda: Body(whole, graph.root, partial), graph.root, x)
+        try:
+            body.made.base = chain(lambda: Body(whole, graph.root, partial), graph.root, x)
+        except Unsupported as error:
+            whole.missing.append(Missing(graph.root.kind, "", "", str(error)))
         return body.made, whole
     return body.instance(), whole
 
@@ -443,13 +446,7 @@ class Body:
                 self._unknown(number)
             return
         x = inputs[0]
-        order = self.order(x)
-        if layer.order == "channels_last":
-            order = orders.channels_last(self.rank(x))
-        elif layer.order == "last":
-            rank = self.rank(x)
-            if order[-1] != rank - 1:
-                order = orders.natural(rank)
+        order = _taken(self.whole, layer, x.number)
         if x.number in self.whole.permuted:
             sizes = self.whole.permuted[x.number]
             if layer.make.target == "nnx.Linear":
@@ -483,16 +480,24 @@ class Body:
         if not call.steps:
             self.alias[call.output.number] = self._use(x.number).number
             return
+        whole = self.whole
+        before = len(whole.moves), len(whole.missing)
+        order = self.order(x)
+        wanted = _wanted(whole, call) or order
+        whole.orders[x.number] = wanted
         try:
-            make = chain(lambda: Body(self.whole, call, self.partial), call, x)
-        except Unsupported as error:
-            line = str(call.line or "")
-            self.whole.missing.append(Missing(call.kind, call.path, line, str(error)))
-            for number in refs(call.output):
-                self._unknown(number)
+            make = chain(lambda: Body(whole, call, self.partial), call, x)
+        except Unsupported:  # its items are called one by one
+            del whole.moves[before[0] :], whole.missing[before[1] :]
+            whole.orders[x.number] = order
+            for step in call.steps:
+                assert isinstance(step, Call)
+                self.call_step(step)
             return
+        whole.orders[x.number] = order
         where = self._child(call.path, make)
-        self._called(call, Expr([Self(where), "(", self.read(x), ")"]), list(refs(call.output)))
+        given = self.read(x, wanted)
+        self._called(call, Expr([Self(where), "(", given, ")"]), list(refs(call.output)))
 
     def _called(self, call: Call, expr: Expr, outputs: list[int]) -> None:
         """The statement of a child's call."""
@@ -550,6 +555,43 @@ def layer_order(body: Body, layer: Layer, ref: Any) -> orders.Order | None:
     if layer.order == "channels_last":
         return orders.channels_last(body.rank(ref))
     return None
+
+
+def _wanted(whole: Whole, call: Call) -> orders.Order | None:
+    """The order in which the first layer of a Sequential that has one takes its input."""
+    for step in call.steps:
+        if not isinstance(step, Call):
+            return None
+        module = whole.graph.modules[step.path]
+        layer = layer_of(module)
+        if layer is not None and layer.order != "any":
+            (number,) = [*refs(step.inputs)][:1]
+            return _taken(whole, layer, number)
+        if layer is None and is_sequential(module) and step.steps:
+            return _wanted(whole, step)
+        inner = [one.op for one in step.steps if isinstance(one, Node)]
+        if layer is None and not (_transparent(module) and {*inner} <= _ELEMENTWISE):
+            return None
+    return None
+
+
+def _taken(whole: Whole, layer: Layer, number: int) -> orders.Order:
+    """The order in which a layer takes its first input."""
+    shape = whole.graph.values[number].shape
+    assert shape is not None
+    rank = len(shape)
+    order = whole.orders.get(number, orders.natural(rank))
+    if layer.order == "channels_last":
+        return orders.channels_last(rank)
+    if layer.order == "last" and order[-1] != rank - 1:
+        return orders.natural(rank)
+    return order
+
+
+_ELEMENTWISE = {
+    "aten.relu", "aten.relu6", "aten.hardtanh", "aten.silu", "aten.gelu", "aten.tanh",
+    "aten.sigmoid", "aten.leaky_relu", "aten.elu", "aten.hardswish", "aten.dropout",
+}  # fmt: skip
 
 
 def _transparent(module: Any) -> bool:

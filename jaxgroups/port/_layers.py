@@ -361,9 +361,20 @@ def _upsample(m: Any) -> Layer:
     )
 
 
-@layer("torch.nn.modules.fold.Unfold")
+@layer("torch.nn.modules.fold.Unfold", "torch.nn.modules.fold.Fold")
 def _unfold(m: Any) -> Layer:
-    return Layer(Make("jnn.Unfold"), "channels_last", "nn.Unfold is not ported yet")
+    size = [("output_size", m.output_size)] if hasattr(m, "output_size") else []
+    return Layer(
+        made(
+            f"jnn.{_name(m, 'Fold' if size else 'Unfold')}",
+            *size,
+            ("kernel_size", m.kernel_size),
+            dilation=(m.dilation, 1),
+            padding=(m.padding, 0),
+            stride=(m.stride, 1),
+        ),
+        "channels_last",
+    )
 
 
 @layer("torch.nn.modules.rnn.LSTM", "torch.nn.modules.rnn.GRU", "torch.nn.modules.rnn.RNN")

@@ -203,6 +203,7 @@ class _Reader:
         self.values: list[Value] = []
         self.at: dict[Any, Any] = {}  # by fx node: a Ref, or a list of them
         self.storage: dict[Any, Any] = {}  # by fx node: the node that owns the memory
+        self.literals: dict[Any, Any] = {}  # by expression of sizes, what the program says it is
 
     def graph(self) -> Graph:
         modules = dict(self.module.named_modules(remove_duplicate=False))
@@ -240,7 +241,8 @@ class _Reader:
 
     def _dim(self, n: Any) -> Any:
         if isinstance(n, self.torch.SymInt):
-            return Size(str(n.node.expr), int(n.node.hint))
+            expr = n.node.expr.xreplace(self.literals) if self.literals else n.node.expr
+            return int(expr) if expr.is_Integer else Size(str(expr), int(n.node.hint))
         return n if isinstance(n, int | float | bool) else None
 
     def _placeholder(self, node: Any, inputs: list[int]) -> None:
@@ -283,12 +285,22 @@ class _Reader:
         written = self._written(node)
         if written:
             op = op.rstrip("_")
+        if op in ("aten.view", "aten.reshape"):
+            self._learn(args[1], node.meta["val"].shape)
         outputs, at = self._outputs(node)
         self.at[node] = at
         stack[-1].steps.append(Node(op, args, kwargs, outputs, _line(node), variant))
         self._alias(node)
         for target in written:
             self._rebind(target, node)
+
+    def _learn(self, given: Sequence[Any], shape: Any) -> None:
+        """Note the sizes of a reshape that the program gives as numbers, torch as expressions."""
+        import sympy
+
+        for n, dim in zip(given, shape, strict=True):
+            if isinstance(n, int) and n >= 0 and isinstance(dim, self.torch.SymInt):
+                self.literals[dim.node.expr.xreplace(self.literals)] = sympy.Integer(n)
 
     def _outputs(self, node: Any) -> tuple[list[int], Any]:
         val = node.meta.get("val")

@@ -210,7 +210,8 @@ def operations(module: Any, arrays: Arrays) -> Operations:
                 found.terms = max(found.terms, out.numel() // max(out.shape[1], 1))
             if torch.Tag.nondeterministic_seeded in func.tags:
                 found.random.add(str(func))
-            if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & {*func.tags}:
+            open_shape = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+            if open_shape & {*func.tags} and not _by_integers(func, args):
                 found.data_dependent.add(str(func))
             return out
 
@@ -220,6 +221,15 @@ def operations(module: Any, arrays: Arrays) -> Operations:
     fan_in = [p[0].numel() for p in module.parameters() if p.ndim >= 2 and len(p)]
     found.terms = max(found.terms, *fan_in, 1)
     return found
+
+
+def _by_integers(func: Any, args: Any) -> bool:
+    """Whether it is indexing whose result has a known shape: not by a mask."""
+    import torch
+
+    if not str(func).startswith("aten.index."):
+        return False
+    return not any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1])
 
 
 def _given(module: Any, arrays: Arrays) -> list[Any]:

@@ -1,5 +1,6 @@
 """Operations on shapes: permuting is free, splitting is free, merging may move."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxgroups.port import _order as orders
@@ -65,6 +66,7 @@ def _dims(b: Body, node: Node, x: Ref, planned: orders.Reshape) -> list[Any]:
     given: dict[int, Any] = {}
     if node.op in ("aten.view", "aten.reshape", "aten._unsafe_view"):
         given = dict(enumerate(node.args[1]))
+    like = node.args[1] if node.op in ("aten.view_as", "aten.reshape_as") else None
     dims: list[Any] = []
     unknown = []
     for axis in planned.axes:
@@ -75,6 +77,8 @@ def _dims(b: Body, node: Node, x: Ref, planned: orders.Reshape) -> list[Any]:
             dims.append(Lit(n, "size"))
         elif isinstance(given.get(axis), Ref):
             dims.append(b.size(given[axis], [x]))
+        elif like is not None:
+            dims.append(b.dim(like, axis))
         else:
             unknown.append(len(dims))
             dims.append(Lit(-1, "size"))
@@ -317,10 +321,29 @@ def _arange(b: Body, node: Node) -> None:
 
 @op("aten.zeros", "aten.ones", "aten.full")
 def _filled(b: Body, node: Node) -> None:
-    name = node.op.removeprefix("aten.")
-    sizes = [b.size(n) for n in node.args[0]]
-    value = [", ", Lit(node.args[1], "value")] if name == "full" else []
+    value = node.args[1] if node.op == "aten.full" else None
     after = b.whole.graph.values[node.outputs[0]]
-    dtype = "" if after.dtype.startswith("float") else f', dtype="{after.dtype}"'
-    shape = ["(", *joined(sizes), ",)" if len(sizes) == 1 else ")"]
-    b.define(node, Expr([f"jnp.{name}(", *shape, *value, f"{dtype})"]))
+    dtype = [] if after.dtype.startswith("float") else [f'"{after.dtype}"']
+    _constant(b, node, node.args[0], value, dtype)
+
+
+@op("aten.new_zeros", "aten.new_ones", "aten.new_full")
+def _new_filled(b: Body, node: Node) -> None:
+    x, after = node.args[0], b.whole.graph.values[node.outputs[0]]
+    value = node.args[2] if node.op == "aten.new_full" else None
+    same = b.value(x).dtype == after.dtype
+    dtype = Expr([b.read(x), ".dtype"]) if same else f'"{after.dtype}"'
+    _constant(b, node, node.args[1], value, [dtype], [x])
+
+
+def _constant(
+    b: Body, node: Node, shape: Any, value: Any, dtype: list[Any], near: Sequence[Any] = ()
+) -> None:
+    """``jnp.zeros(shape, dtype)``."""
+    name = node.op.removeprefix("aten.").removeprefix("new_")
+    sizes = [b.size(n, near) for n in shape]
+    held = Expr(["(", *joined(sizes), ",)" if len(sizes) == 1 else ")"])
+    parts = [held, *([] if value is None else [Lit(value, "value")]), *dtype]
+    if isinstance(dtype[0] if dtype else None, str):
+        parts[-1] = f"dtype={dtype[0]}"
+    b.define(node, Expr([f"jnp.{name}(", *joined(parts), ")"]))

@@ -80,5 +80,5 @@ class ConvClassifier(nn.Module):
     def forward(self, input):
         conv = self.cnn(input)
         T, b, h = conv.size()
-        output = self.embedding(conv.view(T * b, h))
+        output = self.embedding(conv.reshape(T * b, h))
         return output.view(T, b, -1).log_softmax(2)

@@ -31,8 +31,11 @@ def _matmul(b: Body, node: Node) -> None:
     batch = "abcdefgh"[: rank - 2]
     left, right, out = batch + "mk", batch + "kn", batch + "mn"
     texts = ["".join(t[axis] for axis in b.order(v)) for t, v in ((left, x), (right, y))]
-    formula = f'"{texts[0]},{texts[1]}->{out}"'
-    b.define(node, Expr([f"jnp.einsum({formula}, ", b.read(x), ", ", b.read(y), ")"]))
+    # rows of the right operand that lie together, as heads do in attention, stay together
+    lies = texts[1].replace("k", "m") if texts[1].endswith("n") else out
+    formula = f'"{texts[0]},{texts[1]}->{lies}"'
+    order = tuple(out.index(letter) for letter in lies)
+    b.define(node, Expr([f"jnp.einsum({formula}, ", b.read(x), ", ", b.read(y), ")"]), order)
 
 
 @op("aten.baddbmm", "aten.addmm")

@@ -47,11 +47,16 @@ def _reshape(b: Body, node: Node) -> None:
     result = [hint(n) for n in after.shape]
     planned = orders.reshape(b.order(x), sizes, result)
     why = ""
-    if planned.before != b.order(x) and _only_linear(b, node.outputs[0]):
+    merged = tuple(a for a in range(len(sizes)) if a not in planned.same.values())
+    if (
+        planned.before != b.order(x)
+        and b.order(x)[-len(merged) :] == (*merged[1:], merged[0])
+        and planned.axes[-1] == len(result) - 1
+        and len(planned.same) == len(result) - 1
+        and _only_linear(b, node.outputs[0])
+    ):
         # the weight's rows are permuted when they are loaded
-        b.whole.permuted[node.outputs[0]] = tuple(
-            sizes[a] for a in range(len(sizes)) if a not in planned.same.values()
-        )
+        b.whole.permuted[node.outputs[0]] = tuple(sizes[a] for a in merged)
         planned = orders.Reshape(b.order(x), planned.axes, planned.same)
         why = "flattened as (H, W, C): load_torch permutes the weights that read it"
     dims = _dims(b, node, x, planned)

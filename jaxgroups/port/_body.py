@@ -221,7 +221,7 @@ class Body:
         shape = tuple(hint(n) for n in value.shape or ())
         variable = "nnx.BatchStat" if value.buffer else "nnx.Param"
         sizes = joined([Lit(n, "size") for n in shape])
-        dtype = "" if value.dtype in ("float32", "float64") else f', "{value.dtype}"'
+        dtype = "" if value.dtype in ("float32", "float64") else f", {dtype_of(value.dtype)}"
         if len(shape) == 1:
             zeros = Expr(["jnp.zeros(", *sizes, f"{dtype})"])
         else:
@@ -254,7 +254,9 @@ class Body:
             for n in shape:
                 elements *= hint(n)
             own = value.source is None and value.constant is None
-            return own, elements, self.order(x) != orders.natural(rank)
+            order = self.order(x)
+            last = order == orders.channels_last(rank)
+            return own, elements, 2 if last and rank > 3 else order == orders.natural(rank)
 
         return self.order(max((x for x in tensors if self.rank(x) == rank), key=weight))
 
@@ -368,6 +370,8 @@ class Body:
             if isinstance(x, Ref):
                 if self.whole.value(x).shape is None:
                     return self.size(x)
+                if self.call is self.whole.graph.root:
+                    return self._returned(x)
                 return self.read(x)
             if isinstance(x, dict):
                 return {key: resolved(one) for key, one in x.items()}
@@ -382,6 +386,15 @@ class Body:
         self.made.outputs = [self._shape(n) for n in refs(self.call.output)]
         for number, _ in self.free.items():
             self.made.parameters[f"_{number}"] = Ref(number)
+
+    def _returned(self, x: Ref) -> Any:
+        """An output of the whole: channels last or in torch's order, no other."""
+        order, rank = self.order(x), self.rank(x)
+        if order in (orders.natural(rank), orders.channels_last(rank)):
+            return self.read(x)
+        held = self.read(x, orders.natural(rank))
+        self.whole.orders[x.number] = orders.natural(rank)
+        return held
 
     def _shape(self, number: int) -> Any:
         """The shape in memory for the example, and the order of its axes."""
@@ -592,6 +605,11 @@ _ELEMENTWISE = {
     "aten.relu", "aten.relu6", "aten.hardtanh", "aten.silu", "aten.gelu", "aten.tanh",
     "aten.sigmoid", "aten.leaky_relu", "aten.elu", "aten.hardswish", "aten.dropout",
 }  # fmt: skip
+
+
+def dtype_of(name: str) -> str:
+    """The text of a dtype; integers have JAX's own width, else it warns."""
+    return {"int64": "int", "bool": "bool"}.get(name, f'"{name}"')
 
 
 def _transparent(module: Any) -> bool:

@@ -241,7 +241,7 @@ class _Reader:
 
     def _dim(self, n: Any) -> Any:
         if isinstance(n, self.torch.SymInt):
-            expr = n.node.expr.xreplace(self.literals) if self.literals else n.node.expr
+            expr = self._known(n)
             return int(expr) if expr.is_Integer else Size(str(expr), int(n.node.hint))
         return n if isinstance(n, int | float | bool) else None
 
@@ -287,6 +287,9 @@ class _Reader:
             op = op.rstrip("_")
         if op in ("aten.view", "aten.reshape"):
             self._learn(args[1], node.meta["val"].shape)
+        val = node.meta.get("val")
+        if op.startswith("python.") and isinstance(val, self.torch.SymInt) and self._fixed(args):
+            self._learn([int(val.node.hint)], [val])
         outputs, at = self._outputs(node)
         self.at[node] = at
         stack[-1].steps.append(Node(op, args, kwargs, outputs, _line(node), variant))
@@ -300,7 +303,19 @@ class _Reader:
 
         for n, dim in zip(given, shape, strict=True):
             if isinstance(n, int) and n >= 0 and isinstance(dim, self.torch.SymInt):
-                self.literals[dim.node.expr.xreplace(self.literals)] = sympy.Integer(n)
+                self.literals[self._known(dim)] = sympy.Integer(n)
+
+    def _known(self, n: Any) -> Any:
+        """The expression of a size, with numbers for what is known to be one."""
+        expr = n.node.expr
+        while self.literals and (simpler := expr.xreplace(self.literals)) != expr:
+            expr = simpler
+        return expr
+
+    def _fixed(self, args: Sequence[Any]) -> bool:
+        """Whether all arguments are integers that do not depend on the input."""
+        sizes = [self.values[x.number].size if isinstance(x, Ref) else x for x in args]
+        return all(isinstance(n, int) for n in sizes)
 
     def _outputs(self, node: Any) -> tuple[list[int], Any]:
         val = node.meta.get("val")

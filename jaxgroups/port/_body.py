@@ -9,6 +9,7 @@ from jaxgroups.port import _order as orders
 from jaxgroups.port._errors import Missing, Unsupported
 from jaxgroups.port._expr import Expr, Instance, Lit, Make, Self, Statement, Use
 from jaxgroups.port._graph import Call, Graph, Line, Node, Ref, Size, Value, hint, refs
+from jaxgroups.port._inherit import inherited
 from jaxgroups.port._layers import Layer, layer_of
 from jaxgroups.port._lines import first_sentence, result_name
 from jaxgroups.port._sequential import chain, is_sequential
@@ -137,6 +138,7 @@ class Body:
         self.line: Any = None
         self.origin = ""
         self.node: Node | None = None
+        self.inherits: tuple[Layer, Node] | None = None
 
     # what the rules use
 
@@ -352,6 +354,9 @@ class Body:
 
     def instance(self) -> Instance:
         call, made = self.call, self.made
+        base = inherited(self.whole.graph, call)
+        if base is not None:
+            made.base, self.inherits = base[0].make, base
         for name, structure in call.inputs.items():
             made.parameters[name] = structure
             self.known.update(refs(structure))
@@ -411,6 +416,9 @@ class Body:
             return  # an integer: written where it is used
         rule = RULES.get(node.op)
         self.node = node
+        if self.inherits is not None and node is self.inherits[1]:
+            self._super(node, self.inherits[0])
+            return
         try:
             if rule is None:
                 raise Unsupported("")
@@ -419,6 +427,12 @@ class Body:
             name = node.op + ("" if rule is None else f".{node.variant}")
             self.whole.missing.append(Missing(name, self.path, str(node.line or ""), str(error)))
             self._absent(node)
+
+    def _super(self, node: Node, layer: Layer) -> None:
+        """The call of the layer that the class extends."""
+        x = node.args[0]
+        order = _taken(self.whole, layer, x.number)
+        self.define(node, Expr(["super().__call__(", self.read(x, order), ")"]), order)
 
     def _absent(self, node: Node) -> None:
         text = f"{node.op} has no counterpart: {node.line or self.path}"
@@ -450,6 +464,9 @@ class Body:
     def _layer(self, call: Call, layer: Layer) -> None:
         """A call of a layer that jaxgroups or Flax has."""
         self.node = None
+        if layer.write is not None and not layer.problem:
+            self._written(call, layer)
+            return
         inputs = [x for x in call.inputs.values() if isinstance(x, Ref)]
         outputs = list(refs(call.output))
         if not inputs or not outputs or layer.problem:
@@ -480,6 +497,25 @@ class Body:
             self.whole.orders[number] = out
         expr = Expr([Self(where), "(", *joined(given), ")"])
         self._called(call, expr, outputs)
+
+    def _written(self, call: Call, layer: Layer) -> None:
+        """A call that the layer's rule writes."""
+        assert layer.write is not None
+        try:
+            layer.write(self, call, layer)
+        except Unsupported as error:
+            missing = Missing(call.kind, call.path, str(call.line or ""), str(error))
+            self.whole.missing.append(missing)
+            for number in refs(call.output):
+                self._unknown(number)
+
+    def called(self, call: Call, make: Make, given: Sequence[Any], order: orders.Order) -> None:
+        """A call of a child whose first result alone is read, in the order."""
+        number = next(iter(refs(call.output)))
+        self.whole.orders[number] = order
+        where = self._child(call.path, make)
+        self._called(call, Expr([Self(where), "(", *joined(given), ")"]), [number])
+        self.made.statements[-1].target = Ref(number)
 
     def _unknown(self, number: int) -> None:
         shape = self.whole.graph.values[number].shape

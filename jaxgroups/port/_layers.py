@@ -16,11 +16,13 @@ class Layer:
       order: which inputs it takes: ``"channels_last"`` feature maps; ``"last"``, features on torch's
         last axis; ``"natural"``, torch's order; ``"any"``, element by element.
       problem: why its settings have no counterpart, if they have none.
+      write: writes a call of it into a body, where it is not called with its inputs alone.
     """
 
     make: Make
     order: str
     problem: str = ""
+    write: Callable[[Any, Any, "Layer"], None] | None = None
 
 
 LayerRule = Callable[[Any], Layer]
@@ -44,6 +46,16 @@ def layer_of(module: Any) -> Layer | None:
         rule = LAYERS.get(f"{base.__module__}.{base.__qualname__}")
         if rule is not None:
             return rule(module) if kind.forward is base.forward else None
+    return None
+
+
+def base_layer(module: Any) -> Layer | None:
+    """The layer that the module's class extends with a ``forward`` of its own, or None."""
+    kind = type(module)
+    for base in kind.__mro__:
+        rule = LAYERS.get(f"{base.__module__}.{base.__qualname__}")
+        if rule is not None:
+            return None if kind.forward is base.forward else rule(module)
     return None
 
 

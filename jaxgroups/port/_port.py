@@ -8,6 +8,7 @@ from jaxgroups.port._classes import classes
 from jaxgroups.port._errors import Missing, PortError
 from jaxgroups.port._graph import Call, refs
 from jaxgroups.port._layers import layer_of
+from jaxgroups.port._merged import merged
 from jaxgroups.port._ported import Ported
 from jaxgroups.port._source import source
 
@@ -35,6 +36,8 @@ def port(module: Any, example: Any, *, partial: bool = False) -> Ported:
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
     args = _example(torch, example)
+    original = module
+    module, computed = merged(module)
     training = {m: m.training for m in module.modules()}
     module.eval()
     try:
@@ -57,7 +60,8 @@ def port(module: Any, example: Any, *, partial: bool = False) -> Ported:
         [orders[n] for n in refs(graph.root.output) if n in orders],
         _unused(whole),
         whole.rules,
-        module=module,
+        notes=[f"{name}: merged into one tensor when weights are loaded" for name in computed],
+        module=original,
         example=args,
     )
 

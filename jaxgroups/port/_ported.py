@@ -76,6 +76,7 @@ class Ported:
 
     def prove(self, **how: Any) -> Any:
         """The proof that the Flax module is the original; see `jaxgroups.prove.prove`."""
+        from jaxgroups.port._merged import merged
         from jaxgroups.prove import prove
 
         examples = tuple(
@@ -84,7 +85,7 @@ class Ported:
         last = tuple(order != tuple(range(len(order))) for order in self.inputs)
         model = nnx.eval_shape(lambda: self.build())
         return prove(
-            self.module,
+            merged(self.module)[0],
             model,
             examples if len(examples) > 1 else examples[0],
             channels_last=last,

@@ -208,7 +208,8 @@ def operations(module: Any, arrays: Arrays) -> Operations:
             found.count += 1
             if isinstance(out, torch.Tensor) and out.ndim >= 2:
                 found.terms = max(found.terms, out.numel() // max(out.shape[1], 1))
-            if torch.Tag.nondeterministic_seeded in func.tags:
+            drawn = torch.Tag.nondeterministic_seeded in func.tags
+            if drawn and not _drops_nothing(func, args, kwargs or {}):
                 found.random.add(str(func))
             open_shape = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
             if open_shape & {*func.tags} and not _by_integers(func, args):
@@ -230,6 +231,15 @@ def _by_integers(func: Any, args: Any) -> bool:
     if not str(func).startswith("aten.index."):
         return False
     return not any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1])
+
+
+def _drops_nothing(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether it is attention with a dropout of 0."""
+    names = [argument.name for argument in func._schema.arguments]
+    if "dropout_p" not in names or "attention" not in str(func):
+        return False
+    place = names.index("dropout_p")
+    return not (args[place] if len(args) > place else kwargs.get("dropout_p", 0.0))
 
 
 def _given(module: Any, arrays: Arrays) -> list[Any]:

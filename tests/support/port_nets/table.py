@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from tests.support.port_nets import (
     audio_codec,
     conformer,
@@ -56,6 +58,7 @@ NETS = [
     Net("wavenet_gated", wavenet.GatedWaveNet, ((1, 8, 20), (1, 1, 20)), 0, ((2, 8, 9), (2, 1, 9))),
     Net("conformer", conformer.Conformer, (1, 14, 12), 0, (2, 9, 12)),
     Net("attention_pool", transformer.AttentionPool, (1, 7, 12), 0, (2, 5, 12)),
+    Net("text_classifier", transformer.TextClassifier, (torch.arange(14).reshape(2, 7),), 0),
     Net("crnn", crnn.CRNN, (1, 1, 16, 20), 0, (2, 1, 16, 28), ("LSTM",)),
     Net("crnn_columns", crnn.ConvClassifier, (1, 1, 16, 20), 0, (2, 1, 16, 28)),
     Net("video", video.VideoResNet, (1, 3, 6, 16, 20), 0, (2, 3, 4, 20, 12)),

@@ -44,7 +44,7 @@ class TextClassifier(nn.Module):
         self.embedding = nn.Embedding(vocab, d_model)
         self.pos_encoder = PositionalEncoding(d_model)
         encoder_layer = nn.TransformerEncoderLayer(
-            d_model, nhead, d_hid, batch_first=True, activation="gelu", norm_first=True
+            d_model, nhead, d_hid, dropout=0.0, batch_first=True, activation="gelu", norm_first=True
         )
         self.transformer_encoder = nn.TransformerEncoder(
             encoder_layer, nlayers, norm=nn.LayerNorm(d_model), enable_nested_tensor=False

@@ -79,9 +79,7 @@ def test_without_is_the_order_after_a_reduction(seed):
     array = np.arange(sizes.prod()).reshape(sizes)
     held = _held(array, order).sum(tuple(orders.place(order, axis) for axis in gone))
     named = [axis - rank if rng.integers(2) else axis for axis in gone]
-    np.testing.assert_array_equal(
-        held, _held(array.sum(tuple(gone)), orders.without(order, named))
-    )
+    np.testing.assert_array_equal(held, _held(array.sum(tuple(gone)), orders.without(order, named)))
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -172,7 +172,7 @@ class ConformerBlock(nn.Module):
 
 
 class Conformer(nn.Module):
-    def __init__(self, input_dim=12, encoder_dim=16, num_layers=2):
+    def __init__(self, input_dim=12, encoder_dim=16, num_layers=1):
         super().__init__()
         self.input_projection = nn.Linear(input_dim, encoder_dim)
         self.layers = nn.ModuleList(

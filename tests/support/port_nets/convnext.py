@@ -1,4 +1,4 @@
-"""ConvNeXt: depthwise 7x7, LayerNorm over channels in both layouts, layer scale, stages in lists."""
+"""ConvNeXt: depthwise 7x7, LayerNorm over channels in both layouts, layer scale, stages."""
 
 import torch
 import torch.nn as nn
@@ -72,7 +72,7 @@ class Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    def __init__(self, in_chans=3, num_classes=10, depths=(2, 1, 3, 1), dims=(8, 12, 16, 24)):
+    def __init__(self, in_chans=3, num_classes=10, depths=(2, 1), dims=(8, 12)):
         super().__init__()
         self.downsample_layers = nn.ModuleList()
         stem = nn.Sequential(
@@ -80,21 +80,21 @@ class ConvNeXt(nn.Module):
             LayerNorm(dims[0], eps=1e-6, data_format="channels_first"),
         )
         self.downsample_layers.append(stem)
-        for i in range(3):
+        for i in range(len(dims) - 1):
             downsample_layer = nn.Sequential(
                 LayerNorm(dims[i], eps=1e-6, data_format="channels_first"),
                 nn.Conv2d(dims[i], dims[i + 1], kernel_size=2, stride=2),
             )
             self.downsample_layers.append(downsample_layer)
         self.stages = nn.ModuleList()
-        for i in range(4):
+        for i in range(len(dims)):
             stage = nn.Sequential(*[Block(dim=dims[i]) for _ in range(depths[i])])
             self.stages.append(stage)
         self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
         self.head = nn.Linear(dims[-1], num_classes)
 
     def forward_features(self, x):
-        for i in range(4):
+        for i in range(len(self.stages)):
             x = self.downsample_layers[i](x)
             x = self.stages[i](x)
         return self.norm(x.mean([-2, -1]))  # global average pooling, (N, C, H, W) -> (N, C)

@@ -48,7 +48,7 @@ class ConvStack(nn.Module):
 
     def forward(self, input):
         conv = self.cnn(input)
-        b, c, h, w = conv.size()
+        _, _, h, _ = conv.size()
         assert h == 1, "the height of conv must be 1"
         conv = conv.squeeze(2)
         conv = conv.permute(2, 0, 1)  # [w, b, c]
@@ -59,9 +59,7 @@ class CRNN(nn.Module):
     def __init__(self, nclass=11, nh=8):
         super().__init__()
         self.cnn = ConvStack()
-        self.rnn = nn.Sequential(
-            BidirectionalLSTM(16, nh, nh), BidirectionalLSTM(nh, nh, nclass)
-        )
+        self.rnn = nn.Sequential(BidirectionalLSTM(16, nh, nh), BidirectionalLSTM(nh, nh, nclass))
 
     def forward(self, input):
         conv = self.cnn(input)

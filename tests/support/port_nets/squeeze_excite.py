@@ -118,11 +118,7 @@ class InvertedResidual(nn.Module):
 class MobileNetSE(nn.Module):
     def __init__(self, num_classes=5):
         super().__init__()
-        layers = [
-            nn.Sequential(
-                nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), h_swish()
-            )
-        ]
+        layers = [nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), h_swish())]
         settings = [
             # k, exp, c, se, hs, s
             (3, 16, 8, SELayer, False, 1),

@@ -138,7 +138,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x):
         H, W = self.input_resolution
-        B, L, C = x.shape
+        B, _, C = x.shape
         x = x.view(B, H, W, C)
         x0 = x[:, 0::2, 0::2, :]
         x1 = x[:, 1::2, 0::2, :]

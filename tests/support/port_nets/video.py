@@ -42,9 +42,7 @@ class BasicBlock(nn.Module):
             nn.BatchNorm3d(planes),
             nn.ReLU(inplace=True),
         )
-        self.conv2 = nn.Sequential(
-            conv_builder(planes, planes, midplanes), nn.BatchNorm3d(planes)
-        )
+        self.conv2 = nn.Sequential(conv_builder(planes, planes, midplanes), nn.BatchNorm3d(planes))
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
         self.stride = stride
@@ -73,7 +71,7 @@ class R2Plus1dStem(nn.Sequential):
 
 
 class VideoResNet(nn.Module):
-    def __init__(self, layers=(1, 2), num_classes=7):
+    def __init__(self, layers=(1, 1), num_classes=7):
         super().__init__()
         self.inplanes = 6
         self.stem = R2Plus1dStem()

@@ -28,6 +28,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "bilinear",
     "channel_shuffle",
     "conv1d",
     "conv2d",
@@ -42,9 +43,12 @@ __all__ = [
     "fold",
     "grid_sample",
     "group_norm",
+    "hardshrink",
+    "hardtanh",
     "instance_norm",
     "interpolate",
     "layer_norm",
+    "leaky_relu",
     "linen",
     "local_response_norm",
     "lp_pool1d",
@@ -60,9 +64,13 @@ __all__ = [
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "port",
     "prelu",
     "prove",
     "rms_norm",
+    "softplus",
+    "softshrink",
+    "threshold",
     "unfold",
 ]
 
@@ -71,9 +79,16 @@ if TYPE_CHECKING:
     from jaxgroups import diagrams as diagrams
     from jaxgroups import linen as linen
     from jaxgroups import nnx as nnx
+    from jaxgroups import port as port
     from jaxgroups import prove as prove
     from jaxgroups._explain import Explanation as Explanation
     from jaxgroups._explain import explain as explain
+    from jaxgroups._functional.activations import hardshrink as hardshrink
+    from jaxgroups._functional.activations import hardtanh as hardtanh
+    from jaxgroups._functional.activations import leaky_relu as leaky_relu
+    from jaxgroups._functional.activations import softplus as softplus
+    from jaxgroups._functional.activations import softshrink as softshrink
+    from jaxgroups._functional.activations import threshold as threshold
     from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
     from jaxgroups._functional.adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
     from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
@@ -81,6 +96,7 @@ if TYPE_CHECKING:
     from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
     from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
     from jaxgroups._functional.affine_grid import affine_grid as affine_grid
+    from jaxgroups._functional.bilinear import bilinear as bilinear
     from jaxgroups._functional.fold import fold as fold
     from jaxgroups._functional.fold import unfold as unfold
     from jaxgroups._functional.grid_sample import grid_sample as grid_sample
@@ -151,6 +167,7 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "adaptive_max_pool1d": "_functional.adaptive_pool",
     "adaptive_max_pool2d": "_functional.adaptive_pool",
     "adaptive_max_pool3d": "_functional.adaptive_pool",
+    "bilinear": "_functional.bilinear",
     "fold": "_functional.fold",
     "unfold": "_functional.fold",
     "max_unpool1d": "_functional.max_unpool",
@@ -167,6 +184,12 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "layer_norm": "_functional.norm",
     "rms_norm": "_functional.norm",
     "prelu": "_functional.prelu",
+    "hardshrink": "_functional.activations",
+    "hardtanh": "_functional.activations",
+    "leaky_relu": "_functional.activations",
+    "softplus": "_functional.activations",
+    "softshrink": "_functional.activations",
+    "threshold": "_functional.activations",
     "affine_grid": "_functional.affine_grid",
     "grid_sample": "_functional.grid_sample",
     "interpolate": "_functional.interpolate",

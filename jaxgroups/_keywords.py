@@ -31,6 +31,7 @@ HINTS = {
     "input_dilation": "the stride of a transposed convolution dilates its input",
     "lhs_dilation": "the stride of a transposed convolution dilates its input",
     "output_padding": "only transposed convolutions have one",
+    "proj_size": "proj_size argument is only supported for LSTM, not RNN or GRU",
     "device": "jax.device_put and jax.default_device place arrays",
     "rngs": "a linen layer gets its random keys from init(key, x)",
     "kernel_metadata": "on linen, kernel_init sets it: nn.with_partitioning(init, names)",
@@ -50,7 +51,7 @@ def checked(init: Init, needed: Mapping[str, str] | None = None) -> Init:
 
     @wraps(init)
     def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
-        layer = arguments.layer_name(self.op)
+        layer = arguments.layer_name(self.op) if hasattr(self, "op") else type(self).__name__
         for name in kwargs:
             if name not in known:
                 raise TypeError(unexpected(layer, name, known))

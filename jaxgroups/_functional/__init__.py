@@ -1,5 +1,11 @@
 """The functions of a convolutional network besides the convolution, as torch defines them."""
 
+from jaxgroups._functional.activations import hardshrink as hardshrink
+from jaxgroups._functional.activations import hardtanh as hardtanh
+from jaxgroups._functional.activations import leaky_relu as leaky_relu
+from jaxgroups._functional.activations import softplus as softplus
+from jaxgroups._functional.activations import softshrink as softshrink
+from jaxgroups._functional.activations import threshold as threshold
 from jaxgroups._functional.adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
 from jaxgroups._functional.adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
 from jaxgroups._functional.adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
@@ -7,6 +13,7 @@ from jaxgroups._functional.adaptive_pool import adaptive_max_pool1d as adaptive_
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
 from jaxgroups._functional.adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
 from jaxgroups._functional.affine_grid import affine_grid as affine_grid
+from jaxgroups._functional.bilinear import bilinear as bilinear
 from jaxgroups._functional.fold import fold as fold
 from jaxgroups._functional.fold import unfold as unfold
 from jaxgroups._functional.grid_sample import grid_sample as grid_sample

@@ -38,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command_line() -> argparse.ArgumentParser:
     """The parser of all subcommands; a parsed command line has `run`, the subcommand's function."""
-    from jaxgroups.cli import checkpoints, diagram, doctor, experiment, explain, prove
+    from jaxgroups.cli import checkpoints, diagram, doctor, experiment, explain, port, prove
 
     parser = argparse.ArgumentParser(prog="jaxgroups", description=jaxgroups.__doc__)
     parser.add_argument("--version", action="version", version=jaxgroups.__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (experiment, explain, diagram, checkpoints, prove, doctor):
+    for module in (experiment, explain, diagram, checkpoints, port, prove, doctor):
         module.add_to(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print data instead of text")

@@ -75,7 +75,7 @@ def imported(path: str) -> Any:
     return found
 
 
-def made(path: str) -> Any:
+def made(path: str, kwargs: dict[str, Any] | None = None) -> Any:
     """The torch module that is at a path, or that the callable there makes; or nnx, made for real.
 
     Raises:
@@ -84,7 +84,7 @@ def made(path: str) -> Any:
     found = imported(path)
     if not isinstance(found, type) and hasattr(found, "state_dict"):
         return found
-    maker = maker_of(path, {})
+    maker = maker_of(path, kwargs or {})
     if isinstance(maker, (nnx.Module, nn.Module)):
         return maker
     try:

@@ -1,5 +1,11 @@
 """Flax nnx layers with torch's names, arguments and meaning, channels last."""
 
+from jaxgroups.nnx._activations import Hardshrink as Hardshrink
+from jaxgroups.nnx._activations import Hardtanh as Hardtanh
+from jaxgroups.nnx._activations import LeakyReLU as LeakyReLU
+from jaxgroups.nnx._activations import Softplus as Softplus
+from jaxgroups.nnx._activations import Softshrink as Softshrink
+from jaxgroups.nnx._activations import Threshold as Threshold
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from jaxgroups.nnx._adaptive_pool import AdaptiveAvgPool3d as AdaptiveAvgPool3d
@@ -12,6 +18,7 @@ from jaxgroups.nnx._batch_norm import BatchNorm3d as BatchNorm3d
 from jaxgroups.nnx._batch_norm import InstanceNorm1d as InstanceNorm1d
 from jaxgroups.nnx._batch_norm import InstanceNorm2d as InstanceNorm2d
 from jaxgroups.nnx._batch_norm import InstanceNorm3d as InstanceNorm3d
+from jaxgroups.nnx._bilinear import Bilinear as Bilinear
 from jaxgroups.nnx._conv import Conv1d as Conv1d
 from jaxgroups.nnx._conv import Conv2d as Conv2d
 from jaxgroups.nnx._conv import Conv3d as Conv3d
@@ -19,6 +26,11 @@ from jaxgroups.nnx._conv import ConvTranspose1d as ConvTranspose1d
 from jaxgroups.nnx._conv import ConvTranspose2d as ConvTranspose2d
 from jaxgroups.nnx._conv import ConvTranspose3d as ConvTranspose3d
 from jaxgroups.nnx._conv import Layer as Layer
+from jaxgroups.nnx._dropout import AlphaDropout as AlphaDropout
+from jaxgroups.nnx._dropout import Dropout1d as Dropout1d
+from jaxgroups.nnx._dropout import Dropout2d as Dropout2d
+from jaxgroups.nnx._dropout import Dropout3d as Dropout3d
+from jaxgroups.nnx._dropout import FeatureAlphaDropout as FeatureAlphaDropout
 from jaxgroups.nnx._flatten import Flatten as Flatten
 from jaxgroups.nnx._flatten import Unflatten as Unflatten
 from jaxgroups.nnx._fold import Fold as Fold
@@ -55,6 +67,12 @@ from jaxgroups.nnx._pool import MaxPool1d as MaxPool1d
 from jaxgroups.nnx._pool import MaxPool2d as MaxPool2d
 from jaxgroups.nnx._pool import MaxPool3d as MaxPool3d
 from jaxgroups.nnx._prelu import PReLU as PReLU
+from jaxgroups.nnx._recurrent import GRU as GRU
+from jaxgroups.nnx._recurrent import LSTM as LSTM
+from jaxgroups.nnx._recurrent import RNN as RNN
+from jaxgroups.nnx._recurrent_cell import GRUCell as GRUCell
+from jaxgroups.nnx._recurrent_cell import LSTMCell as LSTMCell
+from jaxgroups.nnx._recurrent_cell import RNNCell as RNNCell
 from jaxgroups.nnx._resize import Upsample as Upsample
 from jaxgroups.nnx._resize import UpsamplingBilinear2d as UpsamplingBilinear2d
 from jaxgroups.nnx._resize import UpsamplingNearest2d as UpsamplingNearest2d
@@ -64,18 +82,23 @@ from jaxgroups.nnx._shuffle import PixelShuffle as PixelShuffle
 from jaxgroups.nnx._shuffle import PixelUnshuffle as PixelUnshuffle
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -89,17 +112,26 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "GRUCell",
     "GroupNorm",
+    "Hardshrink",
+    "Hardtanh",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "LocalResponseNorm",
     "MaxPool1d",
     "MaxPool2d",
@@ -111,6 +143,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNNCell",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
@@ -118,6 +151,9 @@ __all__ = [
     "ReplicationPad2d",
     "ReplicationPad3d",
     "Sequential",
+    "Softplus",
+    "Softshrink",
+    "Threshold",
     "Unflatten",
     "Unfold",
     "Upsample",

@@ -18,5 +18,16 @@ render      names of variables, loops, nested expressions: the text
 from jaxgroups.port._errors import Missing, PortError
 from jaxgroups.port._port import port
 from jaxgroups.port._ported import Ported
+from jaxgroups.port._register import register, register_layer
+from jaxgroups.port._weights import load_weights, save_weights
 
-__all__ = ["Missing", "PortError", "Ported", "port"]
+__all__ = [
+    "Missing",
+    "PortError",
+    "Ported",
+    "load_weights",
+    "port",
+    "register",
+    "register_layer",
+    "save_weights",
+]

@@ -102,7 +102,5 @@ def _same(a: Any, b: Any, values: dict[int, int], new: bool) -> bool:
     if isinstance(a, dict):
         return list(a) == list(b) and _same(list(a.values()), list(b.values()), values, new)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(
-            _same(x, y, values, new) for x, y in zip(a, b, strict=True)
-        )
+        return len(a) == len(b) and all(_same(x, y, values, new) for x, y in zip(a, b, strict=True))
     return a == b

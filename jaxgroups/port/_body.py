@@ -49,7 +49,9 @@ class Whole:
     moves: list[Move] = field(default_factory=list)
     makers: dict[int, Node] = field(default_factory=dict)  # of integers
     users: dict[int, list[Node | Call]] = field(default_factory=dict)
-    permuted: dict[int, tuple[int, ...]] = field(default_factory=dict)  # flattened as it lies: (C, *spatial)
+    permuted: dict[int, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # flattened as it lies: (C, *spatial)
     rules: dict[str, Any] = field(default_factory=dict)  # of `load_torch`, for what reads them
 
     def value(self, ref: Any) -> Value:
@@ -102,7 +104,9 @@ def _survey(whole: Whole, call: Call) -> None:
 
 
 _LOOK = {"aten.add", "aten.sub", "aten.mul", "aten.div", "aten.pad", "aten.cat", "aten.contiguous"}
-_MAPS = re.compile(r"aten\.(conv|.*pool|batch_norm|instance_norm|upsample|pixel|grid|prelu|group_n)")
+_MAPS = re.compile(
+    r"aten\.(conv|.*pool|batch_norm|instance_norm|upsample|pixel|grid|prelu|group_n)"
+)
 
 
 def _reads_map(whole: Whole, number: int, depth: int = 0) -> bool:
@@ -112,11 +116,12 @@ def _reads_map(whole: Whole, number: int, depth: int = 0) -> bool:
             layer = layer_of(whole.graph.modules[user.path])
             if layer is not None and layer.order != "any":
                 return layer.order == "channels_last"
-        elif _MAPS.match(user.op):
+        elif _MAPS.match(user.op) or (
+            (user.op in _LOOK or (len(user.args) == 1 and not user.kwargs))
+            and user.outputs
+            and _reads_map(whole, user.outputs[0], depth + 1)
+        ):
             return True
-        elif user.op in _LOOK or (len(user.args) == 1 and not user.kwargs):
-            if user.outputs and _reads_map(whole, user.outputs[0], depth + 1):
-                return True
     return False
 
 
@@ -146,9 +151,18 @@ class Body:
         return self.whole.value(ref)
 
     def rank(self, ref: Any) -> int:
-        shape = self.value(ref).shape
-        assert shape is not None
-        return len(shape)
+        return len(self.shape(ref.number))
+
+    def shape(self, number: int) -> tuple[Any, ...]:
+        """The shape of a tensor, in torch's order.
+
+        Raises:
+          Unsupported: an integer.
+        """
+        shape = self.whole.graph.values[number].shape
+        if shape is None:
+            raise Unsupported("an integer where a tensor is expected")
+        return shape
 
     def order(self, ref: Any) -> orders.Order:
         """The order of a tensor's axes in memory."""
@@ -168,14 +182,11 @@ class Body:
         return part
 
     def _permutation(self, ref: Any, order: orders.Order) -> str:
-        value = self.value(ref)
-        assert value.shape is not None
-        units = [n == 1 for n in value.shape]
-        if value.source is None and value.constant is None:
-            if orders.moves(self.order(ref), order, units):
-                line = self.node.line if self.node else self.call.line
-                moved = Move(self.path, str(line or ""), value.shape, order)
-                self.whole.moves.append(moved)
+        value, shape = self.value(ref), self.shape(ref.number)
+        computed = value.source is None and value.constant is None
+        if computed and orders.moves(self.order(ref), order, [n == 1 for n in shape]):
+            line = self.node.line if self.node else self.call.line
+            self.whole.moves.append(Move(self.path, str(line or ""), shape, order))
         return ", ".join(map(str, orders.between(self.order(ref), order)))
 
     def _held(self, ref: Any) -> Any:
@@ -346,9 +357,7 @@ class Body:
                 keeps = len(before.shape) == len(after.shape) and order == self.whole.orders.get(
                     after.number
                 )
-        self.made.statements.append(
-            Statement(target, expr, key, hinted, why, self.origin, keeps)
-        )
+        self.made.statements.append(Statement(target, expr, key, hinted, why, self.origin, keeps))
 
     # the way through a call
 
@@ -488,8 +497,7 @@ class Body:
         where = self._child(call.path, layer.make)
         given = [self.read(x, order)]
         given += [self.read(one, layer_order(self, layer, one)) for one in inputs[1:]]
-        shape = self.whole.graph.values[outputs[0]].shape
-        assert shape is not None
+        shape = self.shape(outputs[0])
         out = order if len(shape) == len(order) else orders.natural(len(shape))
         if layer.order == "channels_last":
             out = orders.channels_last(len(shape))
@@ -509,13 +517,22 @@ class Body:
             for number in refs(call.output):
                 self._unknown(number)
 
-    def called(self, call: Call, make: Make, given: Sequence[Any], order: orders.Order) -> None:
-        """A call of a child whose first result alone is read, in the order."""
+    def called(
+        self, call: Call, make: Make, given: Sequence[Any], order: orders.Order, target: Any = None
+    ) -> None:
+        """A call of a child whose first result lies in the order, and others in torch's.
+
+        Args:
+          target: the results that are read, if not the first alone.
+        """
         number = next(iter(refs(call.output)))
+        target = Ref(number) if target is None else target
         self.whole.orders[number] = order
         where = self._child(call.path, make)
-        self._called(call, Expr([Self(where), "(", *joined(given), ")"]), [number])
-        self.made.statements[-1].target = Ref(number)
+        if self.made.children[where] != make:
+            raise Unsupported("a layer that is called with axes in several orders")
+        self._called(call, Expr([Self(where), "(", *joined(given), ")"]), [*refs(target)])
+        self.made.statements[-1].target = target
 
     def _unknown(self, number: int) -> None:
         shape = self.whole.graph.values[number].shape
@@ -587,6 +604,18 @@ class Body:
             ends = ("[", "]") if isinstance(structure, list) else ends
             return Expr([ends[0], *inner, ends[1]])
         return Expr([repr(structure)])
+
+    def new_child(self, name: str, make: Make) -> tuple[str, ...]:
+        """The path of a child that the original does not have as a module."""
+        taken = {path[0] for path in self.made.children}
+        module = self.whole.graph.modules[self.path]
+        number = 1
+        chosen = name
+        while chosen in taken or hasattr(module, chosen):
+            number += 1
+            chosen = f"{name}{number}"
+        self.made.children[(chosen,)] = make
+        return (chosen,)
 
     def _child(self, path: str, make: Make) -> tuple[str, ...]:
         """The path below this module of a child, which the constructor makes."""

@@ -27,6 +27,8 @@ class Class:
       places: by place of a setting, in the order of `settings`, the argument that it is.
       omitted: places of settings that have their default in all instances.
       kept: arguments that the call reads.
+      random: whether its constructor needs ``rngs``.
+      root: whether it is the class of the whole.
       flags: by statement that some instances do not have, the argument that says so.
     """
 
@@ -38,6 +40,8 @@ class Class:
     omitted: set[int] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
     flags: dict[int, str] = field(default_factory=dict)
+    random: bool = False
+    root: bool = False
 
 
 def classes(root: Instance) -> list[Class]:
@@ -54,7 +58,12 @@ def classes(root: Instance) -> list[Class]:
         names[one.name] = names.get(one.name, 0) + 1
         if names[one.name] > 1:
             one.name = f"{one.name}{names[one.name]}"
+    root.group.root = True
     for one in found:
+        one.random = any(
+            make.target.group.random if isinstance(make.target, Instance) else make.rngs
+            for make in makes(one.instances[0])
+        )
         _parametrize(one)
     return found
 
@@ -91,7 +100,8 @@ def _grouped(
         found[id(group)] = group
     for group in found.values():  # the one with all parts is the first
         pairs = sorted(
-            zip(group.instances, group.alignments, strict=True), key=lambda pair: pair[1] is not None
+            zip(group.instances, group.alignments, strict=True),
+            key=lambda pair: pair[1] is not None,
         )
         group.instances = [one for one, _ in pairs]
         group.alignments = [alignment for _, alignment in pairs]
@@ -299,5 +309,3 @@ def _free(name: str, where: str, taken: list[str]) -> str:
     choices = [name, f"{where}_{name}".strip("_")]
     choices += [f"{name}{i}" for i in range(2, 1000)]
     return next(one for one in choices if one not in taken and one.isidentifier())
-
-

@@ -1,5 +1,6 @@
 """Docstrings: what the original's says first, and the shapes of arguments and results."""
 
+import textwrap
 from typing import Any
 
 from jaxgroups.port._classes import Class
@@ -13,9 +14,12 @@ def docstring(one: Class) -> list[str]:
     first = one.instances[0]
     text = first.doc or f"{first.kind}."
     shape = _shapes(one)
-    if not shape:
+    lines = textwrap.wrap(text, 90, break_long_words=False, break_on_hyphens=False)
+    if not shape and len(lines) == 1:
         return [f'    """{text}"""']
-    return [f'    """{text}', "", f"    {shape}", '    """']
+    lines[0] = f'"""{lines[0]}'
+    lines += ["", shape] if shape else []
+    return [f"    {line}".rstrip() for line in [*lines, '"""']]
 
 
 def _shapes(one: Class) -> str:

@@ -1,10 +1,7 @@
 """What cannot be ported, said at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-
-class PortError(ValueError):
-    """A module that cannot be ported; the text says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,18 @@ class Missing:
         return f"{self.what} in {self.path or 'the module itself'}{place}" + (
             f": {self.why}" if self.why else ""
         )
+
+
+class PortError(ValueError):
+    """A module that cannot be ported; the text says why, and what to do.
+
+    Attributes:
+      missing: the operations and layers without a rule.
+    """
+
+    def __init__(self, message: str, missing: Sequence[Missing] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
 
 
 class Unsupported(Exception):

@@ -1,9 +1,8 @@
-"""Expressions of the source that is written, before variables and constructor arguments have names."""
+"""Expressions of the source that is written, before its variables have names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
 
 NO_DEFAULT = object()
 

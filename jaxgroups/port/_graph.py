@@ -102,6 +102,7 @@ class Graph:
     root: Call
     modules: dict[str, Any]  # by path, for the settings of layers
     inputs: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def refs(structure: Any) -> Iterator[int]:

@@ -13,8 +13,8 @@ class Layer:
 
     Attributes:
       make: the call of its constructor.
-      order: which inputs it takes: ``"channels_last"`` feature maps; ``"last"``, features on torch's
-        last axis; ``"natural"``, torch's order; ``"any"``, element by element.
+      order: which inputs it takes: feature maps, ``"channels_last"``; features on torch's last
+        axis, ``"last"``; torch's order, ``"natural"``; any, element by element, ``"any"``.
       problem: why its settings have no counterpart, if they have none.
       write: writes a call of it into a body, where it is not called with its inputs alone.
     """
@@ -23,6 +23,13 @@ class Layer:
     order: str
     problem: str = ""
     write: Callable[[Any, Any, "Layer"], None] | None = None
+
+
+class Source(str):
+    """Text of the source, which is written as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 LayerRule = Callable[[Any], Layer]
@@ -386,26 +393,6 @@ def _unfold(m: Any) -> Layer:
             stride=(m.stride, 1),
         ),
         "channels_last",
-    )
-
-
-@layer("torch.nn.modules.rnn.LSTM", "torch.nn.modules.rnn.GRU", "torch.nn.modules.rnn.RNN")
-def _recurrent(m: Any) -> Layer:
-    return Layer(
-        made(
-            f"jnn.{type(m).__name__}",
-            ("input_size", m.input_size),
-            ("hidden_size", m.hidden_size),
-            rngs=True,
-            num_layers=(m.num_layers, 1),
-            nonlinearity=(getattr(m, "nonlinearity", "tanh"), "tanh"),
-            bias=(m.bias, True),
-            batch_first=(m.batch_first, False),
-            dropout=(m.dropout, 0.0),
-            bidirectional=(m.bidirectional, False),
-            proj_size=(m.proj_size, 0),
-        ),
-        "natural",
     )
 
 

@@ -34,6 +34,7 @@ def _assigned(file: str) -> dict[int, str]:
     except (SyntaxError, ValueError):
         return {}
     found: dict[int, str] = {}
+    node: Any
     for node in ast.walk(tree):
         target = None
         if isinstance(node, ast.Assign) and len(node.targets) == 1:

@@ -128,5 +128,3 @@ def _next(first: str, other: str, distance: int) -> bool:
     if a and b:
         return a[1] == b[1] and a[3] == b[3] and int(b[2]) == int(a[2]) + distance
     return not a and not b and first == other and "=" not in first.partition("(")[0]
-
-

@@ -130,9 +130,7 @@ def _planned(
         else:
             near = [axes.index(one) + 1 for one in axes if one == axis - 1]
             axes.insert(near[0] if near else 0 if not axis else len(axes), axis)
-    same = {
-        outs[0]: ins[0] for ins, outs in groups if len(ins) == len(outs) == 1
-    }
+    same = {outs[0]: ins[0] for ins, outs in groups if len(ins) == len(outs) == 1}
     return Reshape(tuple(before), tuple(axes), same)
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from jaxgroups.port import _ops as _ops  # fills the table of rules
 from jaxgroups.port._body import Whole, build
 from jaxgroups.port._classes import classes
@@ -13,20 +15,23 @@ from jaxgroups.port._ported import Ported
 from jaxgroups.port._source import source
 
 
-def port(module: Any, example: Any, *, partial: bool = False) -> Ported:
+def port(
+    module: Any, example: Any, kwargs: dict[str, Any] | None = None, *, partial: bool = False
+) -> Ported:
     """Write the Flax module that a torch module is, channels last, with the original's names.
 
     Args:
       module: a ``torch.nn.Module``; it is not changed.
-      example: a tensor, or a tuple of them, as the module takes them; or the shape of one,
-        ``(1, 3, 224, 224)``.
+      example: the shape of the input, ``(1, 3, 224, 224)``; a tensor, an array; or a tuple of
+        them for several inputs, which may be nested in tuples, lists and dictionaries.
+      kwargs: inputs by name, of the same kinds.
       partial: whether operations without a rule become calls that raise NotImplementedError.
 
     Returns:
       The source, and what makes its model and its proof.
 
     Raises:
-      TypeError: not a torch module.
+      TypeError: not a torch module, or an example of another kind.
       PortError: what cannot be ported, all of it at once.
     """
     import torch
@@ -35,20 +40,21 @@ def port(module: Any, example: Any, *, partial: bool = False) -> Ported:
 
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
-    args = _example(torch, example)
+    args = example_of(torch, example)
+    given = {name: _tensors(torch, x) for name, x in (kwargs or {}).items()}
     original = module
     module, computed = merged(module)
     training = {m: m.training for m in module.modules()}
     module.eval()
     try:
         with torch.no_grad():
-            graph = trace(module, _enlarged(torch, module, args), {})
+            graph = trace(module, *_enlarged(torch, module, args, given))
     finally:
         for one, mode in training.items():
             one.training = mode
     root, whole = build(graph, partial)
     if whole.missing and not partial:
-        raise PortError(refusal(whole.missing))
+        raise PortError(refusal(whole.missing), whole.missing)
     found = classes(root)
     text = source(found, f"{root.kind}, ported from PyTorch.")
     orders = whole.orders
@@ -56,33 +62,64 @@ def port(module: Any, example: Any, *, partial: bool = False) -> Ported:
         text,
         root.group.name,
         whole.moves,
-        [orders[n] for n in graph.inputs],
-        [orders[n] for n in refs(graph.root.output) if n in orders],
+        [orders.get(n, ()) for n in graph.inputs],
+        [orders.get(n, ()) for n in refs(graph.root.output)],
         _unused(whole),
         whole.rules,
-        notes=[f"{name}: merged into one tensor when weights are loaded" for name in computed],
+        [
+            *graph.notes,
+            *(f"{name}: merged into one tensor when weights are loaded" for name in computed),
+        ],
         module=original,
         example=args,
+        kwargs=given,
     )
 
 
-def _example(torch: Any, example: Any) -> tuple[Any, ...]:
-    if isinstance(example, torch.Tensor):
-        return (example,)
-    if isinstance(example, tuple | list) and all(isinstance(n, int) for n in example):
-        return (torch.zeros(*example),)
-    return tuple(x if isinstance(x, torch.Tensor) else torch.zeros(*x) for x in example)
+def example_of(torch: Any, example: Any) -> tuple[Any, ...]:
+    """The arguments as tensors."""
+    if _is_shape(example) or hasattr(example, "dtype"):
+        return (_tensors(torch, example),)
+    if isinstance(example, tuple | list):
+        return tuple(_tensors(torch, x) for x in example)
+    raise TypeError(
+        "example must be a shape such as (1, 3, 224, 224), a tensor, or a tuple of them, got "
+        f"{example!r:.80}"
+    )
 
 
-def _enlarged(torch: Any, module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _is_shape(x: Any) -> bool:
+    return isinstance(x, tuple | list) and len(x) > 0 and all(isinstance(n, int) for n in x)
+
+
+def _tensors(torch: Any, x: Any) -> Any:
+    """The structure with a tensor for each shape and array."""
+    if isinstance(x, torch.Tensor):
+        return x.detach()
+    if _is_shape(x):
+        return torch.zeros(*x)
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        return torch.from_numpy(np.array(x))
+    if isinstance(x, dict):
+        return {key: _tensors(torch, one) for key, one in x.items()}
+    if isinstance(x, tuple | list):
+        return type(x)(_tensors(torch, one) for one in x)
+    if x is None or isinstance(x, bool | int | float | str):
+        return x
+    raise TypeError(f"an input must be a shape, a tensor or an array, got {x!r:.80}")
+
+
+def _enlarged(torch: Any, module: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """The example with a batch of two, if the module takes it: a size of 1 would be fixed."""
-    if any(not x.ndim or x.shape[0] != 1 for x in args):
-        return args
-    larger = tuple(torch.cat([x, x]) for x in args)
+    tree = torch.utils._pytree
+    leaves = [x for x in tree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+    if not leaves or any(not x.ndim or x.shape[0] != 1 for x in leaves):
+        return args, kwargs
+    larger = tree.tree_map_only(torch.Tensor, lambda x: torch.cat([x, x]), (args, kwargs))
     try:
-        module(*larger)
+        module(*larger[0], **larger[1])
     except Exception:  # it has one batch size
-        return args
+        return args, kwargs
     return larger
 
 

@@ -1,5 +1,7 @@
 """A ported network: its source, its model with weights, its proof."""
 
+import json
+import operator
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from jaxgroups.port._body import Move
+from jaxgroups.port._weights import save_weights
 
 Arrays = tuple[Any, ...]
 
@@ -39,6 +42,7 @@ class Ported:
     notes: list[str] = field(default_factory=list)
     module: Any = None
     example: Any = None
+    kwargs: dict[str, Any] = field(default_factory=dict)
 
     def build(self, rngs: nnx.Rngs | None = None) -> nnx.Module:
         """A new model, with new weights."""
@@ -67,18 +71,24 @@ class Ported:
                     found |= _operations(path, layer, getattr(convert, kind)(*sizes))
         return {"rules": found, "ignore": tuple(self.unused)}
 
-    def arrays(self) -> Arrays:
-        """The example in the orders of the Flax module."""
-        return tuple(
-            np.transpose(np.asarray(x.detach().cpu()), order)
-            for x, order in zip(self.example, self.inputs, strict=True)
-        )
+    def arrays(self) -> list[Any]:
+        """The tensors of the example, in the orders of the Flax module."""
+        return [
+            np.transpose(np.asarray(x), order)
+            for x, order in zip(self._leaves(), self.inputs, strict=True)
+        ]
+
+    def _leaves(self) -> list[Any]:
+        leaves = jax.tree.leaves((self.example, self.kwargs))
+        return [x for x in leaves if hasattr(x, "detach")]
 
     def prove(self, **how: Any) -> Any:
         """The proof that the Flax module is the original; see `jaxgroups.prove.prove`."""
         from jaxgroups.port._merged import merged
         from jaxgroups.prove import prove
 
+        if self.kwargs or any(not hasattr(x, "detach") for x in self.example):
+            raise ValueError("prove takes tensors by position only: not by name, not nested")
         examples = tuple(
             tuple(x.shape) if x.is_floating_point() else np.asarray(x) for x in self.example
         )
@@ -93,11 +103,41 @@ class Ported:
             **how,
         )
 
-    def write(self, folder: str | Path) -> None:
-        """Write ``model.py`` into a folder, which is made."""
+    def write(self, folder: str | Path, *, proof: Any = None) -> list[Path]:
+        """Write the source, the weights, and the proof into a folder, which is made.
+
+        Args:
+          folder: the folder; files of these names in it are replaced.
+          proof: of `prove`; without one no proof is written.
+
+        Returns:
+          The files: ``model.py``, ``weights.safetensors`` for `load_weights`, ``proof.json``.
+        """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        (path / "model.py").write_text(self.source, encoding="utf-8")
+        files = [path / "model.py", path / "weights.safetensors"]
+        save_weights(self.model(), files[1])
+        files[0].write_text(self.source, encoding="utf-8")
+        if proof is not None:
+            files.append(path / "proof.json")
+            files[2].write_text(json.dumps(proof.as_dict(), indent=2) + "\n", encoding="utf-8")
+        return files
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the command prints with ``--json``."""
+        return {
+            "name": self.name,
+            "lines": len(self.source.splitlines()),
+            "transpositions": [
+                {"module": m.path, "line": m.line, "shape": [str(n) for n in m.shape]}
+                for m in self.moves
+            ],
+            "inputs": [list(order) for order in self.inputs],
+            "outputs": [list(order) for order in self.outputs],
+            "unused": self.unused,
+            "notes": self.notes,
+            "source": self.source,
+        }
 
 
 def torch_name(model: nnx.Module, path: tuple[Any, ...]) -> str:
@@ -107,17 +147,17 @@ def torch_name(model: nnx.Module, path: tuple[Any, ...]) -> str:
     for part in path:
         if not (isinstance(held, nnx.Sequential) and part == "layers"):
             parts.append(str(part))
-        held = held[part] if isinstance(part, int) else getattr(held, part)
+        held = operator.getitem(held, part) if isinstance(part, int) else getattr(held, part)
     return ".".join(parts)
 
 
 def _operations(path: tuple[Any, ...], layer: Any, rule: Any) -> dict[str, Any]:
     """The operation of each parameter of a layer, by path."""
-    state = nnx.state(layer).flat_state()
+    state: Any = nnx.to_flat_state(nnx.state(layer))
     shapes = {
         str(leaf[0]): tuple(variable.get_value().shape)
         for leaf, variable in state
-        if len(leaf) == 1 and hasattr(variable.get_value(), "shape")
+        if len([*leaf]) == 1 and hasattr(variable.get_value(), "shape")
     }
     leaves = rule(layer, shapes).leaves
     name = ".".join(map(str, path))

@@ -8,8 +8,9 @@ from typing import Any
 
 from jaxgroups.port._classes import Class, child_of
 from jaxgroups.port._docs import docstring
-from jaxgroups.port._expr import Expr, Instance, Lit, Make, Named, Self, Statement, Use
+from jaxgroups.port._expr import Expr, Instance, Lit, Named, Self, Statement, Use
 from jaxgroups.port._graph import Ref, refs
+from jaxgroups.port._layers import Source
 from jaxgroups.port._loops import Loop, looped, repeated
 
 _WIDTH = 88
@@ -27,6 +28,8 @@ def literal(value: Any) -> str:
     if isinstance(value, tuple):
         inner = ", ".join(map(literal, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, Source):
+        return str(value)
     if isinstance(value, str):
         return '"' + repr(value)[1:-1].replace('"', '\\"') + '"'
     return repr(value)
@@ -46,7 +49,8 @@ class _Writer:
         call = self._call()
         base = made.base.target if made.base else "nnx.Module"
         lines = [f"class {one.name}({base}):", *docstring(one), ""]
-        return "\n".join([*lines, *constructor, "", *call]).rstrip() + "\n"
+        constructor += [""] if constructor else []
+        return "\n".join([*lines, *constructor, *call]).rstrip() + "\n"
 
     # settings
 
@@ -73,7 +77,8 @@ class _Writer:
             for i, name in enumerate(group.arguments):
                 text = self._setting(Lit(make.target.values[name], name), False) or "None"
                 parts.append(text if i < 2 else f"{name}={text}")
-            return f"{group.name}({', '.join([*parts, 'rngs=rngs'])})"
+            parts += ["rngs=rngs"] if group.random else []
+            return f"{group.name}({', '.join(parts)})"
         parts = []
         for name, one in make.arguments:
             if isinstance(one, Lit):
@@ -94,12 +99,13 @@ class _Writer:
     def _constructor(self) -> list[str]:
         one, made = self.one, self.made
         arguments = [f"{name}: {self._type(name)}" for name in one.arguments]
-        head = ", ".join(["self", *arguments, "*", "rngs: nnx.Rngs"])
+        random = one.random or one.root
+        head = ", ".join(["self", *arguments, *(["*", "rngs: nnx.Rngs"] if random else [])])
         lines = [f"    def __init__({head}) -> None:"]
         body: list[str] = []
         if made.base is not None:
             inner = self._made(made.base)
-            body.append(f"super().__init__{inner[inner.index('('):]}")
+            body.append(f"super().__init__{inner[inner.index('(') :]}")
         texts: dict[tuple[str, ...], str] = {}
         flags = self._child_flags()
         for path, make in made.children.items():
@@ -110,8 +116,10 @@ class _Writer:
             below = {path[1:]: text for path, text in texts.items() if path[0] == name}
             body.append(f"self.{name} = {_container(below)}")
         body += [f"self.{name} = {name}" for name in one.arguments if name in one.kept]
+        if not body and one.root:
+            body = ["del rngs  # a constructor like any other"]
         if not body:
-            body = ["del rngs"]
+            return []
         return [*lines, *(f"        {line}" for line in body)]
 
     def _child_flags(self) -> dict[tuple[str, ...], str]:
@@ -166,7 +174,7 @@ class _Writer:
         def fixed(part: Any) -> Any:
             if isinstance(part, Named):
                 text = self._setting(part.lit, True)
-                return "" if text is None else Named(Lit(_Text(text), part.lit.name))
+                return "" if text is None else Named(Lit(Source(text), part.lit.name))
             if isinstance(part, Lit):
                 return self._setting(part, True) or literal(part.value)
             if isinstance(part, Expr):
@@ -278,8 +286,10 @@ class _Writer:
         }
         if isinstance(step, Loop):
             start = self.names[step.start]
-            name = start if start.isidentifier() and start not in busy else self._new(
-                step.hint or "x", busy
+            name = (
+                start
+                if start.isidentifier() and start not in busy
+                else self._new(step.hint or "x", busy)
             )
             lines = [] if name == start else [f"{name} = {start}"]
             item = step.item
@@ -338,9 +348,7 @@ class _Writer:
 
     # text
 
-    def _expr(
-        self, expr: Any, names: dict[int, str], called: bool = True, item: str = ""
-    ) -> str:
+    def _expr(self, expr: Any, names: dict[int, str], called: bool = True, item: str = "") -> str:
         parts = list(_flattened(expr, self, names, called, item))
         text = ""
         for i, part in enumerate(parts):
@@ -368,13 +376,6 @@ class _Writer:
         if isinstance(x, tuple):
             return ", ".join(map(self._structure, x)) + ("," if len(x) == 1 else "")
         return x if isinstance(x, str) else literal(x)
-
-
-class _Text(str):
-    """A setting that is text of the source already."""
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def _binds(part: str, before: str, after: str) -> bool:
@@ -405,7 +406,7 @@ def _flattened(
             yield item if item and part.path[-1] == "*" else _member(part.path)
         elif isinstance(part, Named):
             value = part.lit.value
-            yield f", {part.lit.name}={value if isinstance(value, _Text) else literal(value)}"
+            yield f", {part.lit.name}={value if isinstance(value, Source) else literal(value)}"
         elif isinstance(part, Lit):
             yield writer._setting(part, called) or literal(part.value)
         elif isinstance(part, Expr):
@@ -531,5 +532,3 @@ def _length(expr: Expr) -> int:
         else:
             total += len(str(part)) if isinstance(part, str) else 2
     return total
-
-

@@ -30,9 +30,7 @@ def chain(start: Callable[[], Any], call: Call, x: Ref) -> Make:
     items: list[tuple[str, Any]] = []
     value: Any = x
     for step in call.steps:
-        assert isinstance(step, Call)
-        given = list(step.inputs.values())
-        if given != [value]:
+        if not isinstance(step, Call) or list(step.inputs.values()) != [value]:
             raise Unsupported("a Sequential whose items take several values")
         item, turned = _item(start(), step, value)
         if turned is not None:  # the axes are brought into the order by the function before it

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from jaxgroups.port._classes import Class
+from jaxgroups.port._register import IMPORTS
 from jaxgroups.port._render import render
 
 # what the text uses, and the line that imports it, in the order of the file
@@ -32,8 +33,11 @@ def source(found: list[Class], title: str) -> str:
     if any("_not_ported(" in text for text in texts):
         texts.insert(0, _ABSENT.strip() + "\n")
     body = "\n\n".join(texts)
+    more = [(word, line) for word, line in sorted(IMPORTS.items())]
     imports = [
-        line for word, line in _IMPORTS if not word or re.search(rf"(?<![\w.]){re.escape(word)}", body)
+        line
+        for word, line in [*_IMPORTS[:-1], *more, _IMPORTS[-1]]
+        if not word or re.search(rf"(?<![\w.]){re.escape(word)}", body)
     ]
     head = "\n".join(imports).strip("\n")
     return formatted(f'"""{title}"""\n\n{head}\n\n\n{body}')

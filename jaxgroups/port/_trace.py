@@ -10,11 +10,12 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from jaxgroups.port._errors import PortError
 from jaxgroups.port._graph import Call, Graph, Line, Node, Ref, Size, Value, refs
+from jaxgroups.port._training import Modes, modes
 
 _FRAME = re.compile(r'File "(.+)", line (\d+), in (\w+)\n\s*(.*)')
 _SMALL = 64  # elements of a constant that the source can show
@@ -38,8 +39,9 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     calls: dict[str, Call] = {}
     trees: dict[str, Any] = {}
     with _marks(module, paths, calls, trees), _quiet():
-        program = _exported(torch, module, args, kwargs)
-    return _Reader(program, module, calls, trees).graph()
+        program = _exported(torch, module, args, kwargs, calls)
+    found = modes(module, args, kwargs)
+    return _Reader(program, module, calls, trees, found).graph()
 
 
 @contextmanager
@@ -54,33 +56,40 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _exported(torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _exported(
+    torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: dict[str, Call]
+) -> Any:
     """The exported program; with fixed sizes only if torch finds no other."""
     auto = torch.export.Dim.AUTO
 
-    def dynamic(x: Any) -> Any:
+    def dynamic(x: Any, axes: int) -> Any:
         if isinstance(x, torch.Tensor):
-            return {axis: auto for axis, size in enumerate(x.shape) if size > 1} or None
+            return {i: auto for i, size in enumerate(x.shape[:axes]) if size > 1} or None
         if isinstance(x, list | tuple):
-            return type(x)(dynamic(one) for one in x)
+            return type(x)(dynamic(one, axes) for one in x)
         if isinstance(x, dict):
-            return {key: dynamic(one) for key, one in x.items()}
+            return {key: dynamic(one, axes) for key, one in x.items()}
         return None
 
     errors = []
     parameters = [*inspect.signature(module.forward).parameters]
-    shapes: dict[str, Any] = dict(zip(parameters, map(dynamic, args), strict=False))
-    shapes |= {name: dynamic(x) for name, x in kwargs.items()}
-    for chosen in (shapes, None):
+    for axes in (8, 1, 0):  # all sizes, the batch alone, none: as many as torch can solve for
+        shapes: dict[str, Any] = dict(
+            zip(parameters, (dynamic(x, axes) for x in args), strict=False)
+        )
+        shapes |= {name: dynamic(x, axes) for name, x in kwargs.items()}
+        calls.clear()
         try:
             return torch.export.export(
-                module, args, kwargs, dynamic_shapes=chosen, strict=False
+                module, args, kwargs, dynamic_shapes=shapes if axes else None, strict=False
             )
         except Exception as error:  # torch raises errors of many kinds
             errors.append(error)
     last = errors[-1]
     text = str(last).strip().split("\n")[0]
-    raise PortError(f"torch.export cannot trace the module: {type(last).__name__}: {text}") from last
+    raise PortError(
+        f"torch.export cannot trace the module: {type(last).__name__}: {text}"
+    ) from last
 
 
 @cache
@@ -91,8 +100,12 @@ def _operation() -> Any:
     library = torch.library.Library("jaxgroups_port", "DEF")
     library.define("mark(Tensor[] tensors, str call, bool returns) -> ()")
     library.impl("mark", lambda tensors, call, returns: None, "CompositeExplicitAutograd")
+    norm = "local_response_norm"
+    library.define(f"{norm}(Tensor x, int size, float alpha, float beta, float k) -> Tensor")
+    library.impl(norm, lambda x, size, alpha, beta, k: x.clone(), "CompositeExplicitAutograd")
     operation = torch.ops.jaxgroups_port.mark
-    torch.fx.node.has_side_effect(operation.default)
+    node: Any = torch.fx.node  # type: ignore[attr-defined]
+    node.has_side_effect(operation.default)
     _operation.library = library  # type: ignore[attr-defined]  # else it is unloaded
     return operation
 
@@ -105,17 +118,17 @@ def _marks(
     import torch
 
     mark = _operation()
+    functional = torch.nn.functional
+    original = functional.local_response_norm
     stack: list[str] = []
 
-    def enter(layer: Any, args: Any, kwargs: Any) -> None:
+    def enter(path: str, layer: Any, args: Any, kwargs: Any) -> None:
         name = str(len(calls))
         bound = _bound(layer, args, kwargs)
         tensors: list[Any] = []
         inputs = {key: _flat(x, tensors, torch) for key, x in bound.items()}
         kind = type(layer)
-        calls[name] = Call(
-            paths[id(layer)], f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller()
-        )
+        calls[name] = Call(path, f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller())
         stack.append(name)
         mark(tensors, name, False)
 
@@ -127,13 +140,26 @@ def _marks(
 
     handles = []
     for one in module.modules():
-        handles.append(one.register_forward_pre_hook(enter, with_kwargs=True))
+        hook = partial(enter, paths[id(one)])  # torch may call a copy of a shared module
+        handles.append(one.register_forward_pre_hook(hook, with_kwargs=True))
         handles.append(one.register_forward_hook(leave, with_kwargs=True))
+    functional.local_response_norm = _local_response_norm
     try:
         yield
     finally:
+        functional.local_response_norm = original
         for handle in handles:
             handle.remove()
+
+
+def _local_response_norm(
+    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    """One operation in the graph, where torch has a dozen."""
+    import torch
+
+    operation = torch.ops.jaxgroups_port.local_response_norm
+    return operation(input, size, float(alpha), float(beta), float(k))
 
 
 def _bound(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -164,7 +190,7 @@ def _flat(x: Any, tensors: list[Any], torch: Any) -> Any:
         return Size(str(x.node.expr), int(x.node.hint))
     if isinstance(x, dict):
         return {key: _flat(one, tensors, torch) for key, one in x.items()}
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
+    if isinstance(x, torch.Size) or (isinstance(x, tuple) and hasattr(x, "_fields")):
         return tuple(_flat(one, tensors, torch) for one in x)
     if isinstance(x, list | tuple):
         return type(x)(_flat(one, tensors, torch) for one in x)
@@ -191,7 +217,12 @@ class _Reader:
     """Reads an exported program into a graph."""
 
     def __init__(
-        self, program: Any, module: Any, calls: dict[str, Call], trees: dict[str, Any]
+        self,
+        program: Any,
+        module: Any,
+        calls: dict[str, Call],
+        trees: dict[str, Any],
+        modes: Modes,
     ) -> None:
         import torch
 
@@ -202,6 +233,8 @@ class _Reader:
         self.trees = trees
         self.values: list[Value] = []
         self.at: dict[Any, Any] = {}  # by fx node: a Ref, or a list of them
+        self.modes = modes
+        self.dropped = 0
         self.storage: dict[Any, Any] = {}  # by fx node: the node that owns the memory
         self.literals: dict[Any, Any] = {}  # by expression of sizes, what the program says it is
 
@@ -224,7 +257,8 @@ class _Reader:
             elif node.op == "call_function":
                 self._function(node, stack)
         (whole,) = [step for step in root.steps if isinstance(step, Call)]
-        return Graph(self.values, whole, modules, inputs)
+        notes = [self.modes.difference] if self.modes.difference else []
+        return Graph(self.values, whole, modules, inputs, notes)
 
     def _new(self, node: Any, **more: Any) -> Ref:
         return Ref(self._value(node.meta.get("val"), **more).number)
@@ -290,6 +324,10 @@ class _Reader:
         val = node.meta.get("val")
         if op.startswith("python.") and isinstance(val, self.torch.SymInt) and self._fixed(args):
             self._learn([int(val.node.hint)], [val])
+        if op in _DROPOUTS:
+            self.dropped += 1
+            drops = self.modes.dropouts[self.dropped - 1 : self.dropped]
+            kwargs = kwargs | {"drops": drops == [True]}
         outputs, at = self._outputs(node)
         self.at[node] = at
         stack[-1].steps.append(Node(op, args, kwargs, outputs, _line(node), variant))
@@ -400,6 +438,7 @@ class _Reader:
             call.output = _filled(self.trees[name], made)
 
 
+_DROPOUTS = {"aten.dropout", "aten.feature_dropout", "aten.alpha_dropout"}
 _MAY_SHARE = {"aten.contiguous", "aten.dropout", "aten.to", "aten.reshape", "aten.flatten"}
 _SAME = {"aten.contiguous", "aten.dropout", "aten.to", "aten.alias", "aten.detach"}
 
@@ -432,5 +471,3 @@ def _line(node: Any) -> Line | None:
         return None
     file, number, _, text = forward[-1]
     return Line(file, int(number), text)
-
-

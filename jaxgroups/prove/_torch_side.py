@@ -1,6 +1,7 @@
 """What torch computes: outputs, gradients, steps of SGD, on a copy of the module."""
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,6 +79,14 @@ def dropouts(module: Any) -> dict[str, Any]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, kind)}
 
 
+def _recurrent(module: Any) -> list[Any]:
+    """The recurrent layers with a dropout between their layers."""
+    import torch
+
+    found = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
+    return [layer for layer in found if layer.dropout and layer.num_layers > 1]
+
+
 @contextmanager
 def marked_dropout(module: Any) -> Iterator[None]:
     """Within the block a dropout multiplies by a number that its rate and its kind make."""
@@ -87,11 +96,42 @@ def marked_dropout(module: Any) -> Iterator[None]:
         )
         for layer in dropouts(module).values()
     ]
+    recurrent = [(layer, layer.dropout) for layer in _recurrent(module)]
+    for layer, rate in recurrent:
+        hooks += _marked_recurrent(layer, rate)
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        for layer, rate in recurrent:
+            _restore(layer, rate)
+
+
+def _marked_recurrent(layer: Any, rate: float) -> list[Any]:
+    """Hooks under which the weights of the inputs of all layers but the first are multiplied.
+
+    That is the same as a factor of these inputs, where torch has its dropout.
+    """
+    number = factor(rate, "Dropout")
+
+    def before(layer: Any, _: Any) -> None:
+        layer.dropout = 0.0
+        named = zip(layer._flat_weights_names, layer._flat_weights, strict=True)
+        layer._flat_weights = [
+            weight * number if re.match("weight_ih_l[1-9]", name) else weight
+            for name, weight in named
+        ]
+
+    return [
+        layer.register_forward_pre_hook(before),
+        layer.register_forward_hook(lambda layer, *_: _restore(layer, rate)),
+    ]
+
+
+def _restore(layer: Any, rate: float) -> None:
+    layer.dropout = rate
+    layer._init_flat_weights()
 
 
 def leaves(value: Any) -> list[Any]:

@@ -434,7 +434,10 @@ def test_a_projection_gets_a_hint():
     module = made(tnn.LSTM(IN, H, proj_size=2))
     state = {k: v.numpy() for k, v in module.state_dict().items()}
     text = refused(Holder(rnn("LSTM", IN, nnx.Rngs(0))), state)
-    assert "layer.weight_hr_l0: an LSTM with proj_size has no counterpart in Flax" in text
+    assert (
+        "layer.weight_hr_l0: an LSTM with proj_size has no counterpart in Flax: take "
+        "jaxgroups.nnx.LSTM"
+    ) in text
 
 
 def test_layers_that_are_not_recurrent_are_refused():

@@ -52,6 +52,7 @@ ORDER = [
     "convert/_propose",
     "convert",
     "prove",
+    "port",
     "cli",
     "__main__",
 ]
@@ -77,6 +78,7 @@ WITH_FLAX = {
     "convert/_rules",
     "convert/_transfer",
     "prove",
+    "port",
     "cli",
 }
 # inside a function, and only to meet what the caller has in torch already or has installed
@@ -84,6 +86,10 @@ WITH_TORCH = {
     "cli.experiment",
     "convert._compare.trace",
     "convert._files.torch_load",
+    "cli.port",
+    "port._port",
+    "port._trace",
+    "port._training",
     "prove._torch_side",
 }
 ON_DEMAND = {"matplotlib", "rich"}  # loaded by the functions that draw and print
@@ -283,7 +289,8 @@ def test_the_check_of_loaded_modules_can_fail():
 
 def test_the_rest_loads_no_torch():
     everything = (
-        "import jaxgroups.cli, jaxgroups.nnx, jaxgroups.linen, jaxgroups.convert, jaxgroups.prove"
+        "import jaxgroups.cli, jaxgroups.nnx, jaxgroups.linen, jaxgroups.convert, jaxgroups.prove, "
+        "jaxgroups.port"
     )
     assert loaded(everything, "torch", "matplotlib", "flax") == ["flax"]
 
@@ -332,7 +339,8 @@ def test_everything_works_without_torch():
 
 # --- names and texts ------------------------------------------------------------------------------
 
-PUBLIC = ["jaxgroups", "jaxgroups.nnx", "jaxgroups.linen", "jaxgroups.convert", "jaxgroups.prove"]
+PUBLIC = ["jaxgroups", "jaxgroups.nnx", "jaxgroups.linen", "jaxgroups.convert",
+          "jaxgroups.port", "jaxgroups.prove"]  # fmt: skip
 
 
 def public_names(module):

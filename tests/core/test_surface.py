@@ -17,7 +17,7 @@ import jaxgroups as jg
 
 ROOT = Path(jg.__file__).parent.parent
 LAYERS = [f"Conv{kind}{rank}d" for kind in ("", "Transpose") for rank in (1, 2, 3)]
-SUBMODULES = ("convert", "diagrams", "linen", "nnx", "prove")
+SUBMODULES = ("convert", "diagrams", "linen", "nnx", "port", "prove")
 KEYWORDS = ("dtype", "param_dtype", "precision", "preferred_element_type", "implementation")
 INITIALIZERS = ("kernel_init", "bias_init")
 

@@ -1,13 +1,18 @@
 """The rows of docs/layers.md that name a layer of Flax: it computes what torch's computes."""
 
+import re
+from functools import partial
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from support.helpers import to_first, to_last
 from support.torch_bridge import to_numpy, to_torch, torch
+
+import jaxgroups
 
 tnn = torch.nn
 pytestmark = pytest.mark.usefixtures("flax_promotion")
@@ -76,3 +81,64 @@ def test_dropout_of_whole_channels(rank):
         assert 0.2 < (values == 0).mean() < 0.3
     layer.eval()
     np.testing.assert_array_equal(layer(got), got)
+
+
+def test_embed():
+    layer, theirs = nnx.Embed(7, 3, **KEYS), tnn.Embedding(7, 3, padding_idx=2)
+    assert "`nnx.Embed(n, d)`" in TABLE
+    layer.embedding[...] = jnp.asarray(to_numpy(theirs.weight))
+    x = np.array([[0, 2, 6], [5, 2, 1]])
+    np.testing.assert_array_equal(layer(x), to_numpy(theirs(to_torch(x))))
+    theirs(to_torch(x)).sum().backward()
+    assert not to_numpy(theirs.weight.grad)[2].any()  # all that padding_idx does
+
+
+# --- activations ----------------------------------------------------------------------------------
+
+NUMBERS = {"s": 0.1, "n": 1, "a": -1.5, "b": 2.5, "t": 3.0, "v": -7.0, "l": 0.5}
+NAMES = {"jax": jax, "jnp": jnp, "jaxgroups": jaxgroups, "partial": partial}
+ROW = r"^\| `(\w+\(.*?\))` \| `(.+?)` \| (?:yes|in evaluation)"
+ACTIVATIONS = re.findall(ROW, TABLE, re.MULTILINE)
+
+
+def activations():
+    """Torch's layer and the function of each row, its letters replaced by numbers."""
+    for theirs, ours in ACTIVATIONS:
+        numbers = dict(NUMBERS)
+        if "LU(a" in theirs:  # of ELU and CELU positive, RReLU has a range of slopes
+            numbers |= {"a": 0.25, "b": 0.75}
+        if theirs.startswith("Softplus"):
+            numbers |= {"b": 0.5}
+        yield pytest.param(
+            eval(theirs, vars(tnn) | numbers).double().eval(),
+            eval(ours, NAMES | numbers),
+            id=theirs,
+        )
+
+
+def test_the_table_has_every_activation_of_torch():
+    """Apart from attention, and what JAX cannot have: all elementwise layers, softmaxes, GLU."""
+    listed = {theirs.partition("(")[0] for theirs, _ in ACTIVATIONS}
+    there = set(torch.nn.modules.activation.__all__)
+    assert there - listed == {"MultiheadAttention", "Softmax2d"}
+    assert listed <= there
+
+
+@pytest.mark.parametrize(("theirs", "ours"), list(activations()))
+def test_activations(rng, theirs, ours):
+    """Values and derivatives in float64: at whole and half numbers, where all bounds are, on
+    random numbers, and at infinities."""
+    bounds = np.arange(-80, 81) / 4
+    for x in (bounds, rng.normal(size=60) * 5, np.array([np.inf, -np.inf, 1.0, 80.0])):
+        if type(theirs).__name__ in ("Softmax", "Softmin", "LogSoftmax", "GLU"):
+            x = np.stack([x, np.ones_like(x)], axis=-1)
+        tensor = to_torch(x).requires_grad_()
+        expected = theirs(tensor)
+        weights = rng.normal(size=tuple(expected.shape))
+        expected.backward(torch.from_numpy(weights))
+        got, pullback = jax.vjp(ours, jnp.asarray(x))
+        np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-11, atol=1e-13)
+        loose = type(theirs).__name__ == "Hardsigmoid"  # torch has 1/6 in float32
+        (gradient,) = pullback(jnp.asarray(weights))
+        limit = {"rtol": 1e-7 if loose else 1e-11, "atol": 1e-13}
+        np.testing.assert_allclose(gradient, to_numpy(tensor.grad), **limit)

@@ -16,7 +16,7 @@ from jaxgroups import linen as jg_linen
 from jaxgroups import nnx as jg_nnx
 from jaxgroups.convert._model.structure import Path, Structure, dotted
 from jaxgroups.convert._plan.plan import Entry, Plan
-from jaxgroups.convert._rules import norms
+from jaxgroups.convert._rules import norms, recurrent
 from jaxgroups.convert._rules.feature_order import FlattenLinear, OrderRule, is_reordered
 
 _CONVS = (nnx.Conv, nn.Conv, nnx.ConvTranspose, nn.ConvTranspose, jg_nnx.Layer, jg_linen.Layer)
@@ -31,12 +31,16 @@ _EMBEDS = (nnx.Embed, nn.Embed)
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer with weights: its kind, and the numbers of features that it reads and makes."""
+    """A layer with weights: its kind, and the numbers of features that it reads and makes.
+
+    Of a recurrent layer `weights` names the parameters that read its input.
+    """
 
     path: Path
     kind: str
     reads: int
     makes: int
+    weights: tuple[str, ...] = ()
 
 
 def guesses(
@@ -56,7 +60,7 @@ def guesses(
         return statements
     flat: dict[int, tuple[str, str]] = {}
     for number, layer in enumerate(layers):
-        if layer.kind != "linear" or layer.path not in open_paths:
+        if layer.kind not in ("linear", "recurrent") or layer.path not in open_paths:
             continue
         before = _next(layers[:number][::-1], keys)
         after = _next(layers[number + 1 :], keys)
@@ -67,7 +71,7 @@ def guesses(
             statements.append(
                 f"{dotted(layer.path) or 'the model'} reads {layer.reads} = {sizes[0]} * "
                 f"{sizes[1]} features: if they are a flattened feature map, pass "
-                f'rules={{"{dotted(layer.path)}": FlattenLinear({text[0]})}}{text[1]}'
+                f"rules={{{_reading(layer, text[0])}}}{text[1]}"
             )
         elif before is not None and before.kind == "conv" and before.makes < layer.reads:
             statements.append(
@@ -75,7 +79,7 @@ def guesses(
                 f"{dotted(before.path)} may be a part"
             )
         sizes = _map_sizes(layer.makes, after, [conv.reads for conv in convs], "reads")
-        if sizes is not None:
+        if sizes is not None and layer.kind == "linear":
             text = _sizes_text(*sizes)
             statements.append(
                 f"{dotted(layer.path) or 'the model'} makes {layer.makes} = {sizes[0]} * "
@@ -112,6 +116,15 @@ def _shuffled(convs: list[_Layer]) -> list[str]:
                 "they become positions, torch's order is (C, r, r)"
             )
     return texts
+
+
+def _reading(layer: _Layer, sizes: str) -> str:
+    """The rule of a layer that reads a flattened feature map, by its path."""
+    path = dotted(layer.path)
+    if layer.kind == "linear":
+        return f'"{path}": FlattenLinear({sizes})'
+    leaves = [".".join(filter(None, (path, leaf))) for leaf in layer.weights]
+    return ", ".join(f'"{leaf}": ChannelsLast(axis=1, sizes=({sizes}))' for leaf in leaves)
 
 
 def _sizes_text(c: int, n: int) -> tuple[str, str]:
@@ -159,6 +172,11 @@ def _layer(path: Path, layer: Any, entry: Entry) -> _Layer | None:
         return _Layer(path[:-1], "conv", int(reads), int(makes))
     if leaf == "kernel" and isinstance(layer, _LINEARS) and len(shape) == 2:
         return _Layer(path[:-1], "linear", shape[0], shape[1])
+    if isinstance(layer, recurrent.OURS) and leaf in ("weight_ih", "weight_ih_l0"):
+        both = getattr(layer, "bidirectional", False)
+        features = getattr(layer, "proj_size", 0) or layer.hidden_size
+        weights = (leaf, f"{leaf}_reverse") if both else (leaf,)
+        return _Layer(path[:-1], "recurrent", shape[1], features * len(weights), weights)
     if leaf == "embedding" and isinstance(layer, _EMBEDS):
         return _Layer(path[:-1], "embedding", 0, shape[-1])
     if isinstance(layer, _NORMS) and len(shape) == 1:

@@ -1,9 +1,9 @@
 """The axes of an nnx model's parameters without an example: inputs that its layers suggest.
 
 The sizes of the input matter little: the order of an axis that is a flattened feature map does not
-depend on the number of positions. Where a Linear or a norm gets another number of features than it
-has, because the input is of another size than the model's, the features are taken as if there were
-more or fewer positions.
+depend on the number of positions. Where a Linear, a norm or an LSTM gets another number of features
+than it has, because the input is of another size than the model's, the features are taken as if
+there were more or fewer positions.
 """
 
 import inspect
@@ -18,7 +18,7 @@ from jaxgroups import nnx as jg_nnx
 from jaxgroups._wrap_calls import wrapped_calls
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._order.trace import Axes, axes_of
-from jaxgroups.convert._rules import norms
+from jaxgroups.convert._rules import norms, recurrent
 
 _WIDTHS = {  # of each rank, sizes of inputs that networks often have
     1: (1024, 16000, 256, 64, 4096),
@@ -39,6 +39,7 @@ _FEATURES = {
     nnx.LayerNorm: "num_features",
     nnx.RMSNorm: "num_features",
     **dict.fromkeys(norms.BATCH_NORMS, "num_features"),
+    **dict.fromkeys(recurrent.OURS, "input_size"),
 }
 
 _any_width_p = core.Primitive("jaxgroups_any_width")

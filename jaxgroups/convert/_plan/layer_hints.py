@@ -11,12 +11,12 @@ from flax import nnx
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._plan.plan import Entry
 from jaxgroups.convert._rules import norms
-from jaxgroups.convert._rules.recurrent import RECURRENT
+from jaxgroups.convert._rules.recurrent import OURS, RECURRENT
 
 _BATCH_NORMS = (nnx.BatchNorm, nn.BatchNorm)
 _INSTANCE_NORMS = (nnx.InstanceNorm, nn.InstanceNorm)
 _OUR_NORMS = (*norms.BATCH_NORMS, *norms.INSTANCE_NORMS)
-_KNOWN = (*_BATCH_NORMS, *_INSTANCE_NORMS, *_OUR_NORMS, *RECURRENT)
+_KNOWN = (*_BATCH_NORMS, *_INSTANCE_NORMS, *_OUR_NORMS, *RECURRENT, *OURS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def layer_hints(structure: Structure, entries: Iterable[Entry]) -> list[str]:
     unexpected = {e.torch[0]: e.torch_shape or () for e in entries if e.status == "unexpected"}
     found: dict[str, None] = {}
     for problems in _by_layer(structure, entries, unexpected):
-        for make in (_batch_norm, _instance_norm, _our_norm, _recurrent):
+        for make in (_batch_norm, _instance_norm, _our_norm, _recurrent, _our_recurrent):
             found |= dict.fromkeys(make(problems))
     found |= dict.fromkeys(_prelu(structure, entries))
     found |= dict.fromkeys(_stacked(entries, unexpected))
@@ -123,7 +123,10 @@ def _recurrent(of: _Problems) -> Iterator[str]:
         return
     projected = sorted(name for name in of.present if name.startswith("weight_hr_l"))
     if projected:
-        yield f"{of.front}.{projected[0]}: an LSTM with proj_size has no counterpart in Flax"
+        yield (
+            f"{of.front}.{projected[0]}: an LSTM with proj_size has no counterpart in Flax: take "
+            "jaxgroups.nnx.LSTM"
+        )
     biases = [name for name in of.missing if name.startswith("bias_")]
     weights = any(name.startswith("weight_ih") for name in of.present)
     if biases and weights and not any(name.startswith("bias_") for name in of.present):
@@ -135,6 +138,29 @@ def _recurrent(of: _Problems) -> Iterator[str]:
         yield (
             f"{of.front}: a cell has torch's names of a cell; as a layer of an LSTM, GRU or RNN "
             f'it has the rule RNNLayers(): pass rules={{"{of.path}": RNNLayers()}}'
+        )
+
+
+def _our_recurrent(of: _Problems) -> Iterator[str]:
+    """The settings that the names of the tensors show, where the model has others."""
+    weights = [name for name in of.present if name.startswith("weight_")]
+    if not isinstance(of.layer, OURS) or not weights:
+        return
+    layer: Any = of.layer
+    bias = any(name.startswith("bias_") for name in of.present)
+    wrong = [] if bias == layer.bias else [f"bias={bias}"]
+    numbers = [int(found[1]) for name in weights if (found := re.search(r"_l(\d+)", name))]
+    if numbers and hasattr(layer, "num_layers"):
+        count, both = max(numbers) + 1, any(name.endswith("_reverse") for name in weights)
+        projected = any(name.startswith("weight_hr_l") for name in weights)
+        wrong += [] if count == layer.num_layers else [f"num_layers={count}"]
+        wrong += [] if both == layer.bidirectional else [f"bidirectional={both}"]
+        if projected != bool(layer.proj_size):
+            wrong.append("proj_size > 0" if projected else "proj_size=0")
+    if wrong:
+        yield (
+            f"{of.path or 'the model'}: torch's layer has {', '.join(wrong)}: make the model's "
+            f"{type(layer).__name__} with the same"
         )
 
 

@@ -173,6 +173,12 @@ def _linear_general(layer: Any, shapes: Shapes):
     return leaves
 
 
+@register(jg_nnx.Bilinear)
+def _bilinear(layer: Any, shapes: Shapes):
+    """Torch's names and shapes."""
+    return {name: TensorRule(name) for name in shapes}
+
+
 @register(nnx.Embed, nn.Embed)
 def _embed(layer: Any, shapes: Shapes):
     return {"embedding": TensorRule("weight")}

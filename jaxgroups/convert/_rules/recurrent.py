@@ -8,6 +8,8 @@
 The gates are in the same order: i, f, g, o of an LSTM, and r, z, n of a GRU. The bias of the hidden
 state in gate n of a GRU is inside a product, so it is not added to the other one: linen's GRUCell
 keeps it apart, and nnx's has no such bias.
+
+The layers of jaxgroups have torch's tensors, with torch's names and shapes.
 """
 
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from typing import Any
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups import nnx as jg_nnx
 from jaxgroups.convert._rules.layers import Shapes, TensorRule, register, rule_of
 from jaxgroups.convert._rules.merges import FlaxOnly, GRUSum, Sum
 from jaxgroups.convert._rules.ops import Chain, ChannelsLast, Identity, Op, Part, Permute
@@ -48,6 +51,14 @@ _CELLS: dict[type, _Cell] = {
 }
 _RNN, _BOTH_WAYS = (nnx.RNN, nn.RNN), (nnx.Bidirectional, nn.Bidirectional)
 RECURRENT = (*_CELLS, *_RNN, *_BOTH_WAYS)
+OURS = (
+    jg_nnx.RNN,
+    jg_nnx.LSTM,
+    jg_nnx.GRU,
+    jg_nnx.RNNCell,
+    jg_nnx.LSTMCell,
+    jg_nnx.GRUCell,
+)
 _TRANSPOSED = Permute((1, 0))
 Leaves = dict[str, TensorRule | FlaxOnly]
 
@@ -62,6 +73,12 @@ def _cell(layer: Any, shapes: Shapes) -> Leaves:
 def _one_layer(layer: Any, shapes: Shapes) -> Leaves:
     """torch's LSTM, GRU or RNN of one layer; a cell of another kind has its own rule."""
     return RNNLayers()(layer, shapes)
+
+
+@register(*OURS)
+def _torchs_tensors(layer: Any, shapes: Shapes) -> Leaves:
+    """torch's LSTM, GRU or RNN of any number of layers and directions, or its cell."""
+    return {name: TensorRule(name) for name in shapes if name.startswith(("weight_", "bias_"))}
 
 
 class RNNLayers:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from jaxgroups.port import _order as orders
 from jaxgroups.port._body import Body, dtype_of, fill, op
 from jaxgroups.port._errors import Unsupported
-from jaxgroups.port._expr import Expr, Lit
+from jaxgroups.port._expr import Expr, Lit, Self
 from jaxgroups.port._graph import Node
+from jaxgroups.port._layers import made
 
 # by operation: the expression, where {0} is the tensor
 _UNARY = {
@@ -204,7 +206,17 @@ def _same(b: Body, node: Node) -> None:
 def _dropout(b: Body, node: Node) -> None:
     if node.args[2]:
         raise Unsupported("dropout in evaluation mode is random")
-    b.same(node, node.args[0])
+    if not node.kwargs.get("drops"):
+        b.same(node, node.args[0])
+        return
+    make = made("nnx.Dropout", ("rate", node.args[1]), rngs=True)
+    order = b.order(node.args[0])
+    if node.op == "aten.feature_dropout":
+        order = orders.channels_last(len(order))
+        axes = tuple(range(1 - len(order), -1))
+        make.arguments.append(("broadcast_dims", Lit(axes, "broadcast_dims")))
+    path = b.new_child("dropout", make)
+    b.define(node, Expr([Self(path), "(", b.read(node.args[0], order), ")"]), order)
 
 
 @op("aten.to", "aten._to_copy", "aten.type_as", "prims.convert_element_type")

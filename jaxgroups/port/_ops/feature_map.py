@@ -34,9 +34,7 @@ def call(
         parts.append(Named(Lit(short(value), name, short(default))))
     if last:
         parts.append(_LAST)
-    shape = b.whole.graph.values[node.outputs[0]].shape
-    assert shape is not None
-    order = orders.channels_last(len(shape))
+    order = orders.channels_last(len(b.shape(node.outputs[0])))
     expr = Expr([f"{function}(", *_commas(parts), ")"])
     if len(node.outputs) > 1:
         b.define_all(node, expr, order)
@@ -130,9 +128,7 @@ def _avg_pool(b: Body, node: Node) -> None:
 
 def _whole_average(b: Body, node: Node, x: Ref, kernel: Sequence[Any]) -> None:
     """A window as large as the map, whose size depends on the input."""
-    sizes = b.value(x).shape
-    assert sizes is not None
-    spatial = sizes[-len(kernel) :]
+    spatial = b.shape(x.number)[-len(kernel) :]
     given = [b.value(n).size if isinstance(n, Ref) else n for n in kernel]
     if list(spatial) != given:
         raise Unsupported("a window whose size depends on the input")
@@ -186,8 +182,7 @@ def _upsample(b: Body, node: Node) -> None:
         )  # fmt: skip
         how = ("size", value)
     else:
-        assert factors is not None
-        whole = [int(f) if float(f).is_integer() else f for f in factors]
+        whole = [int(f) if float(f).is_integer() else f for f in factors or ()]
         how = ("scale_factor", Lit(short(whole), "scale_factor"))
     parts = [image(b, x), Expr([f"{how[0]}=", how[1]])]
     call(b, node, "jg.interpolate", parts, [
@@ -214,7 +209,9 @@ def _pad(b: Body, node: Node) -> None:
         more = [", constant_values=", Lit(value, "value")] if value else []
         if any(isinstance(n, int) and n < 0 for n in pads):
             raise Unsupported("padding that crops")
-        b.define(node, Expr(["jnp.pad(", b.read(x), ", (", *joined(widths), ")", *more, ")"]), order)
+        b.define(
+            node, Expr(["jnp.pad(", b.read(x), ", (", *joined(widths), ")", *more, ")"]), order
+        )
         return
     parts = [image(b, x), Lit(tuple(pads), "padding")]
     call(b, node, "jg.pad", parts, [("mode", mode, "constant")])
@@ -252,6 +249,14 @@ def _fold(b: Body, node: Node) -> None:
     ])  # fmt: skip
 
 
+@op("jaxgroups_port.local_response_norm")
+def _local_response_norm(b: Body, node: Node) -> None:
+    x, size, alpha, beta, k = node.args
+    call(b, node, "jg.local_response_norm", [image(b, x), Lit(size, "size")], [
+        ("alpha", alpha, 1e-4), ("beta", beta, 0.75), ("k", k, 1.0),
+    ])  # fmt: skip
+
+
 @op("aten.prelu")
 def _prelu(b: Body, node: Node) -> None:
     x, weight = node.args
@@ -267,7 +272,13 @@ def _layer_norm(b: Body, node: Node) -> None:
         order = orders.natural(len(order))
     parts = [b.read(x, order), Lit(tuple(shape), "normalized_shape"), whole(b, weight),
              whole(b, bias)]  # fmt: skip
-    expr = Expr(["jg.layer_norm(", *joined([*parts, Expr(["eps=", Lit(argument(node, 4, "eps", 1e-5), "eps")])]), ")"])  # noqa: E501
+    expr = Expr(
+        [
+            "jg.layer_norm(",
+            *joined([*parts, Expr(["eps=", Lit(argument(node, 4, "eps", 1e-5), "eps")])]),
+            ")",
+        ]
+    )
     b.define(node, expr, order)
 
 
@@ -281,7 +292,7 @@ def _group_norm(b: Body, node: Node) -> None:
 
 @op("aten.instance_norm")
 def _instance_norm(b: Body, node: Node) -> None:
-    x, weight, bias, mean, var, uses, _, eps = node.args[:8]
+    x, weight, bias, mean, _, uses, _, eps = node.args[:8]
     if mean is not None or not uses:
         raise Unsupported("a functional instance norm with running statistics")
     parts = [image(b, x), "None", "None", whole(b, weight), whole(b, bias)]

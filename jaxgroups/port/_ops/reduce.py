@@ -129,5 +129,3 @@ def _glu(b: Body, node: Node) -> None:
 @op("aten.topk", "aten.sort")
 def _topk(b: Body, node: Node) -> None:
     raise Unsupported("the order of equal values differs between torch and JAX")
-
-

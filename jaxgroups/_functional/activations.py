@@ -1,0 +1,153 @@
+"""Activations that ``jax.nn`` lacks or that have another derivative there, as torch defines them.
+
+At a bound the derivative is torch's: 0 of hardtanh, the slope of leaky_relu. A NaN stays a NaN, and
+its derivative is 1. float16 and bfloat16 are computed in float32 where that matters.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgroups._functional.normalize import accumulator
+
+
+def leaky_relu(input: Any, negative_slope: float = 0.01) -> jax.Array:
+    """``x`` where it is positive, else ``negative_slope * x``: ``torch.nn.functional.leaky_relu``.
+
+    At 0 the derivative is `negative_slope`; that of ``jax.nn.leaky_relu`` is 1.
+
+    Args:
+      input: any shape.
+      negative_slope: the slope of numbers that are not positive.
+
+    Returns:
+      An array of the shape and dtype of the input.
+
+    Raises:
+      TypeError: an input that does not hold floating-point numbers.
+    """
+    x = _floating("leaky_relu", input)
+    # 0 in place of what is not taken: an infinity times the gradient 0 would be NaN
+    return jnp.where(x > 0, x, negative_slope * jnp.where(x > 0, 0, x))
+
+
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> jax.Array:
+    """``x`` within two bounds: ``torch.nn.functional.hardtanh``.
+
+    At the bounds the derivative is 0; that of ``jax.nn.hard_tanh`` is 1.
+
+    Args:
+      input: any shape.
+      min_val, max_val: the bounds.
+
+    Returns:
+      An array of the shape and dtype of the input.
+
+    Raises:
+      ValueError: `min_val` is greater than `max_val`.
+      TypeError: an input that does not hold real numbers.
+    """
+    if min_val > max_val:
+        raise ValueError(
+            f"min_val cannot be greater than max_val: hardtanh() got min_val={min_val} and "
+            f"max_val={max_val}"
+        )
+    x = _real("hardtanh", input)
+    low, high = (jnp.asarray(bound).astype(x.dtype) for bound in (min_val, max_val))
+    return jnp.where(x <= low, low, jnp.where(x >= high, high, x))
+
+
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> jax.Array:
+    """``log(1 + exp(beta * x)) / beta``: ``torch.nn.functional.softplus``.
+
+    Where ``beta * x`` is above `threshold`, it is ``x``; ``jax.nn.softplus`` has the formula
+    everywhere, so they differ by up to 2e-9.
+
+    Args:
+      input: any shape.
+      beta: the factor of the formula.
+      threshold: where the output begins to be the input.
+
+    Returns:
+      An array of the shape and dtype of the input.
+
+    Raises:
+      TypeError: an input that does not hold floating-point numbers.
+    """
+    x = _floating("softplus", input)
+    scaled = x.astype(accumulator("softplus", x)) * beta
+    linear = scaled > threshold
+    curve = jax.nn.softplus(jnp.where(linear, 0, scaled)) / beta
+    return jnp.where(linear, x, curve.astype(x.dtype))
+
+
+def hardshrink(input: Any, lambd: float = 0.5) -> jax.Array:
+    """``x``, or 0 from ``-lambd`` to `lambd`: ``torch.nn.functional.hardshrink``.
+
+    Args:
+      input: any shape.
+      lambd: the bound of what becomes 0.
+
+    Returns:
+      An array of the shape and dtype of the input.
+
+    Raises:
+      TypeError: an input that does not hold floating-point numbers.
+    """
+    x = _floating("hardshrink", input)
+    return jnp.where((x >= -lambd) & (x <= lambd), 0, x)
+
+
+def softshrink(input: Any, lambd: float = 0.5) -> jax.Array:
+    """``x`` moved towards 0 by `lambd`, at most to 0: ``torch.nn.functional.softshrink``.
+
+    Args:
+      input: any shape.
+      lambd: by how much the numbers become smaller.
+
+    Returns:
+      An array of the shape and dtype of the input.
+
+    Raises:
+      ValueError: a negative `lambd`.
+      TypeError: an input that does not hold floating-point numbers.
+    """
+    x = _floating("softshrink", input)
+    if not lambd >= 0:
+        raise ValueError(
+            f"lambda must be greater or equal to 0, but found to be {lambd}: softshrink()"
+        )
+    inside = jnp.where(jnp.isnan(x), x, 0)
+    return jnp.where(x > lambd, x - lambd, jnp.where(x < -lambd, x + lambd, inside))
+
+
+def threshold(input: Any, threshold: float, value: float) -> jax.Array:
+    """``x`` where it is above `threshold`, else `value`: ``torch.nn.functional.threshold``.
+
+    Args:
+      input: any shape.
+      threshold: the greatest number that is replaced.
+      value: what it is replaced by.
+
+    Returns:
+      An array of the shape and dtype of the input.
+
+    Raises:
+      TypeError: an input that does not hold real numbers.
+    """
+    x = _real("threshold", input)
+    return jnp.where(x <= threshold, jnp.asarray(value).astype(x.dtype), x)
+
+
+def _real(where: str, input: Any) -> jax.Array:
+    x = jnp.asarray(input)
+    if not (jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer)):
+        raise TypeError(f'"{where}" not implemented for {x.dtype.name}')
+    return x
+
+
+def _floating(where: str, input: Any) -> jax.Array:
+    x = jnp.asarray(input)
+    accumulator(where, x)
+    return x

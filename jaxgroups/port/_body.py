@@ -494,6 +494,8 @@ class Body:
                 self.whole.permuted[outputs[0]] = sizes
                 if layer.make.target.startswith("jnn."):
                     self.whole.rules[call.path] = ("FlattenVector", sizes)
+        if layer.make.target in ("jnn.LayerNorm", "jnn.RMSNorm") and layer.order == "natural":
+            self.whole.rules[call.path] = ("Identity", ())  # of axes in torch's order
         where = self._child(call.path, layer.make)
         given = [self.read(x, order)]
         given += [self.read(one, layer_order(self, layer, one)) for one in inputs[1:]]
@@ -533,6 +535,7 @@ class Body:
             raise Unsupported("a layer that is called with axes in several orders")
         self._called(call, Expr([Self(where), "(", *joined(given), ")"]), [*refs(target)])
         self.made.statements[-1].target = target
+        self.recent = [n for n in self.recent if n not in {*refs(target)} - {number}]
 
     def _unknown(self, number: int) -> None:
         shape = self.whole.graph.values[number].shape
@@ -663,7 +666,7 @@ def _taken(whole: Whole, layer: Layer, number: int) -> orders.Order:
         return orders.channels_last(rank)
     if layer.order == "last" and order[-1] != rank - 1:
         return orders.natural(rank)
-    return order
+    return orders.natural(rank) if layer.order == "natural" else order
 
 
 _ELEMENTWISE = {

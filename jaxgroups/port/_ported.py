@@ -159,6 +159,8 @@ def _operations(path: tuple[Any, ...], layer: Any, rule: Any) -> dict[str, Any]:
         for leaf, variable in state
         if len([*leaf]) == 1 and hasattr(variable.get_value(), "shape")
     }
-    leaves = rule(layer, shapes).leaves
     name = ".".join(map(str, path))
+    if not callable(rule):  # one operation for all of them
+        return {f"{name}.{leaf}": rule for leaf in shapes}
+    leaves = rule(layer, shapes).leaves
     return {f"{name}.{leaf}": one.op for leaf, one in leaves.items() if hasattr(one, "op")}

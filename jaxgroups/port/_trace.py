@@ -144,10 +144,16 @@ def _marks(
         handles.append(one.register_forward_pre_hook(hook, with_kwargs=True))
         handles.append(one.register_forward_hook(leave, with_kwargs=True))
     functional.local_response_norm = _local_response_norm
+    recurrent = [one for one in module.modules() if isinstance(one, torch.nn.RNNBase)]
+    recurrent = [one for one in recurrent if type(one).__module__ == "torch.nn.modules.rnn"]
+    for one in recurrent:
+        one.forward = partial(_recurrent, one)
     try:
         yield
     finally:
         functional.local_response_norm = original
+        for one in recurrent:
+            del one.forward
         for handle in handles:
             handle.remove()
 
@@ -160,6 +166,19 @@ def _local_response_norm(
 
     operation = torch.ops.jaxgroups_port.local_response_norm
     return operation(input, size, float(alpha), float(beta), float(k))
+
+
+def _recurrent(layer: Any, input: Any, hx: Any = None) -> Any:
+    """Results of the right shapes, for any length of the sequences; torch would fix it."""
+    directions = 2 if layer.bidirectional else 1
+    size = layer.proj_size or layer.hidden_size
+    batch = () if input.dim() == 2 else (input.shape[0 if layer.batch_first else 1],)
+    output = input.new_zeros((*input.shape[:-1], directions * size))
+    last = input.new_zeros((directions * layer.num_layers, *batch, size))
+    if layer.mode != "LSTM":
+        return output, last
+    cells = (directions * layer.num_layers, *batch, layer.hidden_size)
+    return output, (last, input.new_zeros(cells))
 
 
 def _bound(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:

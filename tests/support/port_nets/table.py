@@ -63,7 +63,7 @@ NETS = [
     Net("crnn_columns", crnn.ConvClassifier, (1, 1, 16, 20), 1, (2, 1, 16, 28)),
     Net("video", video.VideoResNet, (1, 3, 6, 16, 20), 0, (2, 3, 4, 20, 12)),
     Net("squeeze_excite", squeeze_excite.MobileNetSE, (1, 3, 20, 24), 0, (2, 3, 16, 28)),
-    Net("gtcrn", gtcrn.GTCRN, (1, 17, 6, 2), 0, (2, 17, 9, 2), ("GRU",)),
+    Net("gtcrn", gtcrn.GTCRN, (1, 17, 6, 2), 12, (2, 17, 9, 2), ("GRU",)),
     Net("gtcrn_convolutions", gtcrn.without_recurrence, (1, 17, 6, 2), 10, (2, 17, 9, 2)),
     Net("mobilevit", mobilevit.MobileViTBlock, (1, 6, 8, 12), 2, (2, 6, 10, 6)),
     Net("mobilevit_folding", mobilevit.FoldingBlock, (1, 6, 8, 12), 7, (2, 6, 10, 6)),

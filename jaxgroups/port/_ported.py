@@ -3,6 +3,7 @@
 import json
 import operator
 import types
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,12 @@ class Ported:
 
     def model(self, rngs: nnx.Rngs | None = None) -> nnx.Module:
         """The model with the weights of the original, in evaluation mode."""
-        from jaxgroups.convert import load_torch
+        from jaxgroups.convert import ConversionWarning, load_torch
 
         model = self.build(rngs)
-        loaded, _ = load_torch(model, self.module.state_dict(), **self.how(model))
+        with warnings.catch_warnings():  # the port knows the order of the features
+            warnings.simplefilter("ignore", ConversionWarning)
+            loaded, _ = load_torch(model, self.module.state_dict(), **self.how(model))
         loaded.eval()
         return loaded
 

@@ -81,6 +81,10 @@ def test_the_sources_pass_ruff_and_pyright(tmp_path):
         commands.append(["pyright", "--pythonpath", sys.executable, str(tmp_path)])
     for command in commands:
         done = subprocess.run(
-            [sys.executable, "-m", *command], capture_output=True, text=True, check=False
+            [sys.executable, "-m", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,  # else jaxgroups is taken for a package of the same project
         )
         assert done.returncode == 0, done.stdout

@@ -9,6 +9,7 @@ from jaxgroups.port import _order as orders
 from jaxgroups.port._errors import Missing, Unsupported
 from jaxgroups.port._expr import Expr, Instance, Lit, Make, Self, Statement, Use
 from jaxgroups.port._graph import Call, Graph, Line, Node, Ref, Size, Value, hint, refs
+from jaxgroups.port._inherit import inherited
 from jaxgroups.port._layers import Layer, layer_of
 from jaxgroups.port._lines import first_sentence, result_name
 from jaxgroups.port._sequential import chain, is_sequential
@@ -77,7 +78,10 @@ def build(graph: Graph, partial: bool = False) -> tuple[Instance, Whole]:
     if is_sequential(module):
         (x,) = graph.root.inputs.values()
         body.made.parameters = {"x": x}
-        body.made.base = chain(lambda: Body(whole, graph.root, partial), graph.root, x)
+        try:
+            body.made.base = chain(lambda: Body(whole, graph.root, partial), graph.root, x)
+        except Unsupported as error:
+            whole.missing.append(Missing(graph.root.kind, "", "", str(error)))
         return body.made, whole
     return body.instance(), whole
 
@@ -139,6 +143,7 @@ class Body:
         self.line: Any = None
         self.origin = ""
         self.node: Node | None = None
+        self.inherits: tuple[Layer, Node] | None = None
 
     # what the rules use
 
@@ -229,9 +234,7 @@ class Body:
         shape = tuple(hint(n) for n in value.shape or ())
         variable = "nnx.BatchStat" if value.buffer else "nnx.Param"
         sizes = joined([Lit(n, "size") for n in shape])
-        dtype = {"float32": "", "float64": "", "int64": ", int"}.get(
-            value.dtype, f', "{value.dtype}"'
-        )
+        dtype = "" if value.dtype in ("float32", "float64") else f", {dtype_of(value.dtype)}"
         if len(shape) == 1:
             zeros = Expr(["jnp.zeros(", *sizes, f"{dtype})"])
         else:
@@ -264,7 +267,9 @@ class Body:
             for n in shape:
                 elements *= hint(n)
             own = value.source is None and value.constant is None
-            return own, elements, self.order(x) != orders.natural(rank)
+            order = self.order(x)
+            last = order == orders.channels_last(rank)
+            return own, elements, 2 if last and rank > 3 else order == orders.natural(rank)
 
         return self.order(max((x for x in tensors if self.rank(x) == rank), key=weight))
 
@@ -358,6 +363,9 @@ class Body:
 
     def instance(self) -> Instance:
         call, made = self.call, self.made
+        base = inherited(self.whole.graph, call)
+        if base is not None:
+            made.base, self.inherits = base[0].make, base
         for name, structure in call.inputs.items():
             made.parameters[name] = structure
             self.known.update(refs(structure))
@@ -376,6 +384,8 @@ class Body:
             if isinstance(x, Ref):
                 if self.whole.value(x).shape is None:
                     return self.size(x)
+                if self.call is self.whole.graph.root:
+                    return self._returned(x)
                 return self.read(x)
             if isinstance(x, dict):
                 return {key: resolved(one) for key, one in x.items()}
@@ -390,6 +400,15 @@ class Body:
         self.made.outputs = [self._shape(n) for n in refs(self.call.output)]
         for number, _ in self.free.items():
             self.made.parameters[f"_{number}"] = Ref(number)
+
+    def _returned(self, x: Ref) -> Any:
+        """An output of the whole: channels last or in torch's order, no other."""
+        order, rank = self.order(x), self.rank(x)
+        if order in (orders.natural(rank), orders.channels_last(rank)):
+            return self.read(x)
+        held = self.read(x, orders.natural(rank))
+        self.whole.orders[x.number] = orders.natural(rank)
+        return held
 
     def _shape(self, number: int) -> Any:
         """The shape in memory for the example, and the order of its axes."""
@@ -406,6 +425,9 @@ class Body:
             return  # an integer: written where it is used
         rule = RULES.get(node.op)
         self.node = node
+        if self.inherits is not None and node is self.inherits[1]:
+            self._super(node, self.inherits[0])
+            return
         try:
             if rule is None:
                 raise Unsupported("")
@@ -414,6 +436,12 @@ class Body:
             name = node.op + ("" if rule is None else f".{node.variant}")
             self.whole.missing.append(Missing(name, self.path, str(node.line or ""), str(error)))
             self._absent(node)
+
+    def _super(self, node: Node, layer: Layer) -> None:
+        """The call of the layer that the class extends."""
+        x = node.args[0]
+        order = _taken(self.whole, layer, x.number)
+        self.define(node, Expr(["super().__call__(", self.read(x, order), ")"]), order)
 
     def _absent(self, node: Node) -> None:
         text = f"{node.op} has no counterpart: {node.line or self.path}"
@@ -450,6 +478,9 @@ class Body:
     def _layer(self, call: Call, layer: Layer) -> None:
         """A call of a layer that jaxgroups or Flax has."""
         self.node = None
+        if layer.write is not None and not layer.problem:
+            self._written(call, layer)
+            return
         inputs = [x for x in call.inputs.values() if isinstance(x, Ref)]
         outputs = list(refs(call.output))
         if not inputs or not outputs or layer.problem:
@@ -459,13 +490,7 @@ class Body:
                 self._unknown(number)
             return
         x = inputs[0]
-        order = self.order(x)
-        if layer.order == "channels_last":
-            order = orders.channels_last(self.rank(x))
-        elif layer.order == "last":
-            rank = self.rank(x)
-            if order[-1] != rank - 1:
-                order = orders.natural(rank)
+        order = _taken(self.whole, layer, x.number)
         if x.number in self.whole.permuted:
             sizes = self.whole.permuted[x.number]
             if layer.make.target == "nnx.Linear":
@@ -474,6 +499,8 @@ class Body:
                 self.whole.permuted[outputs[0]] = sizes
                 if layer.make.target.startswith("jnn."):
                     self.whole.rules[call.path] = ("FlattenVector", sizes)
+        if layer.make.target in ("jnn.LayerNorm", "jnn.RMSNorm") and layer.order == "natural":
+            self.whole.rules[call.path] = ("Identity", ())  # of axes in torch's order
         where = self._child(call.path, layer.make)
         given = [self.read(x, order)]
         given += [self.read(one, layer_order(self, layer, one)) for one in inputs[1:]]
@@ -485,6 +512,35 @@ class Body:
             self.whole.orders[number] = out
         expr = Expr([Self(where), "(", *joined(given), ")"])
         self._called(call, expr, outputs)
+
+    def _written(self, call: Call, layer: Layer) -> None:
+        """A call that the layer's rule writes."""
+        assert layer.write is not None
+        try:
+            layer.write(self, call, layer)
+        except Unsupported as error:
+            missing = Missing(call.kind, call.path, str(call.line or ""), str(error))
+            self.whole.missing.append(missing)
+            for number in refs(call.output):
+                self._unknown(number)
+
+    def called(
+        self, call: Call, make: Make, given: Sequence[Any], order: orders.Order, target: Any = None
+    ) -> None:
+        """A call of a child whose first result lies in the order, and others in torch's.
+
+        Args:
+          target: the results that are read, if not the first alone.
+        """
+        number = next(iter(refs(call.output)))
+        target = Ref(number) if target is None else target
+        self.whole.orders[number] = order
+        where = self._child(call.path, make)
+        if self.made.children[where] != make:
+            raise Unsupported("a layer that is called with axes in several orders")
+        self._called(call, Expr([Self(where), "(", *joined(given), ")"]), [*refs(target)])
+        self.made.statements[-1].target = target
+        self.recent = [n for n in self.recent if n not in {*refs(target)} - {number}]
 
     def _unknown(self, number: int) -> None:
         shape = self.whole.graph.values[number].shape
@@ -498,16 +554,24 @@ class Body:
         if not call.steps:
             self.alias[call.output.number] = self._use(x.number).number
             return
+        whole = self.whole
+        before = len(whole.moves), len(whole.missing)
+        order = self.order(x)
+        wanted = _wanted(whole, call) or order
+        whole.orders[x.number] = wanted
         try:
-            make = chain(lambda: Body(self.whole, call, self.partial), call, x)
-        except Unsupported as error:
-            line = str(call.line or "")
-            self.whole.missing.append(Missing(call.kind, call.path, line, str(error)))
-            for number in refs(call.output):
-                self._unknown(number)
+            make = chain(lambda: Body(whole, call, self.partial), call, x)
+        except Unsupported:  # its items are called one by one
+            del whole.moves[before[0] :], whole.missing[before[1] :]
+            whole.orders[x.number] = order
+            for step in call.steps:
+                assert isinstance(step, Call)
+                self.call_step(step)
             return
+        whole.orders[x.number] = order
         where = self._child(call.path, make)
-        self._called(call, Expr([Self(where), "(", self.read(x), ")"]), list(refs(call.output)))
+        given = self.read(x, wanted)
+        self._called(call, Expr([Self(where), "(", given, ")"]), list(refs(call.output)))
 
     def _called(self, call: Call, expr: Expr, outputs: list[int]) -> None:
         """The statement of a child's call."""
@@ -577,6 +641,48 @@ def layer_order(body: Body, layer: Layer, ref: Any) -> orders.Order | None:
     if layer.order == "channels_last":
         return orders.channels_last(body.rank(ref))
     return None
+
+
+def _wanted(whole: Whole, call: Call) -> orders.Order | None:
+    """The order in which the first layer of a Sequential that has one takes its input."""
+    for step in call.steps:
+        if not isinstance(step, Call):
+            return None
+        module = whole.graph.modules[step.path]
+        layer = layer_of(module)
+        if layer is not None and layer.order != "any":
+            (number,) = [*refs(step.inputs)][:1]
+            return _taken(whole, layer, number)
+        if layer is None and is_sequential(module) and step.steps:
+            return _wanted(whole, step)
+        inner = [one.op for one in step.steps if isinstance(one, Node)]
+        if layer is None and not (_transparent(module) and {*inner} <= _ELEMENTWISE):
+            return None
+    return None
+
+
+def _taken(whole: Whole, layer: Layer, number: int) -> orders.Order:
+    """The order in which a layer takes its first input."""
+    shape = whole.graph.values[number].shape
+    assert shape is not None
+    rank = len(shape)
+    order = whole.orders.get(number, orders.natural(rank))
+    if layer.order == "channels_last":
+        return orders.channels_last(rank)
+    if layer.order == "last" and order[-1] != rank - 1:
+        return orders.natural(rank)
+    return orders.natural(rank) if layer.order == "natural" else order
+
+
+_ELEMENTWISE = {
+    "aten.relu", "aten.relu6", "aten.hardtanh", "aten.silu", "aten.gelu", "aten.tanh",
+    "aten.sigmoid", "aten.leaky_relu", "aten.elu", "aten.hardswish", "aten.dropout",
+}  # fmt: skip
+
+
+def dtype_of(name: str) -> str:
+    """The text of a dtype; integers have JAX's own width, else it warns."""
+    return {"int64": "int", "bool": "bool"}.get(name, f'"{name}"')
 
 
 def _transparent(module: Any) -> bool:

@@ -250,8 +250,14 @@ def _parametrize(one: Class) -> None:
         constant = all(_alike(present[0], value) for value in present)
         if constant and (name is None or place not in partly):
             continue
+        if called and name and name not in one.kept and one.instances[0].base:
+            name = None  # an attribute of that name belongs to the base class
         if name is None:
-            name = _free(lit.name, where, one.arguments)
+            base = one.instances[0].base
+            own = [n for n, _ in base.arguments] if base else []
+            own += [x.name for _, x in base.arguments if isinstance(x, Lit)] if base else []
+            taken = [*one.arguments, *own] if called else one.arguments
+            name = _free(lit.name, where, taken)
             one.arguments.append(name)
             known.append((values, name, lit.name))
             _give(one, name, [None if value is ABSENT else value for value in values])

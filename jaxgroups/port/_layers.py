@@ -16,11 +16,13 @@ class Layer:
       order: which inputs it takes: feature maps, ``"channels_last"``; features on torch's last
         axis, ``"last"``; torch's order, ``"natural"``; any, element by element, ``"any"``.
       problem: why its settings have no counterpart, if they have none.
+      write: writes a call of it into a body, where it is not called with its inputs alone.
     """
 
     make: Make
     order: str
     problem: str = ""
+    write: Callable[[Any, Any, "Layer"], None] | None = None
 
 
 class Source(str):
@@ -51,6 +53,16 @@ def layer_of(module: Any) -> Layer | None:
         rule = LAYERS.get(f"{base.__module__}.{base.__qualname__}")
         if rule is not None:
             return rule(module) if kind.forward is base.forward else None
+    return None
+
+
+def base_layer(module: Any) -> Layer | None:
+    """The layer that the module's class extends with a ``forward`` of its own, or None."""
+    kind = type(module)
+    for base in kind.__mro__:
+        rule = LAYERS.get(f"{base.__module__}.{base.__qualname__}")
+        if rule is not None:
+            return None if kind.forward is base.forward else rule(module)
     return None
 
 
@@ -368,28 +380,19 @@ def _upsample(m: Any) -> Layer:
     )
 
 
-@layer("torch.nn.modules.fold.Unfold")
+@layer("torch.nn.modules.fold.Unfold", "torch.nn.modules.fold.Fold")
 def _unfold(m: Any) -> Layer:
-    return Layer(Make("jnn.Unfold"), "channels_last", "nn.Unfold is not ported yet")
-
-
-@layer("torch.nn.modules.rnn.LSTM", "torch.nn.modules.rnn.GRU", "torch.nn.modules.rnn.RNN")
-def _recurrent(m: Any) -> Layer:
+    size = [("output_size", m.output_size)] if hasattr(m, "output_size") else []
     return Layer(
         made(
-            f"jnn.{type(m).__name__}",
-            ("input_size", m.input_size),
-            ("hidden_size", m.hidden_size),
-            rngs=True,
-            num_layers=(m.num_layers, 1),
-            nonlinearity=(getattr(m, "nonlinearity", "tanh"), "tanh"),
-            bias=(m.bias, True),
-            batch_first=(m.batch_first, False),
-            dropout=(m.dropout, 0.0),
-            bidirectional=(m.bidirectional, False),
-            proj_size=(m.proj_size, 0),
+            f"jnn.{_name(m, 'Fold' if size else 'Unfold')}",
+            *size,
+            ("kernel_size", m.kernel_size),
+            dilation=(m.dilation, 1),
+            padding=(m.padding, 0),
+            stride=(m.stride, 1),
         ),
-        "natural",
+        "channels_last",
     )
 
 

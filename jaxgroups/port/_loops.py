@@ -1,6 +1,7 @@
 """Repetitions: calls of one list's items one after the other, and equal constructor calls."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +58,26 @@ def _loop(statements: list[Statement], i: int, made: Instance) -> tuple[Loop | N
         count += 1
     if count < 2 or count != total:
         return None, 0
-    used = [n for s in statements for n in s.expr.uses()]
+    used = [n for s in statements for n in s.expr.uses()] + [*_uses(made.returns)]
     inner = [s.target.number for s in statements[i : i + count - 1]]
     if any(used.count(n) != 1 for n in inner):
         return None, 0
     expr = Expr([Self((*base, "*")), "(", Use(x), ")"])
     name = base[-1].rstrip("s") if base[-1].endswith("s") and len(base[-1]) > 2 else "layer"
     return Loop(base, x, value, expr, name, statements[i].hint), count
+
+
+def _uses(structure: Any) -> Iterator[int]:
+    """The values that a structure of results holds."""
+    if isinstance(structure, Use | Ref):
+        yield structure.number
+    elif isinstance(structure, Expr):
+        yield from structure.uses()
+    elif isinstance(structure, dict):
+        yield from _uses([*structure.values()])
+    elif isinstance(structure, list | tuple):
+        for one in structure:
+            yield from _uses(one)
 
 
 def _item(statement: Statement) -> tuple[tuple[str, ...], int, int] | None:

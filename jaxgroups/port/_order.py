@@ -5,7 +5,7 @@ An order is a permutation: ``order[i]`` is torch's axis that lies at place i. A 
 Permuting axes changes the order alone and moves nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -44,6 +44,22 @@ def without(order: Order, axes: Sequence[int]) -> Order:
     return tuple(kept.index(axis) for axis in order if axis not in gone)
 
 
+def with_axis(order: Order, new: int) -> Order:
+    """The order after an axis is added: last where torch has it last, else behind its neighbour.
+
+    Of a feature map it lies in front of the channels, which stay last.
+    """
+    rank = len(order) + 1
+    shifted = [axis + (axis >= new) for axis in order]
+    if rank >= 4 and new >= 2 and 1 in shifted and shifted[-1] == 1:
+        place = rank - 2
+    elif new == rank - 1 and shifted[-1:] == [rank - 2]:
+        place = rank - 1
+    else:
+        place = shifted.index(new - 1) + 1 if new else 0
+    return (*shifted[:place], new, *shifted[place:])
+
+
 @dataclass(frozen=True)
 class Reshape:
     """How to reshape an array that lies in some order.
@@ -64,21 +80,35 @@ def reshape(order: Order, sizes: Sequence[int], result: Sequence[int]) -> Reshap
 
     Both shapes fall into groups of neighbouring axes with equal products. Splitting an axis is
     free in every order. Axes that are merged must be neighbours in memory in torch's order; they
-    are moved to the place of the first of them if they are not.
+    are moved to the place of the first of them if they are not, or to that of the last if this makes
+    a feature map, channels last.
 
     Args:
       order: the order of the input.
       sizes, result: sizes for the example, in torch's order of axes.
     """
+    plan = _planned(order, sizes, result, min)
+    if plan.before != order:  # it moves anyhow: rather into a feature map
+        other = _planned(order, sizes, result, max)
+        if other.axes == channels_last(len(result)):
+            return other
+    return plan
+
+
+def _planned(
+    order: Order, sizes: Sequence[int], result: Sequence[int], side: Callable[..., int]
+) -> Reshape:
+    """The plan that moves merged axes to the place of the first or the last of them."""
     groups = _groups(sizes, result)
     before = list(order)
     for ins, _ in groups:
         real = [axis for axis in ins if sizes[axis] != 1]
         places = [before.index(axis) for axis in real]
         if len(real) > 1 and places != list(range(places[0], places[0] + len(real))):
-            at = min(places)
-            before = [axis for axis in before if axis not in ins]
-            before[at:at] = ins
+            held = before[side(places)]
+            rest = [axis for axis in before if axis not in ins or axis == held]
+            at = rest.index(held)
+            before = [*rest[:at], *ins, *rest[at + 1 :]]
     owner = {axis: n for n, (ins, _) in enumerate(groups) for axis in ins}
     axes: list[int] = []
     done: set[int] = set()

@@ -10,6 +10,7 @@ from jaxgroups.port._classes import classes
 from jaxgroups.port._errors import Missing, PortError
 from jaxgroups.port._graph import Call, refs
 from jaxgroups.port._layers import layer_of
+from jaxgroups.port._merged import merged
 from jaxgroups.port._ported import Ported
 from jaxgroups.port._source import source
 
@@ -43,6 +44,8 @@ def port(
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     args = _arguments(torch, example, dtype)
     given = {name: _tensors(torch, x, dtype) for name, x in (kwargs or {}).items()}
+    original = module
+    module, computed = merged(module)
     training = {m: m.training for m in module.modules()}
     module.eval()
     try:
@@ -65,8 +68,11 @@ def port(
         [orders.get(n, ()) for n in refs(graph.root.output)],
         _unused(whole),
         whole.rules,
-        graph.notes,
-        module=module,
+        [
+            *graph.notes,
+            *(f"{name}: merged into one tensor when weights are loaded" for name in computed),
+        ],
+        module=original,
         example=args,
         kwargs=given,
     )

@@ -3,6 +3,7 @@
 import json
 import operator
 import types
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,12 @@ class Ported:
 
     def model(self, rngs: nnx.Rngs | None = None) -> nnx.Module:
         """The model with the weights of the original, in evaluation mode."""
-        from jaxgroups.convert import load_torch
+        from jaxgroups.convert import ConversionWarning, load_torch
 
         model = self.build(rngs)
-        loaded, _ = load_torch(model, self.module.state_dict(), **self.how(model))
+        with warnings.catch_warnings():  # the port knows the order of the features
+            warnings.simplefilter("ignore", ConversionWarning)
+            loaded, _ = load_torch(model, self.module.state_dict(), **self.how(model))
         loaded.eval()
         return loaded
 
@@ -85,6 +88,7 @@ class Ported:
 
     def prove(self, **how: Any) -> Any:
         """The proof that the Flax module is the original; see `jaxgroups.prove.prove`."""
+        from jaxgroups.port._merged import merged
         from jaxgroups.prove import prove
 
         if self.kwargs or any(not hasattr(x, "detach") for x in self.example):
@@ -95,7 +99,7 @@ class Ported:
         last = tuple(order != tuple(range(len(order))) for order in self.inputs)
         model = nnx.eval_shape(lambda: self.build())
         return prove(
-            self.module,
+            merged(self.module)[0],
             model,
             examples if len(examples) > 1 else examples[0],
             channels_last=last,
@@ -159,6 +163,8 @@ def _operations(path: tuple[Any, ...], layer: Any, rule: Any) -> dict[str, Any]:
         for leaf, variable in state
         if len([*leaf]) == 1 and hasattr(variable.get_value(), "shape")
     }
-    leaves = rule(layer, shapes).leaves
     name = ".".join(map(str, path))
+    if not callable(rule):  # one operation for all of them
+        return {f"{name}.{leaf}": rule for leaf in shapes}
+    leaves = rule(layer, shapes).leaves
     return {f"{name}.{leaf}": one.op for leaf, one in leaves.items() if hasattr(one, "op")}

@@ -142,7 +142,7 @@ class _Writer:
 
     def _call(self) -> list[str]:
         made = self.made
-        if made.base is not None:
+        if made.base is not None and not made.statements:
             return []
         statements = [*made.statements]
         self._number_settings(statements)

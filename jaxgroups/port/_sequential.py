@@ -32,16 +32,23 @@ def chain(start: Callable[[], Any], call: Call, x: Ref) -> Make:
     for step in call.steps:
         if not isinstance(step, Call) or list(step.inputs.values()) != [value]:
             raise Unsupported("a Sequential whose items take several values")
-        items.append((step.path.rpartition(".")[2], _item(start(), step, value)))
+        item, turned = _item(start(), step, value)
+        if turned is not None:  # the axes are brought into the order by the function before it
+            if not items or not isinstance(items[-1][1], Expr):
+                raise Unsupported("a Sequential whose items need the axes in another order")
+            name, before = items[-1]
+            items[-1] = (name, _inlined(turned, {value.number: before}))
+        items.append((step.path.rpartition(".")[2], item))
         value = step.output
     numbered = [name for name, _ in items] == [str(i) for i in range(len(items))]
+    items = [(name, _function(i) if isinstance(i, Expr) else i) for name, i in items]
     if numbered:
         return Make("nnx.Sequential", [("", item) for _, item in items])
     return Make("jnn.Sequential", items)
 
 
-def _item(body: Any, step: Call, value: Any) -> Any:
-    """A constructor call, or a function of one value."""
+def _item(body: Any, step: Call, value: Any) -> tuple[Any, Expr | None]:
+    """A constructor call, and what its input has to be; or an expression of one value, ``"x"``."""
     if not isinstance(value, Ref):
         raise Unsupported("a Sequential whose items give several values")
     body.known.add(value.number)
@@ -53,28 +60,34 @@ def _item(body: Any, step: Call, value: Any) -> Any:
         (statement,) = statements
         parts = statement.expr.parts
         inner = [part for part in parts if not isinstance(part, str)]
-        if len(inner) == 2 and inner[0] == (path,) and inner[1] == Use(value.number):
-            return make
+        if len(inner) == 2 and inner[0] == (path,):
+            if inner[1] == Use(value.number):
+                return make, None
+            if isinstance(inner[1], Expr) and [*inner[1].uses()] == [value.number]:
+                return make, inner[1]
     if children or len(body.free):
-        raise Unsupported("a Sequential whose items need the axes in another order")
+        raise Unsupported("a Sequential whose items read values from elsewhere")
     result = body.alias.get(step.output.number, step.output.number)
-    return _function(result, value.number, {s.target.number: s.expr for s in statements})
+    made = {s.target.number: s.expr for s in statements if isinstance(s.target, Ref)}
+    return _inlined(Expr([Use(result)]), {**made, value.number: Expr(["x"])}), None
 
 
-def _function(result: int, value: int, made: dict[int, Expr]) -> Expr:
+def _inlined(part: Any, made: dict[int, Expr]) -> Any:
+    """The expression of the values' expressions."""
+    if isinstance(part, Use):
+        if part.number not in made:
+            raise Unsupported("a Sequential whose items read values from elsewhere")
+        return _inlined(made[part.number], made)
+    if isinstance(part, Expr):
+        inner = [_inlined(one, made) for one in part.parts]
+        return inner[0] if len(inner) == 1 and isinstance(inner[0], Expr) else Expr(inner, part.atom)
+    return part
+
+
+def _function(expr: Expr) -> Expr:
     """``nnx.relu``, or ``lambda x: ...``."""
-
-    def inlined(part: Any) -> Any:
-        if isinstance(part, Use):
-            return "x" if part.number == value else inlined(made[part.number])
-        if isinstance(part, Expr):
-            return Expr([inlined(one) for one in part.parts], part.atom)
-        return part
-
-    expr = inlined(Use(result))
-    if isinstance(expr, str):
-        return Expr(["lambda x: x"], atom=False)
-    texts = expr.parts
-    if len(texts) == 3 and texts[1:] == ["x", ")"] and str(texts[0]).endswith("("):
-        return Expr([texts[0][:-1]])
+    parts = [part.parts[0] if isinstance(part, Expr) and part.parts == ["x"] else part
+             for part in expr.parts]  # fmt: skip
+    if len(parts) == 3 and parts[1:] == ["x", ")"] and str(parts[0]).endswith("("):
+        return Expr([parts[0][:-1]])
     return Expr(["lambda x: ", expr], atom=False)

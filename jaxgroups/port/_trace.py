@@ -155,10 +155,16 @@ def _marks(
         handles.append(one.register_forward_pre_hook(hook, with_kwargs=True))
         handles.append(one.register_forward_hook(leave, with_kwargs=True))
     functional.local_response_norm = _local_response_norm
+    recurrent = [one for one in module.modules() if isinstance(one, torch.nn.RNNBase)]
+    recurrent = [one for one in recurrent if type(one).__module__ == "torch.nn.modules.rnn"]
+    for one in recurrent:
+        one.forward = partial(_recurrent, one)
     try:
         yield
     finally:
         functional.local_response_norm = original
+        for one in recurrent:
+            del one.forward
         for handle in handles:
             handle.remove()
 
@@ -171,6 +177,19 @@ def _local_response_norm(
 
     operation = torch.ops.jaxgroups_port.local_response_norm
     return operation(input, size, float(alpha), float(beta), float(k))
+
+
+def _recurrent(layer: Any, input: Any, hx: Any = None) -> Any:
+    """Results of the right shapes, for any length of the sequences; torch would fix it."""
+    directions = 2 if layer.bidirectional else 1
+    size = layer.proj_size or layer.hidden_size
+    batch = () if input.dim() == 2 else (input.shape[0 if layer.batch_first else 1],)
+    output = input.new_zeros((*input.shape[:-1], directions * size))
+    last = input.new_zeros((directions * layer.num_layers, *batch, size))
+    if layer.mode != "LSTM":
+        return output, last
+    cells = (directions * layer.num_layers, *batch, layer.hidden_size)
+    return output, (last, input.new_zeros(cells))
 
 
 def _bound(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -247,6 +266,7 @@ class _Reader:
         self.modes = modes
         self.dropped = 0
         self.storage: dict[Any, Any] = {}  # by fx node: the node that owns the memory
+        self.literals: dict[Any, Any] = {}  # by expression of sizes, what the program says it is
 
     def graph(self) -> Graph:
         modules = dict(self.module.named_modules(remove_duplicate=False))
@@ -285,7 +305,8 @@ class _Reader:
 
     def _dim(self, n: Any) -> Any:
         if isinstance(n, self.torch.SymInt):
-            return Size(str(n.node.expr), int(n.node.hint))
+            expr = self._known(n)
+            return int(expr) if expr.is_Integer else Size(str(expr), int(n.node.hint))
         return n if isinstance(n, int | float | bool) else None
 
     def _placeholder(self, node: Any, inputs: list[int]) -> None:
@@ -328,6 +349,11 @@ class _Reader:
         written = self._written(node)
         if written:
             op = op.rstrip("_")
+        if op in ("aten.view", "aten.reshape"):
+            self._learn(args[1], node.meta["val"].shape)
+        val = node.meta.get("val")
+        if op.startswith("python.") and isinstance(val, self.torch.SymInt) and self._fixed(args):
+            self._learn([int(val.node.hint)], [val])
         if op in _DROPOUTS:
             self.dropped += 1
             drops = self.modes.dropouts[self.dropped - 1 : self.dropped]
@@ -338,6 +364,26 @@ class _Reader:
         self._alias(node)
         for target in written:
             self._rebind(target, node)
+
+    def _learn(self, given: Sequence[Any], shape: Any) -> None:
+        """Note the sizes of a reshape that the program gives as numbers, torch as expressions."""
+        import sympy
+
+        for n, dim in zip(given, shape, strict=True):
+            if isinstance(n, int) and n >= 0 and isinstance(dim, self.torch.SymInt):
+                self.literals[self._known(dim)] = sympy.Integer(n)
+
+    def _known(self, n: Any) -> Any:
+        """The expression of a size, with numbers for what is known to be one."""
+        expr = n.node.expr
+        while self.literals and (simpler := expr.xreplace(self.literals)) != expr:
+            expr = simpler
+        return expr
+
+    def _fixed(self, args: Sequence[Any]) -> bool:
+        """Whether all arguments are integers that do not depend on the input."""
+        sizes = [self.values[x.number].size if isinstance(x, Ref) else x for x in args]
+        return all(isinstance(n, int) for n in sizes)
 
     def _outputs(self, node: Any) -> tuple[list[int], Any]:
         val = node.meta.get("val")

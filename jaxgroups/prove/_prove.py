@@ -12,6 +12,7 @@ from jaxgroups.convert import ConversionWarning, Plan, load_torch, plan
 from jaxgroups.convert._compare import compare_as_they_are
 from jaxgroups.convert._files.show import counted
 from jaxgroups.prove import _torch_side as torch_side
+from jaxgroups.prove._attention import exact_attention
 from jaxgroups.prove._flax_side import FlaxSide, in_mode, marked_dropout, widen
 from jaxgroups.prove._gradients import gradients
 from jaxgroups.prove._inputs import Arrays, Spec, inputs, other_batch, other_sizes, random, specs_of
@@ -98,6 +99,7 @@ def prove(
         jax.enable_x64(True),
         jax.default_matmul_precision("highest"),
         jax.default_device(jax.devices("cpu")[0]),
+        exact_attention(),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", ConversionWarning)  # they are notes of the proof

@@ -248,9 +248,11 @@ def operations(module: Any, arrays: Arrays) -> Operations:
             found.count += 1
             if isinstance(out, torch.Tensor) and out.ndim >= 2:
                 found.terms = max(found.terms, out.numel() // max(out.shape[1], 1))
-            if torch.Tag.nondeterministic_seeded in func.tags:
+            drawn = torch.Tag.nondeterministic_seeded in func.tags
+            if drawn and not _drops_nothing(func, args, kwargs or {}):
                 found.random.add(str(func))
-            if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & {*func.tags}:
+            open_shape = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+            if open_shape & {*func.tags} and not _by_integers(func, args):
                 found.data_dependent.add(str(func))
             return out
 
@@ -260,6 +262,24 @@ def operations(module: Any, arrays: Arrays) -> Operations:
     fan_in = [p[0].numel() for p in module.parameters() if p.ndim >= 2 and len(p)]
     found.terms = max(found.terms, *fan_in, 1)
     return found
+
+
+def _by_integers(func: Any, args: Any) -> bool:
+    """Whether it is indexing whose result has a known shape: not by a mask."""
+    import torch
+
+    if not str(func).startswith("aten.index."):
+        return False
+    return not any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1])
+
+
+def _drops_nothing(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether it is attention with a dropout of 0."""
+    names = [argument.name for argument in func._schema.arguments]
+    if "dropout_p" not in names or "attention" not in str(func):
+        return False
+    place = names.index("dropout_p")
+    return not (args[place] if len(args) > place else kwargs.get("dropout_p", 0.0))
 
 
 def _given(module: Any, arrays: Arrays) -> list[Any]:

@@ -10,6 +10,9 @@ from jaxgroups.port._ops import (
     feature_map as feature_map,
 )
 from jaxgroups.port._ops import (
+    recurrent as recurrent,
+)
+from jaxgroups.port._ops import (
     reduce as reduce,
 )
 from jaxgroups.port._ops import (

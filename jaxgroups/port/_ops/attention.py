@@ -6,7 +6,8 @@ from jaxgroups.port import _order as orders
 from jaxgroups.port._body import Body, joined, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit
-from jaxgroups.port._graph import Node, Ref
+from jaxgroups.port._graph import Call, Node, Ref, refs
+from jaxgroups.port._layers import Layer, layer, made
 from jaxgroups.port._ops.elementwise import apply, argument
 
 
@@ -31,8 +32,11 @@ def _matmul(b: Body, node: Node) -> None:
     batch = "abcdefgh"[: rank - 2]
     left, right, out = batch + "mk", batch + "kn", batch + "mn"
     texts = ["".join(t[axis] for axis in b.order(v)) for t, v in ((left, x), (right, y))]
-    formula = f'"{texts[0]},{texts[1]}->{out}"'
-    b.define(node, Expr([f"jnp.einsum({formula}, ", b.read(x), ", ", b.read(y), ")"]))
+    # rows of the right operand that lie together, as heads do in attention, stay together
+    lies = texts[1].replace("k", "m") if texts[1].endswith("n") else out
+    formula = f'"{texts[0]},{texts[1]}->{lies}"'
+    order = tuple(out.index(letter) for letter in lies)
+    b.define(node, Expr([f"jnp.einsum({formula}, ", b.read(x), ", ", b.read(y), ")"]), order)
 
 
 @op("aten.baddbmm", "aten.addmm")
@@ -90,3 +94,50 @@ def _attention(b: Body, node: Node) -> None:
     if scale is not None:
         parts.append(Expr(["scale=", Lit(scale, "scale")]))
     b.define(node, Expr(["jax.nn.dot_product_attention(", *joined(parts), ")"]), order)
+
+
+@layer("torch.nn.modules.activation.MultiheadAttention")
+def _multi_head_attention(m: Any) -> Layer:
+    problem = ""
+    if not m._qkv_same_embed_dim:
+        problem = "keys or values of another size than the queries"
+    elif m.bias_k is not None or m.add_zero_attn:
+        problem = "add_bias_kv or add_zero_attn"
+    make = made(
+        "nnx.MultiHeadAttention",
+        ("num_heads", m.num_heads),
+        ("in_features", m.embed_dim),
+        rngs=True,
+        use_bias=(m.in_proj_bias is not None, True),
+        dropout_rate=(m.dropout, 0.0),
+        broadcast_dropout=(not m.dropout, True),
+        deterministic=(False if m.dropout else None, None),
+        decode=(False, None),
+    )
+    return Layer(make, "natural", problem, _attend)
+
+
+def _attend(b: Body, call: Call, layer: Layer) -> None:
+    """``self.attn(query, key, value, mask=mask)``, whose mask says what is seen."""
+    _, *weights = refs(call.output)
+    if any(b.whole.users.get(n) or n in {*refs(b.whole.graph.root.output)} for n in weights):
+        raise Unsupported("the attention weights as a result: need_weights=False")
+    query, key, value = (call.inputs[name] for name in ("query", "key", "value"))
+    rank = b.rank(query)
+    first = b.whole.graph.modules[call.path].batch_first or rank == 2
+    order = orders.natural(rank) if first else (1, 0, 2)
+    given = [query, key, value]
+    while len(given) > 1 and given[-1] == given[-2]:
+        given.pop()
+    parts: list[Any] = [b.read(x, order) for x in given]
+    seen = []
+    for name, index in (("attn_mask", ""), ("key_padding_mask", "[:, None, None]")):
+        mask = call.inputs.get(name)
+        if mask is None:
+            continue
+        if b.value(mask).dtype != "bool" or b.rank(mask) != 2 or rank != 3:
+            raise Unsupported(f"an {name} that is no boolean matrix")
+        seen.append(Expr(["~", b.read(mask, (0, 1)), index]))
+    if seen:
+        parts.append(Expr(["mask=", *joined(seen, " & ")]))
+    b.called(call, layer.make, parts, order)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxgroups.port import _order as orders
-from jaxgroups.port._body import Body, fill, op
+from jaxgroups.port._body import Body, dtype_of, fill, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit, Self
 from jaxgroups.port._graph import Node
@@ -227,8 +227,8 @@ def _to(b: Body, node: Node) -> None:
     order = b.order(node.args[0])
     if after.dtype.startswith("float") and x.dtype.startswith("float"):
         raise Unsupported(f"a cast from {x.dtype} to {after.dtype}")
-    dtype = "float" if after.dtype == "float32" else after.dtype
-    b.define(node, Expr([b.read(node.args[0]), f'.astype("{dtype}")']), order)
+    dtype = "float" if after.dtype in ("float32", "float64") else dtype_of(after.dtype)
+    b.define(node, Expr([b.read(node.args[0]), f".astype({dtype})"]), order)
 
 
 @op("aten.zeros_like", "aten.ones_like", "aten.full_like")

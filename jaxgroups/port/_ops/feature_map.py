@@ -60,12 +60,17 @@ def whole(b: Body, x: Any) -> Any:
     return "None" if x is None else b.read(x, orders.natural(b.rank(x)))
 
 
+def kernel(b: Body, x: Ref) -> Any:
+    """The weight of a convolution as the functions take it with channels last."""
+    return b.read(x, (*range(2, b.rank(x)), 1, 0))
+
+
 @op("aten.conv1d", "aten.conv2d", "aten.conv3d")
 def _conv(b: Body, node: Node) -> None:
     x, weight = node.args[:2]
     bias = argument(node, 2, "bias")
     name = node.op.removeprefix("aten.")
-    given = [image(b, x), whole(b, weight)] + ([] if bias is None else [whole(b, bias)])
+    given = [image(b, x), kernel(b, weight)] + ([] if bias is None else [whole(b, bias)])
     padding = argument(node, 4, "padding", 0)
     call(b, node, f"jg.{name}", given, [
         ("stride", argument(node, 3, "stride", 1), 1),
@@ -80,7 +85,7 @@ def _conv_transpose(b: Body, node: Node) -> None:
     x, weight = node.args[:2]
     bias = argument(node, 2, "bias")
     name = node.op.removeprefix("aten.")
-    given = [image(b, x), whole(b, weight)] + ([] if bias is None else [whole(b, bias)])
+    given = [image(b, x), kernel(b, weight)] + ([] if bias is None else [whole(b, bias)])
     call(b, node, f"jg.{name}", given, [
         ("stride", argument(node, 3, "stride", 1), 1),
         ("padding", argument(node, 4, "padding", 0), 0),
@@ -225,6 +230,23 @@ def _named_pad(b: Body, node: Node) -> None:
 def _shuffle(b: Body, node: Node) -> None:
     name = node.op.removeprefix("aten.")
     call(b, node, f"jg.{name}", [image(b, node.args[0]), Lit(node.args[1], "factor")], [])
+
+
+@op("aten.im2col")
+def _unfold(b: Body, node: Node) -> None:
+    x, size, dilation, padding, stride = node.args
+    call(b, node, "jg.unfold", [image(b, x), Lit(short(size), "kernel_size")], [
+        ("dilation", dilation, 1), ("padding", padding, 0), ("stride", stride, 1),
+    ])  # fmt: skip
+
+
+@op("aten.col2im")
+def _fold(b: Body, node: Node) -> None:
+    x, output, size, dilation, padding, stride = node.args
+    sizes = Expr(["(", *joined([b.size(n, [x], "output_size") for n in output]), ")"])
+    call(b, node, "jg.fold", [image(b, x), sizes, Lit(short(size), "kernel_size")], [
+        ("dilation", dilation, 1), ("padding", padding, 0), ("stride", stride, 1),
+    ])  # fmt: skip
 
 
 @op("jaxgroups_port.local_response_norm")

@@ -1,9 +1,10 @@
 """Operations on shapes: permuting is free, splitting is free, merging may move."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxgroups.port import _order as orders
-from jaxgroups.port._body import Body, joined, op
+from jaxgroups.port._body import Body, dtype_of, joined, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit
 from jaxgroups.port._graph import Call, Node, Ref, hint, refs
@@ -15,7 +16,12 @@ from jaxgroups.port._ops.elementwise import argument
     "aten.adjoint", "aten.mT")  # fmt: skip
 def _permute(b: Body, node: Node) -> None:
     x = node.args[0]
-    rank = b.rank(x)
+    axes = _permuted(node, b.rank(x))
+    b.same(node, x, tuple(axes.index(axis) for axis in b.order(x)))
+
+
+def _permuted(node: Node, rank: int) -> list[int]:
+    """By axis of the result, the axis of the operand."""
     axes = list(range(rank))
     if node.op == "aten.permute":
         axes = [axis % rank for axis in node.args[1]]
@@ -30,11 +36,11 @@ def _permute(b: Body, node: Node) -> None:
     else:
         i, j = node.args[1:3] if len(node.args) > 2 else (-2, -1)
         axes[i % rank], axes[j % rank] = axes[j % rank], axes[i % rank]
-    b.same(node, x, tuple(axes.index(axis) for axis in b.order(x)))
+    return axes
 
 
 @op("aten.view", "aten.reshape", "aten._unsafe_view", "aten.unflatten", "aten.flatten",
-    "aten.squeeze", "aten.view_as", "aten.reshape_as")  # fmt: skip
+    "aten.view_as", "aten.reshape_as")  # fmt: skip
 def _reshape(b: Body, node: Node) -> None:
     x = node.args[0]
     before, after = b.shape(x.number), b.shape(node.outputs[0])
@@ -45,11 +51,16 @@ def _reshape(b: Body, node: Node) -> None:
     result = [hint(n) for n in after]
     planned = orders.reshape(b.order(x), sizes, result)
     why = ""
-    if planned.before != b.order(x) and _only_linear(b, node.outputs[0]):
+    merged = tuple(a for a in range(len(sizes)) if a not in planned.same.values())
+    if (
+        planned.before != b.order(x)
+        and b.order(x)[-len(merged) :] == (*merged[1:], merged[0])
+        and planned.axes[-1] == len(result) - 1
+        and len(planned.same) == len(result) - 1
+        and _only_linear(b, node.outputs[0])
+    ):
         # the weight's rows are permuted when they are loaded
-        b.whole.permuted[node.outputs[0]] = tuple(
-            sizes[a] for a in range(len(sizes)) if a not in planned.same.values()
-        )
+        b.whole.permuted[node.outputs[0]] = tuple(sizes[a] for a in merged)
         planned = orders.Reshape(b.order(x), planned.axes, planned.same)
         why = "flattened as (H, W, C): load_torch permutes the weights that read it"
     dims = _dims(b, node, x, planned)
@@ -57,19 +68,26 @@ def _reshape(b: Body, node: Node) -> None:
     b.define(node, Expr([source, ".reshape(", *joined(dims), ")"]), planned.axes, why)
 
 
-@op("aten.unsqueeze")
-def _unsqueeze(b: Body, node: Node) -> None:
-    x, dim = node.args
-    order = b.order(x)
-    axis = dim % (len(order) + 1)
-    shifted = [one + (one >= axis) for one in order]
-    if axis >= 2 and len(order) < 4:  # in front of the channels, as in a feature map
-        place = shifted.index(1)
+@op("aten.unsqueeze", "aten.squeeze")
+def _unit_axes(b: Body, node: Node) -> None:
+    x = node.args[0]
+    before, after = b.shape(x.number), b.shape(node.outputs[0])
+    if before == after:
+        b.same(node, x)
+    elif node.op == "aten.unsqueeze":
+        new = node.args[1] % len(after)
+        order = orders.with_axis(b.order(x), new)
+        place = order.index(new)
+        index = "..., None" if place == len(order) - 1 else ", ".join([":"] * place + ["None"])
+        b.define(node, Expr([b.read(x), f"[{index}]"]), order)
     else:
-        place = shifted.index(axis - 1) + 1 if axis else 0
-    shifted.insert(place, axis)
-    index = ", ".join([*[":"] * place, "None"])
-    b.define(node, Expr([b.read(x), f"[{index}]"]), tuple(shifted))
+        dims = argument(node, 1, "dim", list(range(len(before))))
+        dims = [dims] if isinstance(dims, int) else dims
+        gone = [d for d in dims if before[d] == 1]
+        places = sorted(b.axis(x, d) for d in gone)
+        text = str(places[0]) if len(places) == 1 else str(tuple(places))
+        expr = Expr([b.read(x), f".squeeze({text})"])
+        b.define(node, expr, orders.without(b.order(x), gone))
 
 
 def _dims(b: Body, node: Node, x: Ref, planned: orders.Reshape) -> list[Any]:
@@ -78,6 +96,7 @@ def _dims(b: Body, node: Node, x: Ref, planned: orders.Reshape) -> list[Any]:
     given: dict[int, Any] = {}
     if node.op in ("aten.view", "aten.reshape", "aten._unsafe_view"):
         given = dict(enumerate(node.args[1]))
+    like = node.args[1] if node.op in ("aten.view_as", "aten.reshape_as") else None
     dims: list[Any] = []
     unknown = []
     for axis in planned.axes:
@@ -88,6 +107,8 @@ def _dims(b: Body, node: Node, x: Ref, planned: orders.Reshape) -> list[Any]:
             dims.append(Lit(n, "size"))
         elif isinstance(given.get(axis), Ref):
             dims.append(b.size(given[axis], [x]))
+        elif like is not None:
+            dims.append(b.dim(like, axis))
         else:
             unknown.append(len(dims))
             dims.append(Lit(-1, "size"))
@@ -159,13 +180,40 @@ def _end(axis: int, order: orders.Order) -> int:
 @op("aten.stack")
 def _stack(b: Body, node: Node) -> None:
     order = b.common(node.args[0])
-    rank = len(order) + 1
-    dim = argument(node, 1, "dim", 0) % rank
+    dim = argument(node, 1, "dim", 0) % (len(order) + 1)
+    after = b.whole.graph.values[node.outputs[0]]
+    assert after.shape is not None
+    usual = orders.with_axis(order, dim).index(dim)
     shifted = [axis + (axis >= dim) for axis in order]
-    place = min(dim, 1) if dim < rank - 1 else (rank - 1 if order[-1] == rank - 2 else 1)
-    shifted.insert(place, dim)
+    for place in (usual, *range(len(order), -1, -1)):
+        axes = (*shifted[:place], dim, *shifted[place:])
+        if _merges_freely(b, node.outputs[0], axes):
+            break
+    else:
+        axes = (*shifted[:usual], dim, *shifted[usual:])
     parts = [b.read(x, order) for x in node.args[0]]
-    b.define(node, Expr(["jnp.stack([", *joined(parts), f"], axis={place})"]), tuple(shifted))
+    axis = _end(axes.index(dim), axes)
+    b.define(node, Expr(["jnp.stack([", *joined(parts), f"], axis={axis})"]), axes)
+
+
+def _merges_freely(b: Body, number: int, order: orders.Order) -> bool:
+    """Whether the reshapes that a value reaches by permutations move nothing from this order."""
+    free = True
+    for user in b.whole.users.get(number, []):
+        shape = b.whole.graph.values[number].shape
+        if isinstance(user, Call) or shape is None or len(user.outputs) != 1:
+            continue
+        after = b.whole.graph.values[user.outputs[0]].shape
+        if user.op in ("aten.contiguous", "aten.clone"):
+            free &= _merges_freely(b, user.outputs[0], order)
+        elif user.op in ("aten.permute", "aten.transpose"):
+            axes = _permuted(user, len(order))
+            inner = tuple(axes.index(axis) for axis in order)
+            free &= _merges_freely(b, user.outputs[0], inner)
+        elif user.op in ("aten.view", "aten.reshape", "aten.flatten") and after is not None:
+            plan = orders.reshape(order, [hint(n) for n in shape], [hint(n) for n in after])
+            free &= plan.before == order
+    return free
 
 
 @op("aten.chunk", "aten.split", "aten.split_with_sizes", "aten.unsafe_chunk", "aten.tensor_split")
@@ -311,9 +359,10 @@ def _roll(b: Body, node: Node) -> None:
         raise Unsupported("roll of the flattened tensor")
     axes = tuple(b.axis(x, dim) for dim in dims)
     parts = [b.size(n, [x], "shift") for n in shifts]
+    comma = "," if len(parts) == 1 else ""
     b.define(
         node,
-        Expr(["jnp.roll(", b.read(x), ", (", *joined(parts), f",), axis={axes})"]),
+        Expr(["jnp.roll(", b.read(x), ", (", *joined(parts), f"{comma}), axis={axes})"]),
         b.order(x),
     )
 
@@ -328,10 +377,29 @@ def _arange(b: Body, node: Node) -> None:
 
 @op("aten.zeros", "aten.ones", "aten.full")
 def _filled(b: Body, node: Node) -> None:
-    name = node.op.removeprefix("aten.")
-    sizes = [b.size(n) for n in node.args[0]]
-    value = [", ", Lit(node.args[1], "value")] if name == "full" else []
+    value = node.args[1] if node.op == "aten.full" else None
     after = b.whole.graph.values[node.outputs[0]]
-    dtype = "" if after.dtype.startswith("float") else f', dtype="{after.dtype}"'
-    shape = ["(", *joined(sizes), ",)" if len(sizes) == 1 else ")"]
-    b.define(node, Expr([f"jnp.{name}(", *shape, *value, f"{dtype})"]))
+    dtype = [] if after.dtype.startswith("float") else [dtype_of(after.dtype)]
+    _constant(b, node, node.args[0], value, dtype)
+
+
+@op("aten.new_zeros", "aten.new_ones", "aten.new_full")
+def _new_filled(b: Body, node: Node) -> None:
+    x, after = node.args[0], b.whole.graph.values[node.outputs[0]]
+    value = node.args[2] if node.op == "aten.new_full" else None
+    same = b.value(x).dtype == after.dtype
+    dtype = Expr([b.read(x), ".dtype"]) if same else dtype_of(after.dtype)
+    _constant(b, node, node.args[1], value, [dtype], [x])
+
+
+def _constant(
+    b: Body, node: Node, shape: Any, value: Any, dtype: list[Any], near: Sequence[Any] = ()
+) -> None:
+    """``jnp.zeros(shape, dtype)``."""
+    name = node.op.removeprefix("aten.").removeprefix("new_")
+    sizes = [b.size(n, near) for n in shape]
+    held = Expr(["(", *joined(sizes), ",)" if len(sizes) == 1 else ")"])
+    parts = [held, *([] if value is None else [Lit(value, "value")]), *dtype]
+    if isinstance(dtype[0] if dtype else None, str):
+        parts[-1] = f"dtype={dtype[0]}"
+    b.define(node, Expr([f"jnp.{name}(", *joined(parts), ")"]))

@@ -1,0 +1,36 @@
+"""``jax.nn.dot_product_attention`` in float64: JAX rounds its scores to float32."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@contextmanager
+def exact_attention() -> Iterator[None]:
+    """Within the block the function keeps float64, by its definition; Flax's attention calls it."""
+    original = jax.nn.dot_product_attention
+
+    def exact(query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None, **how: Any):
+        plain = {*how} <= {"scale", "is_causal"} and query.ndim == 4
+        if query.dtype != jnp.float64 or not plain or query.shape[2] != key.shape[2]:
+            return original(query, key, value, bias, mask, **how)
+        scale = how.get("scale")
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) * scale
+        if bias is not None:
+            scores = scores + bias
+        if how.get("is_causal"):
+            seen = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+            scores = jnp.where(seen, scores, -jnp.inf)
+        if mask is not None:
+            scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+        return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), value)
+
+    jax.nn.dot_product_attention = exact
+    try:
+        yield
+    finally:
+        jax.nn.dot_product_attention = original

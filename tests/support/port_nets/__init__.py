@@ -1,0 +1,1 @@
+"""Small PyTorch networks in the style of public architectures, one file a network."""

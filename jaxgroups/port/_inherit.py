@@ -43,7 +43,7 @@ def _source(graph: Graph, x: Any) -> str:
     return (graph.values[x.number].source or "") if isinstance(x, Ref) else ""
 
 
-def _same_settings(module: Any, step: Node, names: list[str | None]) -> bool:
+def _same_settings(module: Any, step: Any, names: list[str | None]) -> bool:
     if step.op == "aten.layer_norm":
         eps = step.args[4] if len(step.args) > 4 else 1e-5
         return names[2:4] == ["weight", "bias"] and (tuple(step.args[1]), eps) == (

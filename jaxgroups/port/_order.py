@@ -80,8 +80,8 @@ def reshape(order: Order, sizes: Sequence[int], result: Sequence[int]) -> Reshap
 
     Both shapes fall into groups of neighbouring axes with equal products. Splitting an axis is
     free in every order. Axes that are merged must be neighbours in memory in torch's order; they
-    are moved to the place of the first of them if they are not, or to that of the last if this makes
-    a feature map, channels last.
+    are moved to the place of the first of them if they are not, or to that of the last if this
+    makes a feature map, channels last.
 
     Args:
       order: the order of the input.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jaxgroups.port import _ops as _ops  # fills the table of rules
-from jaxgroups.port._body import Whole, build
+from jaxgroups.port._body import build
 from jaxgroups.port._classes import classes
 from jaxgroups.port._errors import Missing, PortError
 from jaxgroups.port._graph import Call, refs
@@ -13,6 +13,7 @@ from jaxgroups.port._layers import layer_of
 from jaxgroups.port._merged import merged
 from jaxgroups.port._ported import Ported
 from jaxgroups.port._source import source
+from jaxgroups.port._whole import Whole
 
 
 def port(

@@ -1,7 +1,6 @@
 """A ported network: its source, its model with weights, its proof."""
 
 import json
-import operator
 import types
 import warnings
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxgroups.port._body import Move
 from jaxgroups.port._weights import save_weights
+from jaxgroups.port._whole import Move
 
 Arrays = tuple[Any, ...]
 
@@ -57,7 +56,7 @@ class Ported:
 
         model = self.build(rngs)
         with warnings.catch_warnings():  # the port knows the order of the features
-            warnings.simplefilter("ignore", ConversionWarning)
+            warnings.filterwarnings("ignore", "feature order", ConversionWarning)
             loaded, _ = load_torch(model, self.module.state_dict(), **self.how(model))
         loaded.eval()
         return loaded
@@ -93,7 +92,7 @@ class Ported:
 
         if self.kwargs or any(not hasattr(x, "detach") for x in self.example):
             raise ValueError("prove takes tensors by position only: not by name, not nested")
-        examples = tuple(
+        examples: tuple[Any, ...] = tuple(
             tuple(x.shape) if x.is_floating_point() else np.asarray(x) for x in self.example
         )
         last = tuple(order != tuple(range(len(order))) for order in self.inputs)
@@ -151,20 +150,25 @@ def torch_name(model: nnx.Module, path: tuple[Any, ...]) -> str:
     for part in path:
         if not (isinstance(held, nnx.Sequential) and part == "layers"):
             parts.append(str(part))
-        held = operator.getitem(held, part) if isinstance(part, int) else getattr(held, part)
+        held = _member(held, part)
     return ".".join(parts)
 
 
-def _operations(path: tuple[Any, ...], layer: Any, rule: Any) -> dict[str, Any]:
+def _member(held: Any, part: Any) -> Any:
+    return held[part] if isinstance(part, int) else getattr(held, part)
+
+
+def _operations(path: Any, layer: Any, rule: Any) -> dict[str, Any]:
     """The operation of each parameter of a layer, by path."""
     state: Any = nnx.to_flat_state(nnx.state(layer))
     shapes = {
-        str(leaf[0]): tuple(variable.get_value().shape)
+        str(next(iter(leaf))): tuple(variable.get_value().shape)
         for leaf, variable in state
-        if len([*leaf]) == 1 and hasattr(variable.get_value(), "shape")
+        if len(list(leaf)) == 1 and hasattr(variable.get_value(), "shape")
     }
     name = ".".join(map(str, path))
     if not callable(rule):  # one operation for all of them
         return {f"{name}.{leaf}": rule for leaf in shapes}
-    leaves = rule(layer, shapes).leaves
+    made: Any = rule(layer, shapes)
+    leaves: dict[str, Any] = made.leaves
     return {f"{name}.{leaf}": one.op for leaf, one in leaves.items() if hasattr(one, "op")}

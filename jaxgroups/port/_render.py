@@ -1,6 +1,5 @@
 """The text of the classes: variables get names, nested expressions of a line become one."""
 
-import ast
 import keyword
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +8,11 @@ from typing import Any
 from jaxgroups.port._classes import Class, child_of
 from jaxgroups.port._docs import docstring
 from jaxgroups.port._expr import Expr, Instance, Lit, Named, Self, Statement, Use
+from jaxgroups.port._flow import counts, inlined, last_uses, length, needed, read
 from jaxgroups.port._graph import Ref, refs
 from jaxgroups.port._layers import Source
 from jaxgroups.port._loops import Loop, looped, repeated
+from jaxgroups.port._text import annotation, binds, container, kind, literal, member
 
 _WIDTH = 88
 
@@ -19,20 +20,6 @@ _WIDTH = 88
 def render(one: Class) -> str:
     """The text of a class."""
     return _Writer(one).text()
-
-
-def literal(value: Any) -> str:
-    """The value as Python writes it."""
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return "jnp.inf" if value > 0 else "-jnp.inf"
-    if isinstance(value, tuple):
-        inner = ", ".join(map(literal, value))
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
-    if isinstance(value, Source):
-        return str(value)
-    if isinstance(value, str):
-        return '"' + repr(value)[1:-1].replace('"', '\\"') + '"'
-    return repr(value)
 
 
 class _Writer:
@@ -114,7 +101,7 @@ class _Writer:
                 texts[path] += f" if {flags[path]} else None"
         for name in dict.fromkeys(path[0] for path in texts):
             below = {path[1:]: text for path, text in texts.items() if path[0] == name}
-            body.append(f"self.{name} = {_container(below)}")
+            body.append(f"self.{name} = {container(below)}")
         body += [f"self.{name} = {name}" for name in one.arguments if name in one.kept]
         if not body and one.root:
             body = ["del rngs  # a constructor like any other"]
@@ -132,7 +119,7 @@ class _Writer:
         return found
 
     def _type(self, name: str) -> str:
-        kinds = dict.fromkeys(_kind(instance.values[name]) for instance in self.one.instances)
+        kinds = dict.fromkeys(kind(instance.values[name]) for instance in self.one.instances)
         found = [kind for kind in kinds if kind != "None"]
         if "float" in found and "int" in found:
             found.remove("int")
@@ -147,7 +134,7 @@ class _Writer:
         statements = [*made.statements]
         self._number_settings(statements)
         steps, results = self._arranged(statements)
-        live = _last_uses(steps, results)
+        live = last_uses(steps, results)
         taken: list[str] = []
         for name, structure in made.parameters.items():
             taken.append(self._parameter(name, structure, taken))
@@ -162,7 +149,7 @@ class _Writer:
         if not returned:
             lines.append(f"return {self._structure(results)}")
         head = ", ".join(["self", *(f"{n}: {self._hint(n)}" for n in taken)])
-        back = _annotation(made.returns)
+        back = annotation(made.returns)
         return [
             f"    def __call__({head}) -> {back}:",
             *(f"        {line}" for line in lines),
@@ -185,7 +172,7 @@ class _Writer:
             flag = self.one.flags.get(i, "")
             if flag:
                 path = child_of(s)
-                flag = f"{_member(path)} is not None" if path else f"self.{flag}"
+                flag = f"{member(path)} is not None" if path else f"self.{flag}"
             statements[i] = replace(s, expr=fixed(s.expr), when=flag)
 
         def walked(x: Any) -> Any:
@@ -200,27 +187,27 @@ class _Writer:
     def _arranged(self, statements: list[Statement]) -> tuple[list[Any], Any]:
         """Without what is not used; with loops; nested expressions of one line as one."""
         results = self.results
-        steps: list[Any] = looped(_needed(statements, results), self.made)
-        counts = _counts(steps, results)
+        steps: list[Any] = looped(needed(statements, results), self.made)
+        uses = counts(steps, results)
         kept: list[Any] = []
         held: dict[int, Statement] = {}
         for i, step in enumerate(steps):
             if isinstance(step, Loop):
                 kept.append(step)
                 continue
-            step.expr = _inlined(step.expr, held)
+            step.expr = inlined(step.expr, held)
             number = step.target.number if isinstance(step.target, Ref) else None
-            reader = next((s for s in steps[i + 1 :] if number in _read(s)), None)
+            reader = next((s for s in steps[i + 1 :] if number in read(s)), None)
             if (
                 number is not None
-                and counts.get(number) == 1
+                and uses.get(number) == 1
                 and isinstance(reader, Statement)
                 and step.line is not None
                 and reader.line == step.line
                 and not step.why
                 and not step.when
                 and not reader.when
-                and _length(step.expr) + _length(reader.expr) < _WIDTH
+                and length(step.expr) + length(reader.expr) < _WIDTH
             ):
                 held[number] = step
             else:
@@ -359,7 +346,7 @@ class _Writer:
                 alone = (not text or text.endswith(("(", "[", ", ", "="))) and (
                     not after or after.startswith((")", "]", ","))
                 )
-                part = part if atom or alone or _binds(part, text, after) else f"({part})"
+                part = part if atom or alone or binds(part, text, after) else f"({part})"
             text += part
         return text.replace("[:, None][:, None]", "[:, None, None]")
 
@@ -380,21 +367,6 @@ class _Writer:
         return x if isinstance(x, str) else literal(x)
 
 
-def _binds(part: str, before: str, after: str) -> bool:
-    """Whether the operator of the part binds closer than those around it."""
-    try:
-        tree = ast.parse(part, mode="eval").body
-    except SyntaxError:
-        return False
-    if not isinstance(tree, ast.BinOp):
-        return False
-    sums_before = not before or before.endswith(("(", "[", ", ", "=", " + ", " - "))
-    if isinstance(tree.op, ast.Mult | ast.Div | ast.FloorDiv | ast.MatMult | ast.Mod):
-        return sums_before and (not after or after.startswith((")", "]", ",", " + ", " - ")))
-    first = not before or before.endswith(("(", "[", ", ", "="))
-    return first and after.startswith((" + ", " - "))
-
-
 def _flattened(
     expr: Any, writer: _Writer, names: dict[int, str], called: bool, item: str
 ) -> Iterator[Any]:
@@ -405,7 +377,7 @@ def _flattened(
         elif isinstance(part, Use):
             yield names[part.number]
         elif isinstance(part, Self):
-            yield item if item and part.path[-1] == "*" else _member(part.path)
+            yield item if item and part.path[-1] == "*" else member(part.path)
         elif isinstance(part, Named):
             value = part.lit.value
             yield f", {part.lit.name}={value if isinstance(value, Source) else literal(value)}"
@@ -415,122 +387,3 @@ def _flattened(
             yield writer._expr(part, names, called, item), part.atom
         else:
             yield str(part)
-
-
-def _member(path: tuple[str, ...]) -> str:
-    text = "self"
-    for part in path:
-        text += f"[{part}]" if part.isdigit() else f".{part}"
-    return text
-
-
-def _container(below: dict[tuple[str, ...], str]) -> str:
-    """The text of what an attribute holds: a child, a list of children, a dictionary."""
-    if () in below:
-        return below[()]
-    heads = list(dict.fromkeys(path[0] for path in below))
-    inner = {
-        head: _container({path[1:]: text for path, text in below.items() if path[0] == head})
-        for head in heads
-    }
-    if all(head.isdigit() for head in heads):
-        count = max(map(int, heads)) + 1
-        items = repeated([inner.get(str(i), "nnx.Dict()") for i in range(count)])
-        if len(items) == 1 and items[0].startswith("*["):
-            return f"nnx.List({items[0][1:]})"
-        return f"nnx.List([{', '.join(items)}])"
-    return f"nnx.Dict({', '.join(repeated([f'{head}={text}' for head, text in inner.items()]))})"
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, tuple):
-        inner = {_kind(one) for one in value}
-        return f"tuple[{inner.pop()}, ...]" if len(inner) == 1 else "tuple"
-    return "None" if value is None else type(value).__name__
-
-
-def _annotation(returns: Any) -> str:
-    if isinstance(returns, Use | Expr):
-        return "jax.Array"
-    if isinstance(returns, tuple) and all(isinstance(one, Use | Expr) for one in returns):
-        return f"tuple[{', '.join(['jax.Array'] * len(returns))}]"
-    if isinstance(returns, list) and all(isinstance(one, Use | Expr) for one in returns):
-        return "list[jax.Array]"
-    return "Any"
-
-
-def _read(step: Any) -> list[int]:
-    if isinstance(step, Loop):
-        return [step.start, *(n for n in step.expr.uses() if n != step.start)]
-    return list(step.expr.uses())
-
-
-def _used(structure: Any) -> Iterator[int]:
-    if isinstance(structure, Use | Ref):
-        yield structure.number
-    elif isinstance(structure, Expr):
-        yield from structure.uses()
-    elif isinstance(structure, dict):
-        for one in structure.values():
-            yield from _used(one)
-    elif isinstance(structure, list | tuple):
-        for one in structure:
-            yield from _used(one)
-
-
-def _needed(statements: list[Statement], results: Any) -> list[Statement]:
-    """The statements whose results are used; those of children stay."""
-    needed = {*_used(results)}
-    kept = []
-    for step in reversed(statements):
-        if needed & {*refs(step.target)}:
-            kept.append(step)
-            needed |= {*step.expr.uses()}
-    return kept[::-1]
-
-
-def _counts(steps: list[Any], results: Any) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for step in steps:
-        for number in _read(step):
-            counts[number] = counts.get(number, 0) + 1
-    for number in _used(results):
-        counts[number] = counts.get(number, 0) + 1
-    return counts
-
-
-def _last_uses(steps: list[Any], results: Any) -> dict[int, int]:
-    live: dict[int, int] = {}
-    for i, step in enumerate(steps):
-        for number in _read(step):
-            live[number] = i
-    for number in _used(results):
-        live[number] = len(steps)
-    return live
-
-
-def _inlined(expr: Expr, held: dict[int, Statement]) -> Expr:
-    parts: list[Any] = []
-    for part in expr.parts:
-        if isinstance(part, Use) and part.number in held:
-            parts.append(held[part.number].expr)
-        elif isinstance(part, Expr):
-            parts.append(_inlined(part, held))
-        else:
-            parts.append(part)
-    return Expr(parts, expr.atom)
-
-
-def _length(expr: Expr) -> int:
-    """About how long the text is."""
-    total = 0
-    for part in expr.parts:
-        if isinstance(part, Expr):
-            total += _length(part)
-        elif isinstance(part, Named):
-            total += len(part.lit.name) + len(str(part.lit.value)) + 3
-        elif isinstance(part, Self):
-            total += len(".".join(part.path)) + 5
-        else:
-            total += len(str(part)) if isinstance(part, str) else 2
-    return total

@@ -80,13 +80,14 @@ def _inlined(part: Any, made: dict[int, Expr]) -> Any:
         return _inlined(made[part.number], made)
     if isinstance(part, Expr):
         inner = [_inlined(one, made) for one in part.parts]
-        return inner[0] if len(inner) == 1 and isinstance(inner[0], Expr) else Expr(inner, part.atom)
+        whole = len(inner) == 1 and isinstance(inner[0], Expr)
+        return inner[0] if whole else Expr(inner, part.atom)
     return part
 
 
 def _function(expr: Expr) -> Expr:
     """``nnx.relu``, or ``lambda x: ...``."""
-    parts = [part.parts[0] if isinstance(part, Expr) and part.parts == ["x"] else part
+    parts: list[Any] = [part.parts[0] if isinstance(part, Expr) and part.parts == ["x"] else part
              for part in expr.parts]  # fmt: skip
     if len(parts) == 3 and parts[1:] == ["x", ")"] and str(parts[0]).endswith("("):
         return Expr([parts[0][:-1]])

@@ -99,5 +99,6 @@ def test_between_brings_one_order_into_another():
     np.testing.assert_array_equal(
         np.transpose(held, orders.between((2, 0, 1), (1, 2, 0))), _held(array, (1, 2, 0))
     )
-    assert orders.channels_last(2) == (0, 1) and orders.channels_last(5) == (0, 2, 3, 4, 1)
+    assert orders.channels_last(2) == (0, 1)
+    assert orders.channels_last(5) == (0, 2, 3, 4, 1)
     assert orders.place((0, 2, 1), -1) == 1

@@ -4,6 +4,9 @@ from jaxgroups.port._ops import (
     attention as attention,
 )
 from jaxgroups.port._ops import (
+    create as create,
+)
+from jaxgroups.port._ops import (
     elementwise as elementwise,
 )
 from jaxgroups.port._ops import (

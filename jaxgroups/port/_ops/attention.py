@@ -3,12 +3,13 @@
 from typing import Any
 
 from jaxgroups.port import _order as orders
-from jaxgroups.port._body import Body, joined, op
+from jaxgroups.port._body import Body, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit
 from jaxgroups.port._graph import Call, Node, Ref, refs
 from jaxgroups.port._layers import Layer, layer, made
 from jaxgroups.port._ops.elementwise import apply, argument
+from jaxgroups.port._parts import joined
 
 
 @op("aten.matmul", "aten.bmm", "aten.mm")

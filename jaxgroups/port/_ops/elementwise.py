@@ -3,11 +3,12 @@
 from typing import Any
 
 from jaxgroups.port import _order as orders
-from jaxgroups.port._body import Body, dtype_of, fill, op
+from jaxgroups.port._body import Body, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit, Self
 from jaxgroups.port._graph import Node
 from jaxgroups.port._layers import made
+from jaxgroups.port._parts import dtype_of, fill
 
 # by operation: the expression, where {0} is the tensor
 _UNARY = {

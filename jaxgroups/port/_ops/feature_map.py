@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxgroups.port import _order as orders
-from jaxgroups.port._body import Body, joined, op
+from jaxgroups.port._body import Body, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit, Named
 from jaxgroups.port._graph import Node, Ref
 from jaxgroups.port._layers import short
 from jaxgroups.port._ops.elementwise import argument
+from jaxgroups.port._parts import joined
 
 _LAST = 'data_format="channels_last"'
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 from jaxgroups.port import _order as orders
-from jaxgroups.port._body import Body, joined
+from jaxgroups.port._body import Body
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Make
 from jaxgroups.port._graph import Call, Ref, refs
 from jaxgroups.port._layers import Layer, layer, made
+from jaxgroups.port._parts import joined
 
 
 @layer("torch.nn.modules.rnn.LSTM", "torch.nn.modules.rnn.GRU", "torch.nn.modules.rnn.RNN")

@@ -1,15 +1,15 @@
 """Operations on shapes: permuting is free, splitting is free, merging may move."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from jaxgroups.port import _order as orders
-from jaxgroups.port._body import Body, dtype_of, joined, op
+from jaxgroups.port._body import Body, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit
 from jaxgroups.port._graph import Call, Node, Ref, hint, refs
 from jaxgroups.port._layers import layer_of
 from jaxgroups.port._ops.elementwise import argument
+from jaxgroups.port._parts import joined
 
 
 @op("aten.permute", "aten.transpose", "aten.t", "aten.movedim", "aten.swapaxes", "aten.numpy_T",
@@ -181,8 +181,6 @@ def _end(axis: int, order: orders.Order) -> int:
 def _stack(b: Body, node: Node) -> None:
     order = b.common(node.args[0])
     dim = argument(node, 1, "dim", 0) % (len(order) + 1)
-    after = b.whole.graph.values[node.outputs[0]]
-    assert after.shape is not None
     usual = orders.with_axis(order, dim).index(dim)
     shifted = [axis + (axis >= dim) for axis in order]
     for place in (usual, *range(len(order), -1, -1)):
@@ -365,41 +363,3 @@ def _roll(b: Body, node: Node) -> None:
         Expr(["jnp.roll(", b.read(x), ", (", *joined(parts), f"{comma}), axis={axes})"]),
         b.order(x),
     )
-
-
-@op("aten.arange")
-def _arange(b: Body, node: Node) -> None:
-    parts = [b.size(n, name="size") for n in node.args]
-    dtype = b.whole.graph.values[node.outputs[0]].dtype
-    more = ", dtype=float" if dtype.startswith("float") else ""
-    b.define(node, Expr(["jnp.arange(", *joined(parts), f"{more})"]))
-
-
-@op("aten.zeros", "aten.ones", "aten.full")
-def _filled(b: Body, node: Node) -> None:
-    value = node.args[1] if node.op == "aten.full" else None
-    after = b.whole.graph.values[node.outputs[0]]
-    dtype = [] if after.dtype.startswith("float") else [dtype_of(after.dtype)]
-    _constant(b, node, node.args[0], value, dtype)
-
-
-@op("aten.new_zeros", "aten.new_ones", "aten.new_full")
-def _new_filled(b: Body, node: Node) -> None:
-    x, after = node.args[0], b.whole.graph.values[node.outputs[0]]
-    value = node.args[2] if node.op == "aten.new_full" else None
-    same = b.value(x).dtype == after.dtype
-    dtype = Expr([b.read(x), ".dtype"]) if same else dtype_of(after.dtype)
-    _constant(b, node, node.args[1], value, [dtype], [x])
-
-
-def _constant(
-    b: Body, node: Node, shape: Any, value: Any, dtype: list[Any], near: Sequence[Any] = ()
-) -> None:
-    """``jnp.zeros(shape, dtype)``."""
-    name = node.op.removeprefix("aten.").removeprefix("new_")
-    sizes = [b.size(n, near) for n in shape]
-    held = Expr(["(", *joined(sizes), ",)" if len(sizes) == 1 else ")"])
-    parts = [held, *([] if value is None else [Lit(value, "value")]), *dtype]
-    if isinstance(dtype[0] if dtype else None, str):
-        parts[-1] = f"dtype={dtype[0]}"
-    b.define(node, Expr([f"jnp.{name}(", *joined(parts), ")"]))

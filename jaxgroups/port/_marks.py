@@ -1,0 +1,150 @@
+"""Marks in the traced graph where a module is called and where it returns."""
+
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any
+
+from jaxgroups.port._graph import Call, Line, Ref, Size
+
+
+@cache
+def _operation() -> Any:
+    """The operation that marks a place in the traced graph; it does nothing."""
+    import torch
+
+    library = torch.library.Library("jaxgroups_port", "DEF")
+    library.define("mark(Tensor[] tensors, str call, bool returns) -> ()")
+    library.impl("mark", lambda tensors, call, returns: None, "CompositeExplicitAutograd")
+    norm = "local_response_norm"
+    library.define(f"{norm}(Tensor x, int size, float alpha, float beta, float k) -> Tensor")
+    library.impl(norm, lambda x, size, alpha, beta, k: x.clone(), "CompositeExplicitAutograd")
+    operation = torch.ops.jaxgroups_port.mark
+    node: Any = torch.fx.node  # type: ignore[attr-defined]
+    node.has_side_effect(operation.default)
+    _operation.library = library  # type: ignore[attr-defined]  # else it is unloaded
+    return operation
+
+
+@contextmanager
+def marks(
+    module: Any, paths: dict[int, str], calls: dict[str, Call], trees: dict[str, Any]
+) -> Iterator[None]:
+    """Within the block every call of a module leaves marks in what torch traces."""
+    import torch
+
+    mark = _operation()
+    functional = torch.nn.functional
+    original = functional.local_response_norm
+    stack: list[str] = []
+
+    def enter(path: str, layer: Any, args: Any, kwargs: Any) -> None:
+        name = str(len(calls))
+        bound = _bound(layer, args, kwargs)
+        tensors: list[Any] = []
+        inputs = {key: _flat(x, tensors, torch) for key, x in bound.items()}
+        kind = type(layer)
+        calls[name] = Call(path, f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller())
+        stack.append(name)
+        mark(tensors, name, False)
+
+    def leave(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
+        name = stack.pop()
+        tensors: list[Any] = []
+        trees[name] = _flat(output, tensors, torch)
+        mark(tensors, name, True)
+
+    handles = []
+    for one in module.modules():
+        hook = partial(enter, paths[id(one)])  # torch may call a copy of a shared module
+        handles.append(one.register_forward_pre_hook(hook, with_kwargs=True))
+        handles.append(one.register_forward_hook(leave, with_kwargs=True))
+    functional.local_response_norm = _local_response_norm
+    recurrent = [one for one in module.modules() if isinstance(one, torch.nn.RNNBase)]
+    recurrent = [one for one in recurrent if type(one).__module__ == "torch.nn.modules.rnn"]
+    for one in recurrent:
+        one.forward = partial(_recurrent, one)
+    try:
+        yield
+    finally:
+        functional.local_response_norm = original
+        for one in recurrent:
+            del one.forward
+        for handle in handles:
+            handle.remove()
+
+
+def _local_response_norm(
+    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    """One operation in the graph, where torch has a dozen."""
+    import torch
+
+    operation = torch.ops.jaxgroups_port.local_response_norm
+    return operation(input, size, float(alpha), float(beta), float(k))
+
+
+def _recurrent(layer: Any, input: Any, hx: Any = None) -> Any:
+    """Results of the right shapes, for any length of the sequences; torch would fix it."""
+    directions = 2 if layer.bidirectional else 1
+    size = layer.proj_size or layer.hidden_size
+    batch = () if input.dim() == 2 else (input.shape[0 if layer.batch_first else 1],)
+    output = input.new_zeros((*input.shape[:-1], directions * size))
+    last = input.new_zeros((directions * layer.num_layers, *batch, size))
+    if layer.mode != "LSTM":
+        return output, last
+    cells = (directions * layer.num_layers, *batch, layer.hidden_size)
+    return output, (last, input.new_zeros(cells))
+
+
+def _bound(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call by the names that ``forward`` gives them."""
+    signature = inspect.signature(layer.forward)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError:
+        return {f"x{i}": x for i, x in enumerate(args)} | kwargs
+    found: dict[str, Any] = {}
+    for name, x in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            found |= {f"{name}{i}": one for i, one in enumerate(x)}
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            found |= x
+        else:
+            found[name] = x
+    return found
+
+
+def _flat(x: Any, tensors: list[Any], torch: Any) -> Any:
+    """The structure with a `Ref` to the list's item in place of each tensor."""
+    if isinstance(x, torch.Tensor):
+        tensors.append(x)
+        return Ref(len(tensors) - 1)
+    if isinstance(x, torch.SymInt):
+        return Size(str(x.node.expr), int(x.node.hint))
+    if isinstance(x, dict):
+        return {key: _flat(one, tensors, torch) for key, one in x.items()}
+    if isinstance(x, torch.Size) or (isinstance(x, tuple) and hasattr(x, "_fields")):
+        return tuple(_flat(one, tensors, torch) for one in x)
+    if isinstance(x, list | tuple):
+        return type(x)(_flat(one, tensors, torch) for one in x)
+    if x is None or isinstance(x, bool | int | float | str):
+        return x
+    fields = getattr(x, "__dict__", None)
+    if fields and any(isinstance(one, torch.Tensor) for one in fields.values()):
+        return {key: _flat(one, tensors, torch) for key, one in fields.items()}
+    return None
+
+
+def _caller() -> Line | None:
+    """The line of the program that calls the module of the running hook."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "/torch/" not in file and "/contextlib.py" not in file:
+            return Line(file, frame.f_lineno)
+        frame = frame.f_back
+    return None

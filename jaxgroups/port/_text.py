@@ -1,0 +1,79 @@
+"""The text of literals, containers and annotations."""
+
+import ast
+from typing import Any
+
+from jaxgroups.port._expr import Expr, Use
+from jaxgroups.port._layers import Source
+from jaxgroups.port._loops import repeated
+
+
+def literal(value: Any) -> str:
+    """The value as Python writes it."""
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return "jnp.inf" if value > 0 else "-jnp.inf"
+    if isinstance(value, tuple):
+        inner = ", ".join(map(literal, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, Source):
+        return str(value)
+    if isinstance(value, str):
+        return '"' + repr(value)[1:-1].replace('"', '\\"') + '"'
+    return repr(value)
+
+
+def binds(part: str, before: str, after: str) -> bool:
+    """Whether the operator of the part binds closer than those around it."""
+    try:
+        tree = ast.parse(part, mode="eval").body
+    except SyntaxError:
+        return False
+    if not isinstance(tree, ast.BinOp):
+        return False
+    sums_before = not before or before.endswith(("(", "[", ", ", "=", " + ", " - "))
+    if isinstance(tree.op, ast.Mult | ast.Div | ast.FloorDiv | ast.MatMult | ast.Mod):
+        return sums_before and (not after or after.startswith((")", "]", ",", " + ", " - ")))
+    first = not before or before.endswith(("(", "[", ", ", "="))
+    return first and after.startswith((" + ", " - "))
+
+
+def member(path: tuple[str, ...]) -> str:
+    text = "self"
+    for part in path:
+        text += f"[{part}]" if part.isdigit() else f".{part}"
+    return text
+
+
+def container(below: dict[tuple[str, ...], str]) -> str:
+    """The text of what an attribute holds: a child, a list of children, a dictionary."""
+    if () in below:
+        return below[()]
+    heads = list(dict.fromkeys(path[0] for path in below))
+    inner = {
+        head: container({path[1:]: text for path, text in below.items() if path[0] == head})
+        for head in heads
+    }
+    if all(head.isdigit() for head in heads):
+        count = max(map(int, heads)) + 1
+        items = repeated([inner.get(str(i), "nnx.Dict()") for i in range(count)])
+        if len(items) == 1 and items[0].startswith("*["):
+            return f"nnx.List({items[0][1:]})"
+        return f"nnx.List([{', '.join(items)}])"
+    return f"nnx.Dict({', '.join(repeated([f'{head}={text}' for head, text in inner.items()]))})"
+
+
+def kind(value: Any) -> str:
+    if isinstance(value, tuple):
+        inner = {kind(one) for one in value}
+        return f"tuple[{inner.pop()}, ...]" if len(inner) == 1 else "tuple"
+    return "None" if value is None else type(value).__name__
+
+
+def annotation(returns: Any) -> str:
+    if isinstance(returns, Use | Expr):
+        return "jax.Array"
+    if isinstance(returns, tuple) and all(isinstance(one, Use | Expr) for one in returns):
+        return f"tuple[{', '.join(['jax.Array'] * len(returns))}]"
+    if isinstance(returns, list) and all(isinstance(one, Use | Expr) for one in returns):
+        return "list[jax.Array]"
+    return "Any"

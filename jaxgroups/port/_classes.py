@@ -318,7 +318,9 @@ def _related(one: str, other: str) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    return (type(a) is type(b) and a == b) or (a == b and not isinstance(a, bool | str))
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    return a == b
 
 
 def _free(name: str, where: str, taken: list[str]) -> str:

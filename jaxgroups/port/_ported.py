@@ -100,7 +100,7 @@ class Ported:
         return prove(
             merged(self.module)[0],
             model,
-            examples if len(examples) > 1 else examples[0],
+            examples if len(examples) > 1 else next(iter(examples)),
             channels_last=last,
             **self.how(model),
             **how,

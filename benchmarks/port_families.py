@@ -11,6 +11,7 @@ Needs pytorchcv (``pip install --no-deps pytorchcv requests``), torch and the ex
 import argparse
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
@@ -86,7 +87,8 @@ def measured(network: dict[str, str], sources: str | None = None) -> dict[str, A
     try:
         ported = port(module, shape)
     except PortError as error:
-        return found | {"error": " ".join(str(error).split())[:300]}
+        text = re.sub(r"\S*/site-packages/", "", " ".join(str(error).split()))
+        return found | {"error": text[:200]}
     found["port_seconds"] = round(time.perf_counter() - start, 1)
     found["lines"] = len(ported.source.splitlines())
     found["classes"] = ported.source.count("\nclass ")

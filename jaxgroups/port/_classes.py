@@ -53,6 +53,7 @@ def classes(root: Instance) -> list[Class]:
         found = _grouped(instances, known, merged)
         if not _merge(found, merged):
             break
+    found = _sorted(found)
     names: dict[str, int] = {}
     for one in found:
         names[one.name] = names.get(one.name, 0) + 1
@@ -106,6 +107,23 @@ def _grouped(
         group.instances = [one for one, _ in pairs]
         group.alignments = [alignment for _, alignment in pairs]
     return list(found.values())
+
+
+def _sorted(found: list[Class]) -> list[Class]:
+    """The classes, each after those it uses: a merged one uses what any of its instances does."""
+    done: dict[int, Class] = {}
+
+    def visit(one: Class) -> None:
+        if id(one) in done:
+            return
+        for make in makes(one.instances[0]):
+            if isinstance(make.target, Instance):
+                visit(make.target.group)
+        done[id(one)] = one
+
+    for one in found:
+        visit(one)
+    return list(done.values())
 
 
 def _merge(found: list[Class], merged: dict[int, tuple[Class, Alignment]]) -> bool:

@@ -348,7 +348,9 @@ class _Writer:
                 )
                 part = part if atom or alone or binds(part, text, after) else f"({part})"
             text += part
-        return text.replace("[:, None][:, None]", "[:, None, None]")
+        for index in (":, None", "..., None"):
+            text = text.replace(f"[{index}][{index}]", f"[{index}, None]")
+        return text
 
     def _structure(self, x: Any, nested: bool = False) -> str:
         if isinstance(x, Use | Expr):

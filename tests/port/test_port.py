@@ -114,6 +114,14 @@ def test_the_source():
     assert_equal(ported, (1, 3, 20, 15))
 
 
+def test_a_part_that_is_left_out_may_be_a_class_of_its_own():
+    ported = port.port(made(nets.Gates), (2, 2, 4, 5))
+    assert ported.source.index("class Gate(") < ported.source.index("class Gated(")
+    assert "self.gate = Gate(in_channels, rngs=rngs) if gate else None" in ported.source
+    assert "Gated(3, 4, gate=True, rngs=rngs)" in ported.source
+    assert_equal(ported, (3, 2, 5, 4))
+
+
 def test_the_source_is_deterministic():
     texts = {port.port(made(nets.Shuffled), (2, 6, 4, 5)).source for _ in range(2)}
     assert len(texts) == 1

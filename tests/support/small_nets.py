@@ -210,3 +210,41 @@ class Embedded(nn.Module):
 
     def forward(self, tokens):
         return self.conv(self.embed(tokens).transpose(1, 2))
+
+
+class Gate(nn.Module):
+    """Scales each channel."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.fc = nn.Conv2d(c, c, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.fc(x.mean((2, 3), keepdim=True)))
+
+
+class Gated(nn.Module):
+    """A convolution, behind a gate in some places."""
+
+    def __init__(self, i, o, gate):
+        super().__init__()
+        self.gate = Gate(i) if gate else None
+        self.conv = nn.Conv2d(i, o, 1)
+
+    def forward(self, x):
+        if self.gate is not None:
+            x = self.gate(x)
+        return self.conv(x)
+
+
+class Gates(nn.Module):
+    """The first unit has no gate, the others have: their class uses a class of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = Gated(2, 3, False)
+        self.second = Gated(3, 4, True)
+        self.third = Gated(4, 5, True)
+
+    def forward(self, x):
+        return self.third(self.second(self.first(x)))

@@ -1,7 +1,9 @@
 """The traced program, without torch: values, operations, and the calls of modules around them."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 
@@ -115,6 +117,28 @@ def refs(structure: Any) -> Iterator[int]:
     elif isinstance(structure, list | tuple):
         for one in structure:
             yield from refs(one)
+
+
+def told_apart(*shapes: Sequence[Dim]) -> list[list[int]]:
+    """Sizes with which different symbols differ, for shapes of as many elements.
+
+    The example may be square, but its height and width are not one size. Each symbol stands for a
+    prime times 128, so that it can be halved; sizes of the example where that cannot be computed.
+    """
+    names = {name for shape in shapes for n in shape for name in _SYMBOL.findall(str(n))}
+    values = {name: 128 * _PRIMES[i % len(_PRIMES)] for i, name in enumerate(sorted(names))}
+    known = values | {"__builtins__": {}, "Max": max, "Min": min}
+    try:
+        found = [[n if isinstance(n, int) else int(eval(n.text, known)) for n in s] for s in shapes]
+    except Exception:  # a function of sizes that Python does not have
+        found = []
+    if len({prod(sizes) for sizes in found}) == 1 and all(n >= 0 for s in found for n in s):
+        return found
+    return [[hint(n) for n in shape] for shape in shapes]
+
+
+_SYMBOL = re.compile(r"\b[su]\d+\b")
+_PRIMES = (101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179)
 
 
 def hint(dim: Dim) -> int:

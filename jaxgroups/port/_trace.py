@@ -36,7 +36,7 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         paths.setdefault(id(one), path)
     calls: dict[str, Call] = {}
     trees: dict[str, Any] = {}
-    with marks(module, paths, calls, trees), _quiet():
+    with marks(module, paths, calls, trees), _symbols():
         program = _exported(torch, module, args, kwargs, calls)
     found = modes(module, args, kwargs)
     return Reader(program, source, calls, trees, found).graph()
@@ -52,13 +52,17 @@ def _copy(module: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Within the block torch does not log what it could not solve about sizes."""
+def _symbols() -> Iterator[None]:
+    """Within the block equal sizes of the example are different symbols, and torch logs no sizes."""
+    import torch
+
+    settings: Any = torch.fx.experimental._config  # type: ignore[attr-defined]
     logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with settings.patch(use_duck_shape=False):
+            yield
     finally:
         logger.setLevel(level)
 

@@ -154,6 +154,12 @@ def test_sizes_are_computed_as_in_the_original():
     assert_equal(ported, (1, 2, 8, 14))
 
 
+def test_a_square_example_does_not_mislead():
+    ported = port.port(made(nets.Merged), (2, 3, 4, 4))
+    assert_equal(ported, (2, 3, 4, 4))
+    assert_equal(ported, (2, 3, 5, 6))
+
+
 def test_arrays_that_belong_to_no_layer():
     ported = port.port(made(nets.Scaled), (1, 3, 4, 5))
     assert "self.gamma = nnx.Param(jnp.zeros((4, 1, 1)))" in ported.source

@@ -6,7 +6,7 @@ from jaxgroups.port import _order as orders
 from jaxgroups.port._body import Body, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit
-from jaxgroups.port._graph import Call, Node, Ref, hint, refs
+from jaxgroups.port._graph import Call, Node, Ref, hint, refs, told_apart
 from jaxgroups.port._layers import layer_of
 from jaxgroups.port._ops.elementwise import argument
 from jaxgroups.port._parts import joined
@@ -47,8 +47,7 @@ def _reshape(b: Body, node: Node) -> None:
     if before == after:
         b.same(node, x)
         return
-    sizes = [hint(n) for n in before]
-    result = [hint(n) for n in after]
+    sizes, result = told_apart(before, after)
     planned = orders.reshape(b.order(x), sizes, result)
     why = ""
     merged = tuple(a for a in range(len(sizes)) if a not in planned.same.values())
@@ -60,7 +59,7 @@ def _reshape(b: Body, node: Node) -> None:
         and _only_linear(b, node.outputs[0])
     ):
         # the weight's rows are permuted when they are loaded
-        b.whole.permuted[node.outputs[0]] = tuple(sizes[a] for a in merged)
+        b.whole.permuted[node.outputs[0]] = tuple(hint(before[a]) for a in merged)
         planned = orders.Reshape(b.order(x), planned.axes, planned.same)
         why = "flattened as (H, W, C): load_torch permutes the weights that read it"
     dims = _dims(b, node, x, planned)
@@ -209,7 +208,7 @@ def _merges_freely(b: Body, number: int, order: orders.Order) -> bool:
             inner = tuple(axes.index(axis) for axis in order)
             free &= _merges_freely(b, user.outputs[0], inner)
         elif user.op in ("aten.view", "aten.reshape", "aten.flatten") and after is not None:
-            plan = orders.reshape(order, [hint(n) for n in shape], [hint(n) for n in after])
+            plan = orders.reshape(order, *told_apart(shape, after))
             free &= plan.before == order
     return free
 

@@ -25,16 +25,16 @@ class Attend(nnx.Module):
 class Block(nnx.Module):
     """A grouped residual block with attention.
 
-    (N, H, W, in_channels) -> (N, H', W', out_channels)
+    (N, H, W, in_channels) -> (N, H / stride, W / stride, out_channels)
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        stride: int,
         attend_out_channels: int,
-        down: bool,
+        stride: int = 1,
+        down: bool = True,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -65,9 +65,9 @@ class Net(nnx.Module):
         )
         self.blocks = nnx.List(
             [
-                Block(16, 32, stride=2, attend_out_channels=8, down=True, rngs=rngs),
-                Block(32, 32, stride=1, attend_out_channels=8, down=False, rngs=rngs),
-                Block(32, 64, stride=2, attend_out_channels=16, down=True, rngs=rngs),
+                Block(16, 32, attend_out_channels=8, stride=2, rngs=rngs),
+                Block(32, 32, attend_out_channels=8, down=False, rngs=rngs),
+                Block(32, 64, attend_out_channels=16, stride=2, rngs=rngs),
             ]
         )
         self.head = nnx.Linear(256, 10, rngs=rngs)

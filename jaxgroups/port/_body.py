@@ -85,7 +85,7 @@ class Body(Values):
                     return self.size(x)
                 if self.call is self.whole.graph.root:
                     return self._returned(x)
-                return self.read(x)
+                return self._handed(x)
             if isinstance(x, dict):
                 return {key: resolved(one) for key, one in x.items()}
             if isinstance(x, list | tuple):
@@ -99,6 +99,16 @@ class Body(Values):
         self.made.outputs = [self._shape(n) for n in refs(self.call.output)]
         for number, _ in self.free.items():
             self.made.parameters[f"_{number}"] = Ref(number)
+
+    def _handed(self, x: Ref) -> Any:
+        """A result for the caller: channels last where a layer reads it as a feature map."""
+        rank, order = self.rank(x), self.order(x)
+        wanted = orders.channels_last(rank)
+        if rank < 4 or order != orders.natural(rank) or not reads_map(self.whole, x.number):
+            return self.read(x)
+        held = self.read(x, wanted)
+        self.whole.orders[x.number] = wanted
+        return held
 
     def _returned(self, x: Ref) -> Any:
         """An output of the whole: channels last or in torch's order, no other."""

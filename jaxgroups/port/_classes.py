@@ -24,6 +24,7 @@ class Class:
       instances: the modules of the original that are its instances; the first one is written.
       alignments: by place of an instance, which parts of the first one it has.
       arguments: the names of the constructor's arguments; `Instance.values` has their values.
+      defaults: of arguments that most instances leave at the setting's default.
       places: by place of a setting, in the order of `settings`, the argument that it is.
       omitted: places of settings that have their default in all instances.
       kept: arguments that the call reads.
@@ -36,6 +37,7 @@ class Class:
     instances: list[Instance] = field(default_factory=list)
     alignments: list[Alignment | None] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
+    defaults: dict[str, Any] = field(default_factory=dict)
     places: dict[int, str] = field(default_factory=dict)
     omitted: set[int] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
@@ -231,8 +233,10 @@ def _of(x: Any, where: str, called: bool) -> Iterator[Setting]:
             yield from _of(part, where, called)
     elif isinstance(x, Make):
         if isinstance(x.target, Instance):
-            for name in x.target.group.arguments:
-                yield where, Lit(x.target.values[name], name), called
+            group = x.target.group
+            for name in group.arguments:
+                default = group.defaults.get(name, NO_DEFAULT)
+                yield where, Lit(x.target.values[name], name, default), called
             return
         for name, one in x.arguments:
             inner = f"{where}_{name}" if isinstance(one, Make) and name else where
@@ -279,10 +283,16 @@ def _parametrize(one: Class) -> None:
             one.arguments.append(name)
             known.append((values, name, lit.name))
             _give(one, name, [None if value is ABSENT else value for value in values])
+            defaults = [lit.default for _, lit, _ in column]
+            if all(_plain(default, defaults[0]) for default in defaults) and any(
+                _plain(defaults[0], value) for value in values
+            ):
+                one.defaults[name] = defaults[0]
         one.places[place] = name
         if called:
             one.kept.add(name)
     _flag(one)
+    one.arguments.sort(key=lambda name: (name in one.defaults, not is_channels(name)))
 
 
 def _give(one: Class, name: str, values: list[Any]) -> None:
@@ -303,6 +313,7 @@ def _flag(one: Class) -> None:
             known[present] = _free(name, "with", one.arguments)
             one.arguments.append(known[present])
             _give(one, known[present], list(present))
+            one.defaults[known[present]] = sum(present) * 2 > len(present)
         one.flags[i] = known[present]
         if not child_of(statement):
             one.kept.add(known[present])
@@ -326,13 +337,21 @@ def _fits(given: list[Any], values: list[Any]) -> bool:
 
 _CHANNELS = {
     "in_channels", "out_channels", "num_features", "num_channels", "in_features", "out_features",
-    "normalized_shape", "num_parameters", "groups", "size",
+    "normalized_shape", "num_parameters",
 }  # fmt: skip
+
+
+def is_channels(name: str) -> bool:
+    """Whether the setting is a number of channels, also ``"conv3_out_channels"``."""
+    stem = name.rstrip("0123456789")
+    return any(stem == one or stem.endswith(f"_{one}") for one in _CHANNELS)
 
 
 def _related(one: str, other: str) -> bool:
     """Whether one argument may stand for both settings, if they have its values."""
-    return one == other or {one, other} <= _CHANNELS
+    counts = ("groups", "size")  # of a depthwise convolution, of a parameter
+    alike = all(is_channels(name) or name.rstrip("0123456789") in counts for name in (one, other))
+    return one == other or alike
 
 
 def _alike(a: Any, b: Any) -> bool:

@@ -28,14 +28,13 @@ def _shapes(one: Class) -> str:
     given = [shape for shapes in first.inputs.values() for shape in shapes]
     if not given or any(shape is None for shape in [*given, *first.outputs]):
         return ""
-    base = given[0]
-    left = [_shape(one, base, i, "inputs") for i, base in enumerate(given)]
-    right = [_shape(one, shape, i, "outputs", base) for i, shape in enumerate(first.outputs)]
+    left = [_shape(one, shape, i, "inputs") for i, shape in enumerate(given)]
+    right = [_shape(one, shape, i, "outputs") for i, shape in enumerate(first.outputs)]
     text = f"{', '.join(left)} -> {', '.join(right)}"
     return text if len(text) < 92 else ""
 
 
-def _shape(one: Class, shape: Any, place: int, side: str, base: Any = None) -> str:
+def _shape(one: Class, shape: Any, place: int, side: str) -> str:
     sizes, order = shape
     rank = len(sizes)
     if not rank:
@@ -43,43 +42,62 @@ def _shape(one: Class, shape: Any, place: int, side: str, base: Any = None) -> s
     letters: list[str] = []
     spatial = _SPATIAL.get(rank - 2, ())
     last = order == channels_last(rank) and rank >= 3
-    for i, size in enumerate(sizes):
+    for i in range(rank):
         if i == 0:
             letters.append("N")
         elif i == rank - 1 and (last or rank == 2):
             letters.append(_size(one, place, side, i))
         elif last and spatial:
-            letters.append(_relative(spatial[i - 1], size, base, i, order))
+            letters.append(_common(one, spatial[i - 1], place, side, i))
         else:
             letters.append(_size(one, place, side, i))
     return f"({', '.join(letters)})"
 
 
-def _relative(letter: str, size: int, base: Any, i: int, order: Any) -> str:
-    """The size beside that of the first input."""
-    if base is None or base[1] != order:
-        return letter
-    before = base[0][i]
+def _common(one: Class, letter: str, place: int, side: str, i: int) -> str:
+    """The size beside that of the first input, if it is the same for all instances."""
+    found = set()
+    ratios = []
+    for instance in one.instances:
+        given = _held(instance, "inputs")
+        shapes = given if side == "inputs" else _held(instance, "outputs")
+        if place >= len(shapes) or shapes[place] is None or i >= len(shapes[place][0]):
+            return f"{letter}'"
+        size, before = shapes[place][0][i], given[0]
+        if side == "inputs" and not place:
+            return letter
+        if before is None or before[1] != shapes[place][1]:
+            return letter if side == "inputs" else f"{letter}'"
+        found.add(_relative(letter, size, before[0][i]))
+        ratios.append(-(-before[0][i] // size) if size else 0)
+    if len(found) == 1:
+        return found.pop()
+    stride = [instance.values.get("stride") for instance in one.instances]
+    return f"{letter} / stride" if "stride" in one.arguments and stride == ratios else f"{letter}'"
+
+
+def _relative(letter: str, size: int, before: int) -> str:
     if size == 1 and before != 1:
         return "1"
     if size == before:
         return letter
     if size and before % size == 0:
         return f"{letter} / {before // size}"
-    if before and size % before == 0:
-        return f"{size // before} {letter}"
     return f"{letter}'"
+
+
+def _held(instance: Any, side: str) -> list[Any]:
+    """The shapes of the arguments or of the results."""
+    if side == "outputs":
+        return list(instance.outputs)
+    return [shape for shapes in instance.inputs.values() for shape in shapes]
 
 
 def _size(one: Class, place: int, side: str, i: int) -> str:
     """A size that all instances have, the argument that it is, or a letter."""
     found = []
     for instance in one.instances:
-        shapes = (
-            [s for group in instance.inputs.values() for s in group]
-            if side == "inputs"
-            else instance.outputs
-        )
+        shapes = _held(instance, side)
         if place >= len(shapes) or shapes[place] is None or i >= len(shapes[place][0]):
             return "C"
         found.append(shapes[place][0][i])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from jaxgroups.port._classes import Class, child_of
+from jaxgroups.port._classes import Class, child_of, is_channels
 from jaxgroups.port._docs import docstring
 from jaxgroups.port._expr import Expr, Instance, Lit, Named, Self, Statement, Use
 from jaxgroups.port._flow import counts, inlined, last_uses, length, needed, read
@@ -62,8 +62,10 @@ class _Writer:
             group: Class = make.target.group
             parts = []
             for i, name in enumerate(group.arguments):
-                text = self._setting(Lit(make.target.values[name], name), False) or "None"
-                parts.append(text if i < 2 else f"{name}={text}")
+                text = self._setting(Lit(make.target.values[name], name), False)
+                if text is not None:
+                    short = i < 2 and is_channels(name) and name not in group.defaults
+                    parts.append(text if short else f"{name}={text}")
             parts += ["rngs=rngs"] if group.random else []
             return f"{group.name}({', '.join(parts)})"
         parts = []
@@ -85,7 +87,11 @@ class _Writer:
 
     def _constructor(self) -> list[str]:
         one, made = self.one, self.made
-        arguments = [f"{name}: {self._type(name)}" for name in one.arguments]
+        arguments = [
+            f"{name}: {self._type(name)}"
+            + (f" = {literal(one.defaults[name])}" if name in one.defaults else "")
+            for name in one.arguments
+        ]
         random = one.random or one.root
         head = ", ".join(["self", *arguments, *(["*", "rngs: nnx.Rngs"] if random else [])])
         lines = [f"    def __init__({head}) -> None:"]

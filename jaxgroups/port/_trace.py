@@ -53,7 +53,7 @@ def _copy(module: Any) -> Any:
 
 @contextmanager
 def _symbols() -> Iterator[None]:
-    """Within the block equal sizes of the example are different symbols, and torch logs no sizes."""
+    """Within the block equal sizes are different symbols, and torch logs nothing about sizes."""
     import torch
 
     settings: Any = torch.fx.experimental._config  # type: ignore[attr-defined]

@@ -123,11 +123,11 @@ class Values:
         variable = "nnx.BatchStat" if value.buffer else "nnx.Param"
         sizes = joined([Lit(n, "size") for n in shape])
         dtype = "" if value.dtype in ("float32", "float64") else f", {dtype_of(value.dtype)}"
-        if len(shape) == 1:
-            zeros = Expr(["jnp.zeros(", *sizes, f"{dtype})"])
-        else:
-            zeros = Expr(["jnp.zeros((", *sizes, f"){dtype})"])
-        self.made.children[path] = Make(variable, [("", zeros)])
+        name, value_of = _initial(getattr(module, path[-1], None))
+        dtype = ", " + value_of + dtype if value_of else dtype
+        ends = ("", "") if len(shape) == 1 else ("(", ")")
+        made = Expr([f"jnp.{name}({ends[0]}", *sizes, f"{ends[1]}{dtype})"])
+        self.made.children[path] = Make(variable, [("", made)])
 
     def aligned(self, ref: Any, order: orders.Order) -> Any:
         """A use of a tensor that broadcasts against one of the order."""
@@ -246,3 +246,13 @@ class Values:
                     after.number
                 )
         self.made.statements.append(Statement(target, expr, key, hinted, why, self.origin, keeps))
+
+
+def _initial(tensor: Any) -> tuple[str, str]:
+    """The function that makes a tensor as the original has it, and its value, if all are alike."""
+    if tensor is None or not hasattr(tensor, "numel") or not tensor.numel():
+        return "zeros", ""
+    low, high = tensor.detach().min().item(), tensor.detach().max().item()
+    if low != high or low in (0, 1):
+        return ("ones", "") if low == high == 1 else ("zeros", "")
+    return "full", repr(float(f"{low:.6g}") if isinstance(low, float) else low)

@@ -53,11 +53,17 @@ from flax import nnx
 class Unit(nnx.Module):
     """A residual unit.
 
-    (N, H, W, in_channels) -> (N, H', W', 12)
+    (N, H, W, in_channels) -> (N, H / stride, W / stride, 12)
     """
 
     def __init__(
-        self, in_channels: int, stride: int, shortcut: bool, activ: bool, *, rngs: nnx.Rngs
+        self,
+        in_channels: int,
+        stride: int = 1,
+        shortcut: bool = False,
+        activ: bool = True,
+        *,
+        rngs: nnx.Rngs,
     ) -> None:
         self.shortcut = (
             jnn.Conv2d(in_channels, 12, 1, stride=stride, rngs=rngs) if shortcut else None
@@ -89,9 +95,9 @@ class Residual(nnx.Module):
         )
         self.units = nnx.List(
             [
-                Unit(8, 2, shortcut=True, activ=True, rngs=rngs),
-                Unit(12, 1, shortcut=False, activ=True, rngs=rngs),
-                Unit(12, 1, shortcut=False, activ=False, rngs=rngs),
+                Unit(8, stride=2, shortcut=True, rngs=rngs),
+                Unit(12, rngs=rngs),
+                Unit(12, activ=False, rngs=rngs),
             ]
         )
         self.head = nnx.Linear(12, 5, rngs=rngs)
@@ -118,7 +124,8 @@ def test_a_part_that_is_left_out_may_be_a_class_of_its_own():
     ported = port.port(made(nets.Gates), (2, 2, 4, 5))
     assert ported.source.index("class Gate(") < ported.source.index("class Gated(")
     assert "self.gate = Gate(in_channels, rngs=rngs) if gate else None" in ported.source
-    assert "Gated(3, 4, gate=True, rngs=rngs)" in ported.source
+    assert "self.first = Gated(2, 3, gate=False, rngs=rngs)" in ported.source
+    assert "self.third = Gated(4, 5, rngs=rngs)" in ported.source
     assert_equal(ported, (3, 2, 5, 4))
 
 
@@ -164,6 +171,8 @@ def test_arrays_that_belong_to_no_layer():
     ported = port.port(made(nets.Scaled), (1, 3, 4, 5))
     assert "self.gamma = nnx.Param(jnp.zeros((4, 1, 1)))" in ported.source
     assert "self.mean = nnx.BatchStat(jnp.zeros((1, 3, 1, 1)))" in ported.source
+    new = port.port(nets.Scaled().eval(), (1, 3, 4, 5)).source
+    assert "self.scale = nnx.Param(jnp.full(3, 0.25))" in new
     assert ported.unused == ["steps", "unused.weight", "unused.bias"]
     assert ported.moves == []
     assert_equal(ported, (2, 3, 5, 4))

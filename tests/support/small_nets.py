@@ -99,10 +99,11 @@ class Scaled(nn.Module):
         self.gamma = nn.Parameter(torch.tensor([0.5, 1.5, -1.0, 2.0]).view(4, 1, 1))
         self.register_buffer("mean", torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1))
         self.register_buffer("steps", torch.tensor(3))
+        self.scale = nn.Parameter(torch.full((3,), 0.25))
         self.unused = nn.Linear(2, 2)
 
     def forward(self, x):
-        return self.conv(x - self.mean) * self.gamma
+        return self.conv((x - self.mean) * self.scale[:, None, None]) * self.gamma
 
 
 class Twice(nn.Module):

@@ -1,5 +1,6 @@
 """Operations on shapes: permuting is free, splitting is free, merging may move."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxgroups.port import _order as orders
@@ -47,6 +48,13 @@ def _reshape(b: Body, node: Node) -> None:
     if before == after:
         b.same(node, x)
         return
+    dropped = _dropped(before, after)
+    if dropped:  # fails where an axis is not 1, which a reshape would not
+        places = sorted(b.axis(x, axis) for axis in dropped)
+        text = str(places[0]) if len(places) == 1 else str(tuple(places))
+        expr = Expr([b.read(x), f".squeeze({text})"])
+        b.define(node, expr, orders.without(b.order(x), dropped))
+        return
     sizes, result = told_apart(before, after)
     planned = orders.reshape(b.order(x), sizes, result)
     why = ""
@@ -65,6 +73,20 @@ def _reshape(b: Body, node: Node) -> None:
     dims = _dims(b, node, x, planned)
     source = b.read(x, planned.before)
     b.define(node, Expr([source, ".reshape(", *joined(dims), ")"]), planned.axes, why)
+
+
+def _dropped(before: Sequence[Any], after: Sequence[Any]) -> list[int]:
+    """The axes of size 1 without which the first shape is the second; empty if there are none."""
+    gone: list[int] = []
+    j = 0
+    for axis, n in enumerate(before):
+        if j < len(after) and n == after[j]:
+            j += 1
+        elif n == 1:
+            gone.append(axis)
+        else:
+            return []
+    return gone if j == len(after) else []
 
 
 @op("aten.unsqueeze", "aten.squeeze")

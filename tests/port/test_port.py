@@ -167,6 +167,14 @@ def test_a_square_example_does_not_mislead():
     assert_equal(ported, (2, 3, 5, 6))
 
 
+def test_a_map_that_is_no_longer_1x1_is_an_error_not_another_order():
+    ported = port.port(made(nets.Pooled), (2, 3, 8, 8))
+    assert ".squeeze((1, 2))" in ported.source
+    assert_equal(ported, (3, 3, 8, 8))
+    with pytest.raises(ValueError, match="squeeze"):
+        ported.model()(np.ones((1, 14, 14, 3)))
+
+
 def test_arrays_that_belong_to_no_layer():
     ported = port.port(made(nets.Scaled), (1, 3, 4, 5))
     assert "self.gamma = nnx.Param(jnp.zeros((4, 1, 1)))" in ported.source

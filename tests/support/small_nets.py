@@ -213,6 +213,18 @@ class Embedded(nn.Module):
         return self.conv(self.embed(tokens).transpose(1, 2))
 
 
+class Pooled(nn.Module):
+    """A classifier by convolution: its map is 1x1 for one size of the input only."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.pool = nn.AvgPool2d(6)
+
+    def forward(self, x):
+        return self.pool(self.conv(x)).view(x.size(0), -1)
+
+
 class Gate(nn.Module):
     """Scales each channel."""
 

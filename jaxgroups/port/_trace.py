@@ -37,9 +37,11 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     calls: dict[str, Call] = {}
     trees: dict[str, Any] = {}
     with marks(module, paths, calls, trees), _symbols():
-        program = _exported(torch, module, args, kwargs, calls)
+        program, fixed = _exported(torch, module, args, kwargs, calls)
     found = modes(module, args, kwargs)
-    return Reader(program, source, calls, trees, found).graph()
+    graph = Reader(program, source, calls, trees, found).graph()
+    graph.notes += fixed
+    return graph
 
 
 def _copy(module: Any) -> Any:
@@ -67,10 +69,18 @@ def _symbols() -> Iterator[None]:
         logger.setLevel(level)
 
 
+# by the number of axes whose sizes are symbols, what is to be said
+_FIXED: dict[int, list[str]] = {
+    8: [],
+    1: ["torch can trace it for the image size of the example only: constants may depend on it"],
+    0: ["torch can trace it for the sizes of the example only: constants may depend on them"],
+}
+
+
 def _exported(
     torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: dict[str, Call]
-) -> Any:
-    """The exported program; with fixed sizes only if torch finds no other."""
+) -> tuple[Any, list[str]]:
+    """The exported program, with fixed sizes only if torch finds no other; and what to say."""
     auto = torch.export.Dim.AUTO
 
     def dynamic(x: Any, axes: int) -> Any:
@@ -91,9 +101,10 @@ def _exported(
         shapes |= {name: dynamic(x, axes) for name, x in kwargs.items()}
         calls.clear()
         try:
-            return torch.export.export(
+            program = torch.export.export(
                 module, args, kwargs, dynamic_shapes=shapes if axes else None, strict=False
             )
+            return program, _FIXED[axes]
         except Exception as error:  # torch raises errors of many kinds
             errors.append(error)
     last = errors[-1]

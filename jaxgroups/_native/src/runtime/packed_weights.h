@@ -15,11 +15,15 @@ struct PackedWeights {
 };
 
 // The order in which the weights of a plan are packed, as one number; 0 where they are not packed
-// once: the blocks of an input with several phases do not follow each other.
+// once: the blocks of an input with several phases do not follow each other, and where the only phase
+// has some of the taps, a block is shorter than `Plan::packed` counts.
 inline int64_t layout_of(const Plan& plan) {
+  int64_t taps = 1;
   for (const std::vector<Phase>& phases : plan.phases) {
     if (phases.size() != 1) return 0;
+    taps *= phases[0].taps;
   }
+  if (taps != plan.taps()) return 0;
   return int64_t{plan.blocks.lanes} | int64_t{plan.blocks.vectors} << 8 |
          (static_cast<int64_t>(plan.blocks.mode) + 1) << 16;
 }

@@ -55,8 +55,8 @@ class Ported:
         from jaxgroups.convert import ConversionWarning, load_torch
 
         model = self.build(rngs)
-        with warnings.catch_warnings():  # the port knows the order of the features
-            warnings.filterwarnings("ignore", "feature order", ConversionWarning)
+        with warnings.catch_warnings():  # the port knows the orders, and notes what is merged
+            warnings.simplefilter("ignore", ConversionWarning)
             loaded, _ = load_torch(model, self.module.state_dict(), **self.how(model))
         loaded.eval()
         return loaded

@@ -37,6 +37,7 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(__import__("sys").modules, "twin", raising=False)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # the folder has what a command writes
 
     def call(*arguments):
         capsys.readouterr()

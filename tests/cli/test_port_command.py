@@ -98,6 +98,17 @@ def test_refusals(capsys, argv, message):
     assert forms("port", data) == ["failed"]
 
 
+@pytest.mark.parametrize("command", ["port", "prove"])
+def test_names_of_a_file_are_escaped(command, capsys, tmp_path):
+    name = "\x1b[31mfc\u202e\n"
+    torch.save({name: torch.zeros(2)}, tmp_path / "net.pth")
+    argv = ["support.small_nets:Noisy", "--example", "2,4"]
+    argv += ["support.swish:Swish"] if command == "prove" else []
+    status, out, err = run(capsys, command, *argv, "--checkpoint", str(tmp_path / "net.pth"))
+    assert (status, out) == (2, "")
+    assert err.replace("\n", "").isprintable()
+
+
 def test_partial(capsys):
     argv = ["support.small_nets:Absent", "--example", "1,2,3,4", "--partial"]
     status, out, err = run(capsys, "port", *argv)

@@ -227,7 +227,7 @@ def test_every_function_and_every_layer_is_in_the_table():
     functions = [n for n in vars(_functional) if n in jg.__all__ and n != "pad"] + ["pad"]
     assert len(functions) >= 30
     layers = [n for n in jnn.__all__ if n != "Layer" and not n.startswith("Conv")]
-    for name in {*functions, *layers} - OF_PRODUCTS:
+    for name in {*functions, *layers} - OF_PRODUCTS - {"Sequential"}:  # its items have rows
         bases = [c.__name__.lstrip("_") for c in getattr(jnn, name, int).__mro__]
         settings = {"kernel_size": 1, "mode": "nearest", "size": 1}
         use = Use(name, settings, (2, 3, 4, 5, 6), (2, 3, 4, 5, 6), True)

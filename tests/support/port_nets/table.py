@@ -70,6 +70,6 @@ NETS = [
     Net("shufflenet", shufflenet.one_shuffle, (1, 3, 32, 40), 1, (2, 3, 40, 24)),
     Net("shufflenet_stages", shufflenet.stages, (1, 3, 32, 40), 3, (2, 3, 40, 24)),
     Net("edsr", super_resolution.EDSR, (1, 3, 7, 9), 0, (2, 3, 10, 6)),
-    Net("space_to_depth", super_resolution.SpaceDepthNet, (1, 3, 8, 12), 3, (2, 3, 10, 6)),
+    Net("space_to_depth", super_resolution.SpaceDepthNet, (1, 3, 8, 12), 2, (2, 3, 10, 6)),
     Net("swin", swin.Swin, (1, 3, 16, 24), 6, (2, 3, 16, 24)),
 ]

@@ -102,7 +102,8 @@ def _largest(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
         # XLA's CPU reductions lose NaN where windows do not overlap (jaxlib 0.10.2)
         spoiled = reduced(padded.array != padded.array, False, lax.bitwise_or)
         return jnp.where(spoiled, jnp.nan, largest)
-    first, *rest = shape.slices(image, outputs, least)
+    # the same copy that `_taken` reads: XLA may round what it computes twice in two ways
+    first, *rest = shape.padded_slices(image, outputs, least)
     for value in rest:
         first = jnp.maximum(first, value)
     return first
@@ -175,7 +176,7 @@ def _(shape: Window, spatial: Ints, channel: int, primals: Any, tangents: Any):
         return _taken(shape, image.with_array(array), values, outputs)
 
     taps = computed_once(taken, primals[0], values)
-    first, *rest = shape.slices(image.with_array(tangents[0]), outputs, 0)
+    first, *rest = shape.padded_slices(image.with_array(tangents[0]), outputs, 0)
     tangent = jnp.where(taps == 0, first, 0)
     for number, value in enumerate(rest, 1):
         tangent = tangent + jnp.where(taps == number, value, 0)

@@ -199,3 +199,22 @@ def test_errors(call, error, text):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("padding", [(0, 1), (0, 0)])
+def test_a_gradient_through_what_xla_computes_twice(padding, rng):
+    """The place of the largest is found among the numbers of which it is the largest."""
+    x = rng.standard_normal((3, 4, 10, 12))
+    scale, shift = rng.standard_normal((2, 12))
+    weight = rng.standard_normal((2, 2, 12, 16))
+
+    def total(x):
+        mean, var = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
+        y = (x - mean) / jnp.sqrt(var + 1e-5) * scale[None, None, None] + shift[None, None, None]
+        y = jnp.where(y > 0, y, 0.2 * y)
+        y = jg.max_pool2d(y, (2, 2), (2, 1), padding, data_format="channels_last")
+        y = jg.conv2d(y, weight, data_format="channels_last")
+        return (y * jnp.cos(y)).sum()
+
+    x = jnp.asarray(x)
+    np.testing.assert_allclose(jax.jit(jax.grad(total))(x), jax.grad(total)(x), rtol=1e-9)

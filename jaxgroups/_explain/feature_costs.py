@@ -6,13 +6,14 @@ data. The table is of layers and functions alike, because their settings have th
     pools            one for each tap of each output; power-average pools two
     resizes          a multiplication and an addition for each tap of each output; nearest none
     norms            statistics 4 a value (mean 1, variance 3), a factor and a summand 2 a value
-    PReLU            2 a value
+    PReLU            2 a value; other activations one for each step of their definition
     rearrangements   none: pads, shuffles, unpools, Flatten, Unfold; Fold adds up every value
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -33,6 +34,13 @@ _REARRANGEMENTS = (
     "unflatten",
 )
 _RESIZE_TAPS = {"linear": 2, "bilinear": 4, "trilinear": 8, "bicubic": 16}
+
+
+# a comparison, a multiplication, an addition, a power, a logarithm: each is one
+_ACTIVATIONS = {
+    "leakyrelu": 2, "hardtanh": 2, "softplus": 6, "hardshrink": 2,
+    "softshrink": 3, "threshold": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,10 @@ def _local_response(use: Use) -> int:
     return (use.settings["size"] + 4) * prod(use.input)
 
 
+def _each(use: Use, count: int) -> int:
+    return count * prod(use.input)
+
+
 def _nothing(use: Use) -> int:
     return 0
 
@@ -194,6 +206,7 @@ _OPERATIONS: dict[str, Callable[[Use], int]] = {
     "rmsnorm": _rms_norm,
     "localresponsenorm": _local_response,
     "prelu": lambda use: 2 * prod(use.input),
+    **{name: partial(_each, count=n) for name, n in _ACTIVATIONS.items()},
     "fold": lambda use: prod(use.input),
     **dict.fromkeys(_REARRANGEMENTS, _nothing),
 }

@@ -5,6 +5,7 @@ import json
 import pytest
 from support.layer_tables import OTHERS, TINY, written
 
+pytest.importorskip("torch", reason="torch is NOT installed, so no benchmark runs")
 from benchmarks import measure, versus_lax
 from benchmarks.timing import Rounds, interleave
 

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.torch import load_file
-from support.torch_bridge import to_numpy, to_torch, torch
 
 import jaxgroups.convert as jc
 from jaxgroups import nnx as jnn
 
+torch = pytest.importorskip("torch", reason="torch is NOT installed: nothing to convert")
+load_file = pytest.importorskip("safetensors.torch").load_file
+bridge = pytest.importorskip("support.torch_bridge")
+to_numpy, to_torch = bridge.to_numpy, bridge.to_torch
 tnn = torch.nn
 
 

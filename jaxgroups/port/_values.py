@@ -123,7 +123,7 @@ class Values:
         variable = "nnx.BatchStat" if value.buffer else "nnx.Param"
         sizes = joined([Lit(n, "size") for n in shape])
         dtype = "" if value.dtype in ("float32", "float64") else f", {dtype_of(value.dtype)}"
-        name, value_of = _initial(getattr(module, path[-1], None))
+        name, value_of = _initial(getattr(module, [*path][-1], None))
         dtype = ", " + value_of + dtype if value_of else dtype
         ends = ("", "") if len(shape) == 1 else ("(", ")")
         made = Expr([f"jnp.{name}({ends[0]}", *sizes, f"{ends[1]}{dtype})"])

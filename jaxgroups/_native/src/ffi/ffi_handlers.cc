@@ -92,9 +92,9 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
                              static_cast<Residual>(more.placed), static_cast<T>(more.alpha),
                              static_cast<T>(more.beta), 0};
         if (more.residual) {
-          epilogue.apart = static_cast<int64_t>(
-              reinterpret_cast<uintptr_t>(more.residual->untyped_data()) -
-              reinterpret_cast<uintptr_t>(py));
+          epilogue.apart =
+              static_cast<int64_t>(reinterpret_cast<uintptr_t>(more.residual->untyped_data()) -
+                                   reinterpret_cast<uintptr_t>(py));
         }
         PackedWeights<T> packed;
         if (more.layout != 0) packed = {pw, more.layout, (int64_t)w.element_count()};
@@ -266,8 +266,8 @@ JG_EXPORT void jaxgroups_hint_huge_pages(int reach) {
 
 // Packs the weights of a forward convolution once, for calls of `jaxgroups_fused`.
 //
-// `numbers`: rank, bytes of a number, groups, then x (N, *size, C), the kernel (*kernel, c, g o), y,
-// strides, padding low and high, dilations, dilations of the input. `w` is the kernel in order.
+// `numbers`: rank, bytes of a number, groups, then x (N, *size, C), the kernel (*kernel, c, g o),
+// y, strides, padding low and high, dilations, dilations of the input. `w` is the kernel in order.
 // Returns the order in which the weights are packed, 0 if they cannot be. `size` becomes the number
 // of packed numbers; they are written unless `packed` is null.
 JG_EXPORT int64_t jaxgroups_pack(const int64_t* numbers, const void* w, void* packed,

@@ -1,6 +1,6 @@
 // Epilogues of finished tiles. The tiles of all blocks at work are in the first cache when their
-// kernels have returned, so they are read again from there, and all kernels share this one code. The
-// tiles of a row may overlap: what the next tile computes anew, it finishes anew.
+// kernels have returned, so they are read again from there, and all kernels share this one code.
+// The tiles of a row may overlap: what the next tile computes anew, it finishes anew.
 #pragma once
 
 #include "runtime/epilogue.h"
@@ -99,13 +99,20 @@ Finish<T> finish_of(Residual r) {
 template <class T>
 Finish<T> finish_of(const Epilogue<T>& e) {
   switch (e.activation) {
-    case Activation::clip: return finish_of<Activation::clip, T>(e.residual);
-    case Activation::leaky: return finish_of<Activation::leaky, T>(e.residual);
-    case Activation::sigmoid: return finish_of<Activation::sigmoid, T>(e.residual);
-    case Activation::silu: return finish_of<Activation::silu, T>(e.residual);
-    case Activation::hardsigmoid: return finish_of<Activation::hardsigmoid, T>(e.residual);
-    case Activation::hardswish: return finish_of<Activation::hardswish, T>(e.residual);
-    case Activation::none: break;
+    case Activation::clip:
+      return finish_of<Activation::clip, T>(e.residual);
+    case Activation::leaky:
+      return finish_of<Activation::leaky, T>(e.residual);
+    case Activation::sigmoid:
+      return finish_of<Activation::sigmoid, T>(e.residual);
+    case Activation::silu:
+      return finish_of<Activation::silu, T>(e.residual);
+    case Activation::hardsigmoid:
+      return finish_of<Activation::hardsigmoid, T>(e.residual);
+    case Activation::hardswish:
+      return finish_of<Activation::hardswish, T>(e.residual);
+    case Activation::none:
+      break;
   }
   return e.empty() ? nullptr : finish_of<Activation::none, T>(e.residual);
 }

@@ -15,8 +15,8 @@ struct PackedWeights {
 };
 
 // The order in which the weights of a plan are packed, as one number; 0 where they are not packed
-// once: the blocks of an input with several phases do not follow each other, and where the only phase
-// has some of the taps, a block is shorter than `Plan::packed` counts.
+// once: the blocks of an input with several phases do not follow each other, and where the only
+// phase has some of the taps, a block is shorter than `Plan::packed` counts.
 inline int64_t layout_of(const Plan& plan) {
   int64_t taps = 1;
   for (const std::vector<Phase>& phases : plan.phases) {

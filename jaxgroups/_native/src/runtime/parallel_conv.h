@@ -148,8 +148,7 @@ void run_forward(const Kernels* const* isas, int count, const Pool& pool, Plan& 
     Scratch<T> begin(most * plan.lanes() * k_split(plan.blocks.mode));
     Scratch<T> copied(copies.rows ? kCopied : 0);
     ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, begin.data, y, copied.data,
-                        band,          blocks_in_l1, 0, 0,           0,          0,
-                        &epilogue};
+                        band,          blocks_in_l1, 0, 0,           0,          0, &epilogue};
     split.fill(i, task);
     for (const int64_t end = task.block_end; task.block < end; task.block = task.block_end) {
       task.block_end =

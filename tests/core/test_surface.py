@@ -127,9 +127,9 @@ def pyright(folder):
 
 
 def mypy(folder):
-    (folder / "mypy.ini").write_text(
-        f"[mypy]\nmypy_path = {ROOT.as_posix()}\nfollow_imports = silent\n"
-    )
+    # mypy finds what is installed by itself, and refuses the path to it
+    path = "" if "site-packages" in ROOT.parts else f"mypy_path = {ROOT.as_posix()}\n"
+    (folder / "mypy.ini").write_text(f"[mypy]\n{path}follow_imports = silent\n")
     return check("mypy", folder, "--cache-dir", str(folder / "cache"))
 
 

@@ -13,6 +13,7 @@ from jax import lax
 from jaxgroups._functional.avg_pool import avg_pool
 from jaxgroups._functional.bins import Bins, bins_of, split, taps_of
 from jaxgroups._functional.feature_map import FeatureMap, feature_map
+from jaxgroups._functional.fusion import in_memory
 from jaxgroups._functional.max_pool import max_pool
 from jaxgroups._functional.ranks import by_rank
 from jaxgroups._functional.resample import resample
@@ -99,6 +100,8 @@ def adaptive_max_pool(
         return max_pool(
             where, rank, image.array, kernel, None, 0, 1, False, return_indices, data_format
         )
+    if return_indices:
+        image = image.with_array(in_memory(image.array))  # see `_taken`
     values = _largest(bins, image.spatial, image.channel, image.array)
     if not return_indices:
         return values
@@ -136,8 +139,9 @@ def _largest(bins: tuple[Bins, ...], spatial: Ints, channel: int, array: jax.Arr
 
 @_largest.defjvp
 def _(bins: tuple[Bins, ...], spatial: Ints, channel: int, primals: Any, tangents: Any):
-    values = _largest(bins, spatial, channel, primals[0])
-    image = FeatureMap(primals[0], spatial, channel)
+    stored = in_memory(primals[0])
+    values = _largest(bins, spatial, channel, stored)
+    image = FeatureMap(stored, spatial, channel)
     taken = _taken(bins, image, values)
     windowed, windows = split(image.with_array(tangents[0]), bins)
     number = _numbers(bins, windowed.ndim, windows)
@@ -156,7 +160,11 @@ def _numbers(bins: tuple[Bins, ...], ndim: int, windows: Ints) -> jax.Array:
 
 
 def _taken(bins: tuple[Bins, ...], image: FeatureMap, values: jax.Array) -> jax.Array:
-    """For each value the number of the element it came from: the first greatest, the last NaN."""
+    """For each value the number of the element it came from: the first greatest, the last NaN.
+
+    The values must be of an array that is `in_memory`: one that XLA computes anew may be rounded
+    otherwise here than where its largest element was found, and then none would be equal.
+    """
     windowed, windows = split(image, bins)
     number = _numbers(bins, windowed.ndim, windows)
     equal = windowed == jnp.expand_dims(values, windows)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgroups._functional.feature_map import FeatureMap, feature_map
-from jaxgroups._functional.fusion import computed_once
+from jaxgroups._functional.fusion import computed_once, in_memory
 from jaxgroups._functional.window import Window, check_input, window
 from jaxgroups._types import Ints
 
@@ -44,6 +44,8 @@ def max_pool(
         raise TypeError(f'"{where}" not implemented for {dtype.name}: an order is needed')
     shape = window(where, rank, kernel_size, stride, padding, dilation, ceil_mode)
     outputs = check_input(shape, image)
+    if return_indices:
+        image = image.with_array(in_memory(image.array))  # see `_taken`
     if jnp.issubdtype(dtype, jnp.floating):
         values = _by_axis(shape, image)
     else:
@@ -102,8 +104,7 @@ def _largest(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
         # XLA's CPU reductions lose NaN where windows do not overlap (jaxlib 0.10.2)
         spoiled = reduced(padded.array != padded.array, False, lax.bitwise_or)
         return jnp.where(spoiled, jnp.nan, largest)
-    # the same copy that `_taken` reads: XLA may round what it computes twice in two ways
-    first, *rest = shape.padded_slices(image, outputs, least)
+    first, *rest = shape.slices(image, outputs, least)
     for value in rest:
         first = jnp.maximum(first, value)
     return first
@@ -111,6 +112,9 @@ def _largest(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
 
 def _taken(shape: Window, image: FeatureMap, values: jax.Array, outputs: Ints) -> jax.Array:
     """For each value the number of the tap that it came from, in row-major order.
+
+    The values must be of an array that is `in_memory`: one that XLA computes anew may be rounded
+    otherwise here than where its largest element was found, and then no tap would be equal.
 
     Each comparison is with the final value, not with the best so far: XLA would compute a running
     best anew for each of its readers.
@@ -168,14 +172,16 @@ def _pooled(shape: Window, spatial: Ints, channel: int, array: jax.Array) -> jax
 
 @_pooled.defjvp
 def _(shape: Window, spatial: Ints, channel: int, primals: Any, tangents: Any):
-    image = FeatureMap(primals[0], spatial, channel)
+    stored = in_memory(primals[0])
+    image = FeatureMap(stored, spatial, channel)
     outputs = shape.output_sizes(image.sizes)
-    values = _pooled(shape, spatial, channel, primals[0])
+    # stored as well: XLA would find the largest anew for each tap that is compared with it
+    values = in_memory(_pooled(shape, spatial, channel, stored))
 
     def taken(array: jax.Array, values: jax.Array) -> jax.Array:
         return _taken(shape, image.with_array(array), values, outputs)
 
-    taps = computed_once(taken, primals[0], values)
+    taps = computed_once(taken, stored, values)
     first, *rest = shape.padded_slices(image.with_array(tangents[0]), outputs, 0)
     tangent = jnp.where(taps == 0, first, 0)
     for number, value in enumerate(rest, 1):

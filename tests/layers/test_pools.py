@@ -201,20 +201,34 @@ def test_errors(call, error, text):
     assert str(caught.value) == text
 
 
-@pytest.mark.parametrize("padding", [(0, 1), (0, 0)])
-def test_a_gradient_through_what_xla_computes_twice(padding, rng):
-    """The place of the largest is found among the numbers of which it is the largest."""
-    x = rng.standard_normal((3, 4, 10, 12))
-    scale, shift = rng.standard_normal((2, 12))
+POOLS_TWICE = {
+    "padded": lambda y, **how: jg.max_pool2d(y, (2, 2), (2, 1), (0, 1), **how),
+    "whole": lambda y, **how: jg.max_pool2d(y, 2, **how),
+    "adaptive": lambda y, **how: jg.adaptive_max_pool2d(y, (3, 5), **how),
+}
+
+
+@pytest.mark.parametrize("pool", POOLS_TWICE.values(), ids=POOLS_TWICE)
+def test_the_element_is_found_in_what_xla_computes_several_times(pool, rng):
+    """XLA fuses what the pool reads into each of its readers, and may round it in several ways."""
+    x = jnp.asarray(rng.standard_normal((3, 4, 10, 12)))
+    scale, shift = rng.standard_normal((2, 12))[:, None, None, None]
     weight = rng.standard_normal((2, 2, 12, 16))
 
-    def total(x):
+    def normed(x):
         mean, var = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
-        y = (x - mean) / jnp.sqrt(var + 1e-5) * scale[None, None, None] + shift[None, None, None]
-        y = jnp.where(y > 0, y, 0.2 * y)
-        y = jg.max_pool2d(y, (2, 2), (2, 1), padding, data_format="channels_last")
+        y = (x - mean) / jnp.sqrt(var + 1e-5) * scale + shift
+        return jnp.where(y > 0, y, 0.2 * y)
+
+    def total(x):
+        y = pool(normed(x), data_format="channels_last")
         y = jg.conv2d(y, weight, data_format="channels_last")
         return (y * jnp.cos(y)).sum()
 
-    x = jnp.asarray(x)
-    np.testing.assert_allclose(jax.jit(jax.grad(total))(x), jax.grad(total)(x), rtol=1e-9)
+    def places(x):
+        return pool(normed(x), data_format="channels_last", return_indices=True)
+
+    expected = jax.grad(total)(x)
+    np.testing.assert_allclose(jax.jit(jax.grad(total))(x), expected, rtol=1e-9, atol=1e-12)
+    for ours, theirs in zip(jax.jit(places)(x), places(x), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)

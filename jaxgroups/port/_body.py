@@ -29,7 +29,7 @@ def op(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def build(graph: Graph, partial: bool = False) -> tuple[Instance, Whole]:
+def build(graph: Graph) -> tuple[Instance, Whole]:
     """The body of the whole, which makes those of its children.
 
     Operations and layers without a rule are collected in `Whole.missing`.
@@ -44,13 +44,13 @@ def build(graph: Graph, partial: bool = False) -> tuple[Instance, Whole]:
                 if reads_map(whole, number)
                 else orders.natural(len(shape))
             )
-    body = Body(whole, graph.root, partial)
+    body = Body(whole, graph.root)
     module = graph.modules[""]
     if is_sequential(module):
         (x,) = graph.root.inputs.values()
         body.made.parameters = {"x": x}
         try:
-            body.made.base = chain(lambda: Body(whole, graph.root, partial), graph.root, x)
+            body.made.base = chain(lambda: Body(whole, graph.root), graph.root, x)
         except Unsupported as error:
             whole.missing.append(Missing(graph.root.kind, "", "", str(error)))
         return body.made, whole
@@ -269,7 +269,7 @@ class Body(Values):
         wanted = _wanted(whole, call) or order
         whole.orders[x.number] = wanted
         try:
-            make = chain(lambda: Body(whole, call, self.partial), call, x)
+            make = chain(lambda: Body(whole, call), call, x)
         except Unsupported:  # its items are called one by one
             del whole.moves[before[0] :], whole.missing[before[1] :]
             whole.orders[x.number] = order
@@ -290,7 +290,7 @@ class Body(Values):
 
     def _module(self, call: Call) -> None:
         """A call of a module that becomes a class."""
-        body = Body(self.whole, call, self.partial)
+        body = Body(self.whole, call)
         made = body.instance()
         where = self._child(call.path, Make(made, rngs=True))
         given: list[Any] = []

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxgroups.port._alignment import Alignment, align
 from jaxgroups.port._expr import NO_DEFAULT, Expr, Instance, Lit, Make, Named, Self, Use
+from jaxgroups.port._flow import child_of
 from jaxgroups.port._graph import Ref
 
 ABSENT = object()  # the value of a setting of a part that an instance does not have
@@ -317,12 +318,6 @@ def _flag(one: Class) -> None:
         one.flags[i] = known[present]
         if not child_of(statement):
             one.kept.add(known[present])
-
-
-def child_of(statement: Any) -> tuple[str, ...] | None:
-    """The path of the child that the statement calls."""
-    held = statement.expr.parts[0]
-    return held.path if isinstance(held, Self) and statement.expr.parts[1] == "(" else None
 
 
 def _plain(default: Any, value: Any) -> bool:

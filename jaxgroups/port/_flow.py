@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from jaxgroups.port._expr import Expr, Named, Self, Statement, Use
+from jaxgroups.port._expr import Expr, Instance, Lit, Make, Named, Self, Statement, Use
 from jaxgroups.port._graph import Ref, refs
 from jaxgroups.port._loops import Loop
 
@@ -27,15 +27,38 @@ def used(structure: Any) -> Iterator[int]:
             yield from used(one)
 
 
-def needed(statements: list[Statement], results: Any) -> list[Statement]:
-    """The statements whose results are used; those of children stay."""
+def needed(statements: list[Statement], results: Any, made: Instance) -> list[Statement]:
+    """The statements whose results are used, and calls of children that have statistics."""
     needed = {*used(results)}
     kept = []
     for step in reversed(statements):
-        if needed & {*refs(step.target)}:
+        child = child_of(step)
+        if needed & {*refs(step.target)} or (child and has_statistics(made.children.get(child))):
             kept.append(step)
             needed |= {*step.expr.uses()}
     return kept[::-1]
+
+
+def has_statistics(make: Any) -> bool:
+    """Whether a layer, or one within it, changes its running statistics when it is called."""
+    if isinstance(make, Instance):
+        return any(map(has_statistics, [make.base, *make.children.values()]))
+    if not isinstance(make, Make):
+        return False
+    settings = {name: one.value for name, one in make.arguments if isinstance(one, Lit)}
+    if str(make.target).startswith("jnn.BatchNorm"):
+        return settings.get("track_running_stats", True)
+    if str(make.target).startswith("jnn.InstanceNorm"):
+        return settings.get("track_running_stats", False)
+    if isinstance(make.target, str) and not make.target.startswith(("jnn.", "nnx.")):
+        return True  # a registered layer may have them
+    return any(map(has_statistics, [make.target, *(one for _, one in make.arguments)]))
+
+
+def child_of(statement: Statement) -> tuple[str, ...] | None:
+    """The path of the child that the statement calls."""
+    held, *rest = statement.expr.parts
+    return held.path if isinstance(held, Self) and rest[:1] == ["("] else None
 
 
 def counts(steps: list[Any], results: Any) -> dict[int, int]:

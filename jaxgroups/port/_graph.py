@@ -1,6 +1,5 @@
 """The traced program, without torch: values, operations, and the calls of modules around them."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -20,10 +19,12 @@ class Size:
     Attributes:
       text: the symbolic expression; equal texts are equal sizes.
       hint: its value for the example.
+      distinct: its value for inputs whose sizes all differ, see `distinct_sizes`.
     """
 
     text: str
     hint: int
+    distinct: int = field(default=0, compare=False)
 
     def __repr__(self) -> str:
         return self.text
@@ -119,26 +120,16 @@ def refs(structure: Any) -> Iterator[int]:
             yield from refs(one)
 
 
-def told_apart(*shapes: Sequence[Dim]) -> list[list[int]]:
-    """Sizes with which different symbols differ, for shapes of as many elements.
+def distinct_sizes(*shapes: Sequence[Dim]) -> list[list[int]]:
+    """The shapes of a reshape for inputs whose sizes all differ, where torch knows them.
 
-    The example may be square, but its height and width are not one size. Each symbol stands for a
-    prime times 128, so that it can be halved; sizes of the example where that cannot be computed.
+    The example may be square, but its height and width are not one size. Those of the example
+    serve where torch's expressions hold for the example alone: then the elements are not as many.
     """
-    names = {name for shape in shapes for n in shape for name in _SYMBOL.findall(str(n))}
-    values = {name: 128 * _PRIMES[i % len(_PRIMES)] for i, name in enumerate(sorted(names))}
-    known = values | {"__builtins__": {}, "Max": max, "Min": min}
-    try:
-        found = [[n if isinstance(n, int) else int(eval(n.text, known)) for n in s] for s in shapes]
-    except Exception:  # a function of sizes that Python does not have
-        found = []
-    if len({prod(sizes) for sizes in found}) == 1 and all(n >= 0 for s in found for n in s):
-        return found
+    given = [[n if isinstance(n, int) else n.distinct for n in shape] for shape in shapes]
+    if len({prod(sizes) for sizes in given}) == 1 and all(n > 0 for s in given for n in s):
+        return given
     return [[hint(n) for n in shape] for shape in shapes]
-
-
-_SYMBOL = re.compile(r"\b[su]\d+\b")
-_PRIMES = (101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179)
 
 
 def hint(dim: Dim) -> int:

@@ -55,7 +55,7 @@ def port(
     finally:
         for one, mode in training.items():
             one.training = mode
-    root, whole = build(graph, partial)
+    root, whole = build(graph)
     if whole.missing and not partial:
         raise PortError(refusal(whole.missing), whole.missing)
     found = classes(root)

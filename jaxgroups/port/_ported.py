@@ -2,7 +2,6 @@
 
 import json
 import types
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,14 @@ import jax
 import numpy as np
 from flax import nnx
 
+import jaxgroups.nnx as jnn
 from jaxgroups.port._weights import save_weights
 from jaxgroups.port._whole import Move
 
-Arrays = tuple[Any, ...]
+_SPACE = "ported"  # the module in which the source runs
+_ON_FEATURES = (
+    nnx.Linear, jnn.Bilinear, jnn.RNN, jnn.LSTM, jnn.GRU, jnn.RNNCell, jnn.LSTMCell, jnn.GRUCell
+)  # fmt: skip
 
 
 @dataclass
@@ -30,6 +33,8 @@ class Ported:
       unused: tensors of torch that the forward pass does not read.
       rules: of `load_torch`: the layers that read a flattened feature map.
       notes: what a reader should know.
+      module: the original.
+      example, kwargs: its inputs by position and by name, as tensors.
     """
 
     source: str
@@ -45,19 +50,27 @@ class Ported:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def build(self, rngs: nnx.Rngs | None = None) -> nnx.Module:
-        """A new model, with new weights."""
-        space = types.ModuleType("ported")
+        """A new model of the source's class, with new weights.
+
+        Args:
+          rngs: for the weights and for dropout; ``nnx.Rngs(0)`` if not given.
+        """
+        space = types.ModuleType(_SPACE)
         exec(compile(self.source, f"<ported {self.name}>", "exec"), space.__dict__)
         return getattr(space, self.name)(rngs=nnx.Rngs(0) if rngs is None else rngs)
 
     def model(self, rngs: nnx.Rngs | None = None) -> nnx.Module:
-        """The model with the weights of the original, in evaluation mode."""
-        from jaxgroups.convert import ConversionWarning, load_torch
+        """The model with the weights of the original, in evaluation mode.
+
+        Args:
+          rngs: for dropout; ``nnx.Rngs(0)`` if not given.
+        """
+        from jaxgroups.convert import load_torch
+        from jaxgroups.port._merged import merged
 
         model = self.build(rngs)
-        with warnings.catch_warnings():  # the port knows the orders, and notes what is merged
-            warnings.simplefilter("ignore", ConversionWarning)
-            loaded, _ = load_torch(model, self.module.state_dict(), **self.how(model))
+        weights = merged(self.module)[0].state_dict()
+        loaded, _ = load_torch(model, weights, **self.how(model))
         loaded.eval()
         return loaded
 
@@ -70,7 +83,9 @@ class Ported:
             kind, sizes = self.rules.get(torch_name(model, path), ("", ()))
             if kind:
                 found |= _operations(path, layer, getattr(convert, kind)(*sizes))
-            elif isinstance(layer, nnx.Linear):  # nothing has to be found out about it
+            elif type(layer).__module__ == _SPACE or isinstance(layer, nnx.List | nnx.Dict):
+                found |= _operations(path, layer, convert.Identity())  # arrays of no layer
+            elif isinstance(layer, _ON_FEATURES):  # what they read lies in torch's order
                 found[".".join(map(str, path))] = convert.KeepOrder()
         return {"rules": found, "ignore": tuple(self.unused)}
 
@@ -92,19 +107,22 @@ class Ported:
 
         if self.kwargs or any(not hasattr(x, "detach") for x in self.example):
             raise ValueError("prove takes tensors by position only: not by name, not nested")
-        examples: tuple[Any, ...] = tuple(
+        examples: list[Any] = [
             tuple(x.shape) if x.is_floating_point() else np.asarray(x) for x in self.example
-        )
+        ]
         last = tuple(order != tuple(range(len(order))) for order in self.inputs)
         model = nnx.eval_shape(lambda: self.build())
-        return prove(
-            merged(self.module)[0],
+        module, computed = merged(self.module)
+        proof = prove(
+            module,
             model,
-            examples if len(examples) > 1 else next(iter(examples)),
+            tuple(examples) if len(examples) > 1 else examples[0],
             channels_last=last,
             **self.how(model),
             **how,
         )
+        proof.notes.extend(f"{name}: compared after it was merged" for name in computed)
+        return proof
 
     def write(self, folder: str | Path, *, proof: Any = None) -> list[Path]:
         """Write the source, the weights, and the proof into a folder, which is made.
@@ -162,13 +180,13 @@ def _operations(path: Any, layer: Any, rule: Any) -> dict[str, Any]:
     """The operation of each parameter of a layer, by path."""
     state: Any = nnx.to_flat_state(nnx.state(layer))
     shapes = {
-        str(next(iter(leaf))): tuple(variable.get_value().shape)
+        str(leaf[0]): tuple(variable.get_value().shape)
         for leaf, variable in state
-        if len(list(leaf)) == 1 and hasattr(variable.get_value(), "shape")
+        if len(leaf) == 1 and hasattr(variable.get_value(), "shape")
     }
-    name = ".".join(map(str, path))
+    front = "".join(f"{part}." for part in path)
     if not callable(rule):  # one operation for all of them
-        return {f"{name}.{leaf}": rule for leaf in shapes}
+        return {f"{front}{leaf}": rule for leaf in shapes}
     made: Any = rule(layer, shapes)
     leaves: dict[str, Any] = made.leaves
-    return {f"{name}.{leaf}": one.op for leaf, one in leaves.items() if hasattr(one, "op")}
+    return {f"{front}{leaf}": one.op for leaf, one in leaves.items() if hasattr(one, "op")}

@@ -22,9 +22,11 @@ class Reader:
         trees: dict[str, Any],
         modes: Modes,
     ) -> None:
+        import sympy
         import torch
 
         self.torch = torch
+        self.sympy = sympy
         self.program = program
         self.module = module
         self.calls = calls
@@ -34,6 +36,7 @@ class Reader:
         self.modes = modes
         self.dropped = 0
         self.storage: dict[Any, Any] = {}  # by fx node: the node that owns the memory
+        self.symbols: dict[Any, int] = {}  # by symbol of a size, see `_distinct`
         self.literals: dict[Any, Any] = {}  # by expression of sizes, what the program says it is
 
     def graph(self) -> Graph:
@@ -74,8 +77,17 @@ class Reader:
     def _dim(self, n: Any) -> Any:
         if isinstance(n, self.torch.SymInt):
             expr = self._known(n)
-            return int(expr) if expr.is_Integer else Size(str(expr), int(n.node.hint))
+            if expr.is_Integer:
+                return int(expr)
+            return Size(str(expr), int(n.node.hint), self._distinct(expr))
         return n if isinstance(n, int | float | bool) else None
+
+    def _distinct(self, expr: Any) -> int:
+        """The value for sizes that all differ: primes times 128, so that they can be halved."""
+        for symbol in sorted(expr.free_symbols, key=str):
+            self.symbols.setdefault(symbol, 128 * int(self.sympy.prime(26 + len(self.symbols))))
+        value = expr.subs(self.symbols)
+        return int(value) if value.is_Integer else 0
 
     def _placeholder(self, node: Any, inputs: list[int]) -> None:
         name = node.target
@@ -135,11 +147,9 @@ class Reader:
 
     def _learn(self, given: Sequence[Any], shape: Any) -> None:
         """Note the sizes of a reshape that the program gives as numbers, torch as expressions."""
-        import sympy
-
         for n, dim in zip(given, shape, strict=True):
             if isinstance(n, int) and n >= 0 and isinstance(dim, self.torch.SymInt):
-                self.literals[self._known(dim)] = sympy.Integer(n)
+                self.literals[self._known(dim)] = self.sympy.Integer(n)
 
     def _known(self, n: Any) -> Any:
         """The expression of a size, with numbers for what is known to be one."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from jaxgroups.port._classes import Class, child_of, is_channels
+from jaxgroups.port._classes import Class, is_channels
 from jaxgroups.port._docs import docstring
 from jaxgroups.port._expr import Expr, Instance, Lit, Named, Self, Statement, Use
-from jaxgroups.port._flow import counts, inlined, last_uses, length, needed, read
+from jaxgroups.port._flow import child_of, counts, inlined, last_uses, length, needed, read
 from jaxgroups.port._graph import Ref, refs
 from jaxgroups.port._layers import Source
 from jaxgroups.port._loops import Loop, looped, repeated
@@ -193,7 +193,7 @@ class _Writer:
     def _arranged(self, statements: list[Statement]) -> tuple[list[Any], Any]:
         """Without what is not used; with loops; nested expressions of one line as one."""
         results = self.results
-        steps: list[Any] = looped(needed(statements, results), self.made)
+        steps: list[Any] = looped(needed(statements, results, self.made), self.made)
         uses = counts(steps, results)
         kept: list[Any] = []
         held: dict[int, Statement] = {}
@@ -294,6 +294,8 @@ class _Writer:
             return lines
         text = self._expr(step.expr, self.names)
         lines = [f"# {step.why}"] if step.why else []
+        if not any(number in live for number in refs(step.target)):  # called for its statistics
+            return [*lines, *([f"if {step.when}:", f"    {text}"] if step.when else [text])]
         if isinstance(step.target, Ref) and step.when:
             (read,) = {*step.expr.uses()}
             name = self._new(step.hint or self._dying(step, i, live), busy)

@@ -16,10 +16,9 @@ from jaxgroups.port._whole import Move, Whole
 class Values:
     """The values of one call, while its body is made."""
 
-    def __init__(self, whole: Whole, call: Call, partial: bool = False) -> None:
+    def __init__(self, whole: Whole, call: Call) -> None:
         self.whole = whole
         self.call = call
-        self.partial = partial
         self.path = call.path
         kind = call.kind.rpartition(".")[2]
         text = vars(type(whole.graph.modules[call.path])).get("__doc__") or ""
@@ -64,10 +63,7 @@ class Values:
         held = self._held(ref)
         if order is None or order == self.order(ref):
             return held
-        return Expr([self._atom(held), f".transpose({self._permutation(ref, order)})"])
-
-    def _atom(self, part: Any) -> Any:
-        return part
+        return Expr([held, f".transpose({self._permutation(ref, order)})"])
 
     def _permutation(self, ref: Any, order: orders.Order) -> str:
         value, shape = self.value(ref), self.shape(ref.number)
@@ -116,14 +112,15 @@ class Values:
         """Make the constructor have a parameter or buffer that belongs to no layer."""
         if path in self.made.children:
             return
-        module = self.whole.graph.modules.get(".".join([self.path, *path[:-1]]).strip("."))
-        if len(path) > 1 and module is not None and layer_of(module) is not None:
+        *owner, leaf = path
+        module = self.whole.graph.modules.get(".".join([self.path, *owner]).strip("."))
+        if owner and module is not None and layer_of(module) is not None:
             raise Unsupported(f"the parameter {'.'.join(path)} of a layer, used by itself")
         shape = tuple(hint(n) for n in value.shape or ())
         variable = "nnx.BatchStat" if value.buffer else "nnx.Param"
         sizes = joined([Lit(n, "size") for n in shape])
         dtype = "" if value.dtype in ("float32", "float64") else f", {dtype_of(value.dtype)}"
-        name, value_of = _initial(getattr(module, [*path][-1], None))
+        name, value_of = _initial(getattr(module, leaf, None))
         dtype = ", " + value_of + dtype if value_of else dtype
         ends = ("", "") if len(shape) == 1 else ("(", ")")
         made = Expr([f"jnp.{name}({ends[0]}", *sizes, f"{ends[1]}{dtype})"])

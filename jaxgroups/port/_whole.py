@@ -32,6 +32,7 @@ class Whole:
     moves: list[Move] = field(default_factory=list)
     makers: dict[int, Node] = field(default_factory=dict)  # of integers
     users: dict[int, list[Node | Call]] = field(default_factory=dict)
+    returned: set[int] = field(default_factory=set)  # by any call
     permuted: dict[int, tuple[int, ...]] = field(
         default_factory=dict
     )  # flattened as it lies: (C, *spatial)
@@ -40,10 +41,14 @@ class Whole:
     def value(self, ref: Any) -> Value:
         return self.graph.values[ref.number]
 
+    def is_used(self, number: int) -> bool:
+        return bool(self.users.get(number)) or number in self.returned
+
 
 def survey(whole: Whole, call: Call) -> None:
-    """Note who makes each integer, and who uses each value."""
+    """Note who makes each integer, and who uses or returns each value."""
     leaf = layer_of(whole.graph.modules[call.path]) is not None
+    whole.returned.update(refs(call.output))
     for number in refs(call.inputs):
         whole.users.setdefault(number, []).append(call)
     for step in call.steps:

@@ -8,15 +8,26 @@ import jax
 import jax.numpy as jnp
 
 
+NOTE = (
+    "jax.nn.dot_product_attention rounds scores to float32: in float64 its definition was compared"
+)
+
+
 @contextmanager
-def exact_attention() -> Iterator[None]:
-    """Within the block the function keeps float64, by its definition; Flax's attention calls it."""
+def exact_attention() -> Iterator[list[str]]:
+    """Within the block the function keeps float64, by its definition; Flax's attention calls it.
+
+    Yields:
+      A list, which gets a sentence once the definition stood for the function.
+    """
+    notes: list[str] = []
     original = jax.nn.dot_product_attention
 
     def exact(query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None, **how: Any):
         plain = {*how} <= {"scale", "is_causal"} and query.ndim == 4
         if query.dtype != jnp.float64 or not plain or query.shape[2] != key.shape[2]:
             return original(query, key, value, bias, mask, **how)
+        notes[:] = [NOTE]
         scale = how.get("scale")
         scale = query.shape[-1] ** -0.5 if scale is None else scale
         scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) * scale
@@ -31,6 +42,6 @@ def exact_attention() -> Iterator[None]:
 
     jax.nn.dot_product_attention = exact
     try:
-        yield
+        yield notes
     finally:
         jax.nn.dot_product_attention = original

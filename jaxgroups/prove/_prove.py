@@ -99,12 +99,14 @@ def prove(
         jax.enable_x64(True),
         jax.default_matmul_precision("highest"),
         jax.default_device(jax.devices("cpu")[0]),
-        exact_attention(),
+        exact_attention() as notes,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", ConversionWarning)  # they are notes of the proof
         with torch_side.defaults("float64"):
-            return work.proof()
+            proof = work.proof()
+            proof.notes.extend(notes)
+            return proof
 
 
 class _Work:

@@ -59,6 +59,23 @@ def _linear(b: Body, node: Node) -> None:
     b.define(node, Expr(parts, atom=False), order)
 
 
+@op("aten.bilinear")
+def _bilinear(b: Body, node: Node) -> None:
+    given = [x for x in node.args if x is not None]
+    held = [b.read(x, orders.natural(b.rank(x))) for x in given]
+    b.define(node, Expr(["jg.bilinear(", *joined(held), ")"]))
+
+
+@op("aten.embedding")
+def _embedding(b: Body, node: Node) -> None:
+    weight, index = node.args[:2]
+    if argument(node, 2, "padding_idx", -1) >= 0 or argument(node, 3, "scale_grad_by_freq"):
+        raise Unsupported("a functional embedding with gradients of its own: padding_idx")
+    held = [b.read(weight, orders.natural(2)), b.read(index)]
+    inner = b.order(index)
+    b.define(node, Expr(["jnp.take(", *joined(held), ", axis=0)"]), (*inner, len(inner)))
+
+
 @op("aten.einsum")
 def _einsum(b: Body, node: Node) -> None:
     formula, operands = node.args[:2]

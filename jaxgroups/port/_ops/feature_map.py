@@ -22,6 +22,7 @@ def call(
     given: Sequence[Any],
     settings: Sequence[tuple[str, Any, Any]],
     last: bool = True,
+    first: bool = False,
 ) -> None:
     """A function of jaxgroups on a feature map; settings that are the default are left out.
 
@@ -29,6 +30,7 @@ def call(
       given: parts of the expression, first.
       settings: names, values and defaults.
       last: whether the function takes ``data_format``.
+      first: whether the function returns the first of the operation's results alone.
     """
     parts = list(given)
     for name, value, default in settings:
@@ -37,7 +39,7 @@ def call(
         parts.append(_LAST)
     order = orders.channels_last(len(b.shape(node.outputs[0])))
     expr = Expr([f"{function}(", *_commas(parts), ")"])
-    if len(node.outputs) > 1:
+    if len(node.outputs) > 1 and not first:
         b.define_all(node, expr, order)
     else:
         b.define(node, expr, order)
@@ -155,9 +157,9 @@ def _adaptive(b: Body, node: Node) -> None:
     sizes = [b.size(n, [x], "output_size") for n in size]
     fixed = all(isinstance(n, Lit) for n in sizes)
     wanted = Lit(short(size), "output_size") if fixed else Expr(["(", *joined(sizes), ",)"])
-    used = len(node.outputs) > 1
-    indices = [("return_indices", used and bool(b.whole.users.get(node.outputs[1])), False)]
-    call(b, node, f"jg.{name}", [image(b, x), wanted], indices if "max" in name else [])
+    used = len(node.outputs) > 1 and b.whole.is_used(node.outputs[1])
+    indices = [("return_indices", used, False)] if "max" in name else []
+    call(b, node, f"jg.{name}", [image(b, x), wanted], indices, first=not used)
 
 
 @op(

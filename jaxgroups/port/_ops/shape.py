@@ -7,7 +7,7 @@ from jaxgroups.port import _order as orders
 from jaxgroups.port._body import Body, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit
-from jaxgroups.port._graph import Call, Node, Ref, hint, refs, told_apart
+from jaxgroups.port._graph import Call, Node, Ref, distinct_sizes, hint, refs
 from jaxgroups.port._layers import layer_of
 from jaxgroups.port._ops.elementwise import argument
 from jaxgroups.port._parts import joined
@@ -55,7 +55,7 @@ def _reshape(b: Body, node: Node) -> None:
         expr = Expr([b.read(x), f".squeeze({text})"])
         b.define(node, expr, orders.without(b.order(x), dropped))
         return
-    sizes, result = told_apart(before, after)
+    sizes, result = distinct_sizes(before, after)
     planned = orders.reshape(b.order(x), sizes, result)
     why = ""
     merged = tuple(a for a in range(len(sizes)) if a not in planned.same.values())
@@ -230,7 +230,7 @@ def _merges_freely(b: Body, number: int, order: orders.Order) -> bool:
             inner = tuple(axes.index(axis) for axis in order)
             free &= _merges_freely(b, user.outputs[0], inner)
         elif user.op in ("aten.view", "aten.reshape", "aten.flatten") and after is not None:
-            plan = orders.reshape(order, *told_apart(shape, after))
+            plan = orders.reshape(order, *distinct_sizes(shape, after))
             free &= plan.before == order
     return free
 

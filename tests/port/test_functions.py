@@ -1,0 +1,166 @@
+"""Functions of torch that a forward calls with tensors of its own; torch judges the values."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxgroups import port
+
+torch = pytest.importorskip("torch", reason="torch is NOT installed: there is nothing to port")
+F = torch.nn.functional
+
+pytestmark = [
+    pytest.mark.usefixtures("flax_promotion"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+]
+
+
+class Function(torch.nn.Module):
+    """A forward that is a function of the input and of parameters of the given shapes."""
+
+    def __init__(self, function, *shapes):
+        super().__init__()
+        self.function = function
+        for i, shape in enumerate(shapes):
+            values = torch.randn(*shape, generator=torch.Generator().manual_seed(i))
+            self.register_parameter(f"p{i}", torch.nn.Parameter(values))
+
+    def forward(self, x):
+        return self.function(x, *self.parameters())
+
+
+def indexed(x):
+    y, index = F.adaptive_max_pool2d(x, (3, 5), return_indices=True)
+    return y * index.to(y.dtype)
+
+
+def pooled(x):
+    y, index = F.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return y + index.to(y.dtype)
+
+
+# by name: the function, and the shapes of its parameters; the input has shape (2, 6, 7, 9)
+FUNCTIONS = {
+    "conv2d": (
+        lambda x, w, b: F.conv2d(x, w, b, stride=(1, 2), padding=1, groups=2),
+        (8, 3, 3, 2), (8,),
+    ),
+    "conv2d same": (lambda x, w: F.conv2d(x, w, padding="same", dilation=2, groups=2), (8, 3, 4, 3)),
+    "conv_transpose2d": (
+        lambda x, w: F.conv_transpose2d(x, w, stride=2, output_padding=1, groups=2),
+        (6, 4, 2, 3),
+    ),
+    "conv1d": (lambda x, w: F.conv1d(x.flatten(2), w, groups=2), (4, 3, 5)),
+    "prelu": (lambda x, w: F.prelu(x, w), (6,)),
+    "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, (3, 5)),),
+    "adaptive_max_pool2d times indices": (indexed,),
+    "adaptive_max_pool2d and indices": (
+        lambda x: F.adaptive_max_pool2d(x, (3, 5), return_indices=True),
+    ),
+    "adaptive_avg_pool2d": (lambda x: F.adaptive_avg_pool2d(x, (3, None)),),
+    "max_pool2d plus indices": (pooled,),
+    "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), (6,), (6,)),
+    "instance_norm": (lambda x, w, b: F.instance_norm(x, weight=w, bias=b), (6,), (6,)),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (7, 9), w, b), (7, 9), (7, 9)),
+    "linear": (lambda x, w, b: F.linear(x.permute(0, 2, 3, 1), w, b), (5, 6), (5,)),
+    "flatten and linear": (lambda x, w: F.linear(x.flatten(1), w), (5, 378)),
+    "bilinear": (lambda x, w, b: F.bilinear(x.mean((2, 3)), x[:, :4, 1, 2], w, b), (3, 6, 4), (3,)),
+    "embedding": (lambda x, w: F.embedding(x.argmax(1), w), (6, 5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_values(name):
+    function, *shapes = FUNCTIONS[name]
+    module = Function(function, *shapes).double().eval()
+    ported = port.port(module, (2, 6, 7, 9))
+    x = np.random.default_rng(0).standard_normal((3, 6, 7, 9))
+    with torch.no_grad():
+        expected = jax.tree.leaves(module(torch.from_numpy(x)))
+    actual = jax.tree.leaves(ported.model()(x.transpose(ported.inputs[0])))
+    for theirs, ours, order in zip(expected, actual, ported.outputs, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy().transpose(order), rtol=1e-11, atol=1e-12)
+
+
+class Watched(torch.nn.Module):
+    """A branch whose result nobody reads, but whose statistics torch updates."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(6, 4, 3)
+        self.bn = torch.nn.BatchNorm2d(4)
+        self.pool = torch.nn.MaxPool2d(2)
+        self.head = torch.nn.Conv2d(6, 5, 1)
+
+    def forward(self, x):
+        y = self.bn(self.conv(x))
+        self.pool(y)
+        return self.head(x)
+
+
+class Twice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.watched = Watched()
+        self.head = torch.nn.Conv2d(6, 3, 1)
+
+    def forward(self, x):
+        self.watched(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("kind", [Watched, Twice])
+def test_a_call_whose_result_is_not_used_updates_statistics(kind):
+    ported = port.port(kind(), (2, 6, 7, 9))
+    assert "        self.bn(self.conv(x))\n" in ported.source
+    assert "self.pool(" not in ported.source
+    proof = ported.prove(steps=1)
+    assert proof.verdict == "equal", str(proof)
+
+
+def prune(layer):
+    return torch.nn.utils.prune.random_unstructured(layer, "weight", 0.5)
+
+
+MERGED = {
+    "weight_norm": torch.nn.utils.weight_norm,
+    "spectral_norm": torch.nn.utils.spectral_norm,
+    "prune": prune,
+    "parametrized weight_norm": torch.nn.utils.parametrizations.weight_norm,
+    "parametrized spectral_norm": torch.nn.utils.parametrizations.spectral_norm,
+    "orthogonal": torch.nn.utils.parametrizations.orthogonal,
+}
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", MERGED)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_computed_weights_are_merged(name, train):
+    torch.manual_seed(0)
+    layer = MERGED[name](torch.nn.Conv2d(6, 4, 3))
+    module = torch.nn.Sequential(layer, torch.nn.ReLU(), torch.nn.Conv2d(4, 5, 2)).double()
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    ported = port.port(module.train(train), (2, 6, 7, 9))
+    model = ported.model()
+    assert all((before[key] == tensor).all() for key, tensor in module.state_dict().items())
+    assert ported.notes == ["0.weight: merged into one tensor when weights are loaded"]
+    x = np.random.default_rng(0).standard_normal((3, 6, 7, 9))
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(x)).numpy()
+    actual = model(x.transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(actual, expected.transpose(0, 2, 3, 1), rtol=1e-11, atol=1e-12)
+
+
+def test_a_weight_that_is_not_finite_is_warned_of():
+    module = torch.nn.Sequential(torch.nn.Conv2d(6, 4, 3), torch.nn.ReLU())
+    with torch.no_grad():
+        module[0].weight[1, 2] = float("nan")
+    with pytest.warns(UserWarning, match="holds 9 NaN"):
+        port.port(module, (2, 6, 7, 9)).model()
+
+
+def test_the_proof_says_what_it_compared():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(4, 6, 3)))
+    proof = port.port(module, (2, 4, 9)).prove(steps=1)
+    assert "0.weight: compared after it was merged" in proof.notes

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-
 NOTE = (
     "jax.nn.dot_product_attention rounds scores to float32: in float64 its definition was compared"
 )

@@ -45,7 +45,10 @@ FUNCTIONS = {
         lambda x, w, b: F.conv2d(x, w, b, stride=(1, 2), padding=1, groups=2),
         (8, 3, 3, 2), (8,),
     ),
-    "conv2d same": (lambda x, w: F.conv2d(x, w, padding="same", dilation=2, groups=2), (8, 3, 4, 3)),
+    "conv2d same": (
+        lambda x, w: F.conv2d(x, w, padding="same", dilation=2, groups=2),
+        (8, 3, 4, 3),
+    ),
     "conv_transpose2d": (
         lambda x, w: F.conv_transpose2d(x, w, stride=2, output_padding=1, groups=2),
         (6, 4, 2, 3),
@@ -161,6 +164,7 @@ def test_a_weight_that_is_not_finite_is_warned_of():
 
 def test_the_proof_says_what_it_compared():
     torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(4, 6, 3)))
+    layer = MERGED["parametrized weight_norm"](torch.nn.Conv1d(4, 6, 3))
+    module = torch.nn.Sequential(layer)
     proof = port.port(module, (2, 4, 9)).prove(steps=1)
     assert "0.weight: compared after it was merged" in proof.notes

@@ -9,7 +9,7 @@ from jaxgroups.port._expr import Expr, Instance, Make, Self
 from jaxgroups.port._graph import Call, Graph, Node, Ref, hint, refs
 from jaxgroups.port._inherit import inherited
 from jaxgroups.port._layers import Layer, layer_of
-from jaxgroups.port._lines import result_name
+from jaxgroups.port._lines import result_names
 from jaxgroups.port._parts import ARITHMETIC, joined
 from jaxgroups.port._sequential import chain, is_sequential
 from jaxgroups.port._values import Values
@@ -286,7 +286,7 @@ class Body(Values):
         self._state(call.output, expr, outputs, call.line)
         statement = self.made.statements[-1]
         statement.line = call.line and (call.line.file, call.line.number)
-        statement.hint = result_name(call.line)
+        statement.hint = result_names(call.line)
 
     def _module(self, call: Call) -> None:
         """A call of a module that becomes a class."""

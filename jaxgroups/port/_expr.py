@@ -82,7 +82,7 @@ class Statement:
     Attributes:
       target: a structure of `Ref`.
       line: a key of the original's line; expressions of one line are written as one.
-      hint: the name that the original gives the result.
+      hint: the name that the original gives the result, or a structure of names.
       why: a comment, for what a reader would not expect.
       origin: the name of the child of the original that it was.
       keeps: whether it makes one value of one other, in the same order of axes.
@@ -92,7 +92,7 @@ class Statement:
     target: Any
     expr: Expr
     line: Any = None
-    hint: str = ""
+    hint: Any = ""
     why: str = ""
     origin: str = ""
     keeps: bool = False

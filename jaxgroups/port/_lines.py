@@ -7,9 +7,11 @@ from typing import Any
 
 from jaxgroups.port._graph import Line
 
+Names = str | tuple["Names", ...]
 
-def result_name(line: Line | None) -> str:
-    """The name that the line assigns, ``""`` if it assigns none or several."""
+
+def result_names(line: Line | None) -> Names:
+    """The name that the line assigns, a tuple of the names of several, ``""`` for anything else."""
     if line is None:
         return ""
     return _assigned(line.file).get(line.number, "")
@@ -27,13 +29,13 @@ def first_sentence(text: str) -> str:
 
 
 @cache
-def _assigned(file: str) -> dict[int, str]:
-    """By number of line the name that is assigned there."""
+def _assigned(file: str) -> dict[int, Names]:
+    """By number of line the names that are assigned there."""
     try:
         tree: Any = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
         return {}
-    found: dict[int, str] = {}
+    found: dict[int, Names] = {}
     node: Any
     for node in ast.walk(tree):
         target = None
@@ -41,7 +43,16 @@ def _assigned(file: str) -> dict[int, str]:
             target = node.targets[0]
         elif isinstance(node, ast.AugAssign | ast.AnnAssign):
             target = node.target
-        if isinstance(target, ast.Name):
+        names = _names(target)
+        if names:
             for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                found[number] = target.id
+                found[number] = names
     return found
+
+
+def _names(target: Any) -> Names:
+    if isinstance(target, ast.Name):
+        return target.id
+    if isinstance(target, ast.Tuple | ast.List):
+        return tuple(map(_names, target.elts))
+    return ""

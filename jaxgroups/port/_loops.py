@@ -23,7 +23,7 @@ class Loop:
     last: int
     expr: Expr
     item: str
-    hint: str
+    hint: Any
 
 
 def looped(statements: list[Statement], made: Instance) -> list[Any]:

@@ -12,6 +12,7 @@ from jaxgroups.port._flow import child_of, counts, inlined, last_uses, length, n
 from jaxgroups.port._graph import Ref, refs
 from jaxgroups.port._layers import Source
 from jaxgroups.port._loops import Loop, looped, repeated
+from jaxgroups.port._names import fresh, single, unpackable, unpacked
 from jaxgroups.port._text import annotation, binds, container, kind, literal, member
 
 _WIDTH = 88
@@ -29,6 +30,7 @@ class _Writer:
         self.place = 0
         self.names: dict[int, str] = {}
         self.access: dict[int, str] = {}
+        self.parameters: dict[str, str] = {}  # by name in the original
 
     def text(self) -> str:
         one, made = self.one, self.made
@@ -144,6 +146,7 @@ class _Writer:
         taken: list[str] = []
         for name, structure in made.parameters.items():
             taken.append(self._parameter(name, structure, taken))
+            self.parameters[name] = taken[-1]
         lines: list[str] = []
         returned = False
         for i, step in enumerate(steps):
@@ -155,7 +158,7 @@ class _Writer:
         if not returned:
             lines.append(f"return {self._structure(results)}")
         head = ", ".join(["self", *(f"{n}: {self._hint(n)}" for n in taken)])
-        back = annotation(made.returns)
+        back = annotation(made.returns, iter(made.outputs))
         return [
             f"    def __call__({head}) -> {back}:",
             *(f"        {line}" for line in lines),
@@ -258,18 +261,9 @@ class _Writer:
                 self._bind(one, f"{text}[{i}]")
 
     def _hint(self, name: str) -> str:
-        for structure in self.made.parameters.values():
-            if isinstance(structure, Ref) and self.names.get(structure.number) == name:
-                return "int" if structure.number in self._integers() else "jax.Array"
-        return "Any"
-
-    def _integers(self) -> set[int]:
-        """The parameters that are sizes."""
-        return {
-            s.number
-            for n, s in self.made.parameters.items()
-            if isinstance(s, Ref) and self.made.inputs.get(n) == [None]
-        }
+        (key,) = [key for key, text in self.parameters.items() if text == name]
+        shapes = iter(self.made.inputs.get(key, ()))
+        return annotation(self.made.parameters[key], shapes)
 
     def _statement(self, step: Any, i: int, live: dict[int, int]) -> list[str]:
         busy = {
@@ -282,7 +276,7 @@ class _Writer:
             name = (
                 start
                 if start.isidentifier() and start not in busy
-                else self._new(step.hint or "x", busy)
+                else fresh(single(step.hint) or "x", busy)
             )
             lines = [] if name == start else [f"{name} = {start}"]
             item = step.item
@@ -298,30 +292,23 @@ class _Writer:
             return [*lines, *([f"if {step.when}:", f"    {text}"] if step.when else [text])]
         if isinstance(step.target, Ref) and step.when:
             (read,) = {*step.expr.uses()}
-            name = self._new(step.hint or self._dying(step, i, live), busy)
+            name = fresh(single(step.hint) or self._dying(step, i, live), busy)
             self.names[step.target.number] = name
             if name == self.names[read]:
                 return [*lines, f"if {step.when}:", f"    {name} = {text}"]
             return [*lines, f"{name} = {text} if {step.when} else {self.names[read]}"]
         if isinstance(step.target, Ref):
-            name = self._new(step.hint or self._dying(step, i, live), busy)
+            name = fresh(single(step.hint) or self._dying(step, i, live), busy)
             self.names[step.target.number] = name
             return [*lines, f"{name} = {text}"]
-        flat = isinstance(step.target, list | tuple) and all(
-            isinstance(one, Ref) for one in step.target
-        )
-        used = [n for n in refs(step.target) if live.get(n, -1) >= i]
-        if flat and len(step.target) < 6:
-            names = []
-            taken = dict(busy)
-            for ref in step.target:
-                name = "_" if ref.number not in used else self._new(step.hint or "x", taken)
-                taken[name] = ref.number
-                self.names[ref.number] = name
-                names.append(name)
-            ends = ",".join(names) + ("," if len(names) == 1 else "")
-            return [*lines, f"{ends} = {text}"]
-        name = self._new(step.hint or "parts", busy)
+        used = [n for n in refs(step.target) if n in live]
+        whole = isinstance(step.hint, str) and step.hint and len(used) > 1
+        if len([*refs(step.target)]) < 6 and not whole and unpackable(step.target):
+            chosen: dict[int, str] = {}
+            names = unpacked(step.target, step.hint, {*used}, dict(busy), chosen)
+            self.names |= chosen
+            return [*lines, f"{names.removeprefix('(').removesuffix(')')} = {text}"]
+        name = fresh(single(step.hint) or "parts", busy)
         self._bind(step.target, name)
         return [*lines, f"{name} = {text}"]
 
@@ -332,14 +319,6 @@ class _Writer:
             if name.isidentifier() and live.get(number, -1) <= i:
                 return name
         return "x"
-
-    def _new(self, hint: str, busy: dict[str, int]) -> str:
-        if keyword.iskeyword(hint) or hint in ("self", "jnp", "jnn", "jg", "nnx", "jax"):
-            hint = "x"
-        if hint not in busy:
-            return hint
-        letters = ["y", "z", "w"] if hint == "x" else []
-        return next(n for n in [*letters, *(f"{hint}{i}" for i in range(1, 1000))] if n not in busy)
 
     # text
 

@@ -1,9 +1,11 @@
 """The text of literals, containers and annotations."""
 
 import ast
+from collections.abc import Iterator
 from typing import Any
 
-from jaxgroups.port._expr import Expr, Use
+from jaxgroups.port._expr import Expr, Lit, Use
+from jaxgroups.port._graph import Ref
 from jaxgroups.port._layers import Source
 from jaxgroups.port._loops import repeated
 
@@ -69,11 +71,21 @@ def kind(value: Any) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def annotation(returns: Any) -> str:
-    if isinstance(returns, Use | Expr):
-        return "jax.Array"
-    if isinstance(returns, tuple) and all(isinstance(one, Use | Expr) for one in returns):
-        return f"tuple[{', '.join(['jax.Array'] * len(returns))}]"
-    if isinstance(returns, list) and all(isinstance(one, Use | Expr) for one in returns):
-        return "list[jax.Array]"
-    return "Any"
+def annotation(structure: Any, shapes: Iterator[Any]) -> str:
+    """The type of an argument or result.
+
+    Args:
+      structure: tuples, lists and dictionaries of values and constants.
+      shapes: of the values in their order; None for an integer.
+    """
+    if isinstance(structure, Use | Expr | Ref | Lit):
+        return "int" if next(shapes, ()) is None else "jax.Array"
+    if structure is None or isinstance(structure, bool | int | float | str):
+        return "None" if structure is None else type(structure).__name__
+    if isinstance(structure, dict):
+        inner = {annotation(one, shapes) for one in structure.values()}
+        return f"dict[str, {inner.pop() if len(inner) == 1 else 'Any'}]"
+    inside = [annotation(one, shapes) for one in structure]
+    if isinstance(structure, tuple):
+        return f"tuple[{', '.join(inside)}]" if inside else "tuple[()]"
+    return f"list[{inside[0] if len({*inside}) == 1 else 'Any'}]"

@@ -8,7 +8,7 @@ from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Instance, Lit, Make, Self, Statement, Use
 from jaxgroups.port._graph import Call, Line, Node, Ref, Size, Value, hint
 from jaxgroups.port._layers import Layer, layer_of
-from jaxgroups.port._lines import first_sentence, result_name
+from jaxgroups.port._lines import first_sentence, result_names
 from jaxgroups.port._parts import ARITHMETIC, dtype_of, fill, joined
 from jaxgroups.port._whole import Move, Whole
 
@@ -232,7 +232,7 @@ class Values:
         self.recent += numbers
         line = self.line or line
         key = line and (line.file, line.number)
-        hinted = result_name(line)
+        hinted = result_names(line)
         uses = {*expr.uses()}
         keeps = False
         if len(uses) == len(numbers) == 1 and isinstance(target, Ref):

@@ -12,6 +12,7 @@ from jaxgroups.port._layers import Layer, layer_of
 from jaxgroups.port._lines import result_names
 from jaxgroups.port._parts import ARITHMETIC, joined
 from jaxgroups.port._sequential import chain, is_sequential
+from jaxgroups.port._signature import identity
 from jaxgroups.port._values import Values
 from jaxgroups.port._whole import Whole, reads_map, survey, taken
 
@@ -70,10 +71,7 @@ class Body(Values):
             self.known.update(refs(structure))
             self.recent += refs(structure)
         for step in call.steps:
-            if isinstance(step, Call):
-                self.call_step(step)
-            else:
-                self._node(step)
+            self._step(step)
         made.returns = call.output
         self._finish_returns()
         return made
@@ -127,6 +125,18 @@ class Body(Values):
         order = self.whole.orders.get(number, orders.natural(len(shape)))
         return tuple(hint(shape[axis]) for axis in order), order
 
+    def _step(self, step: Node | Call) -> None:
+        if isinstance(step, Node):
+            self._node(step)
+            return
+        try:
+            self.call_step(step)
+        except Unsupported as error:
+            missing = Missing(step.kind, step.path, str(step.line or ""), str(error))
+            self.whole.missing.append(missing)
+            for number in refs(step.output):
+                self._unknown(number)
+
     def _node(self, node: Node) -> None:
         if all(self.whole.graph.values[n].shape is None for n in node.outputs) and (
             node.op in ARITHMETIC or node.op.startswith(("python.", "aten.sym_"))
@@ -168,7 +178,11 @@ class Body(Values):
         self._state(target[0] if len(target) == 1 else target, expr, node.outputs, node.line)
 
     def call_step(self, call: Call) -> None:
-        """A call of a child, however it is written."""
+        """A call of a child, however it is written.
+
+        Raises:
+          Unsupported: a call that cannot be written.
+        """
         module = self.whole.graph.modules[call.path]
         layer = layer_of(module)
         if layer is not None:
@@ -179,7 +193,7 @@ class Body(Values):
             outer, self.line = self.line, call.line if call.line else self.line
             self.origin = call.path.rpartition(".")[2]
             for step in call.steps:
-                self.call_step(step) if isinstance(step, Call) else self._node(step)
+                self._step(step)
             self.line, self.origin = outer, ""
         else:
             self._module(call)
@@ -245,8 +259,6 @@ class Body(Values):
         target = Ref(number) if target is None else target
         self.whole.orders[number] = order
         where = self._child(call.path, make)
-        if self.made.children[where] != make:
-            raise Unsupported("a layer that is called with axes in several orders")
         self._called(call, Expr([Self(where), "(", *joined(given), ")"]), [*refs(target)])
         self.made.statements[-1].target = target
         self.recent = [n for n in self.recent if n not in {*refs(target)} - {number}]
@@ -274,7 +286,7 @@ class Body(Values):
             del whole.moves[before[0] :], whole.missing[before[1] :]
             whole.orders[x.number] = order
             for step in call.steps:
-                self.call_step(step) if isinstance(step, Call) else self._node(step)
+                self._step(step)
             return
         whole.orders[x.number] = order
         where = self._child(call.path, make)
@@ -338,9 +350,9 @@ class Body(Values):
         below = self._below(path)
         if below is None or not path:
             raise Unsupported(f"the module {path} is used outside of the module that has it")
-        before = self.made.children.get(below)
-        if before is None:
-            self.made.children[below] = make
+        before = self.made.children.setdefault(below, make)
+        if identity(before) != identity(make):
+            raise Unsupported("a module that does something else at another call")
         return below
 
 

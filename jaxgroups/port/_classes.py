@@ -12,6 +12,7 @@ from jaxgroups.port._alignment import Alignment, align
 from jaxgroups.port._expr import NO_DEFAULT, Expr, Instance, Lit, Make, Named, Self, Use
 from jaxgroups.port._flow import child_of
 from jaxgroups.port._graph import Ref
+from jaxgroups.port._signature import signature
 
 ABSENT = object()  # the value of a setting of a part that an instance does not have
 
@@ -158,47 +159,6 @@ def makes(instance: Instance) -> Iterator[Make]:
 
     for make in [instance.base, *instance.children.values()]:
         yield from walk(make)
-
-
-def signature(instance: Instance) -> Any:
-    """What two instances of one class have in common: all but the values of settings."""
-    numbers: dict[int, int] = {}
-    lines: dict[Any, int] = {}
-
-    def number(n: int) -> int:
-        return numbers.setdefault(n, len(numbers))
-
-    def of(x: Any) -> Any:
-        if isinstance(x, Use | Ref):
-            return ("use", number(x.number))
-        if isinstance(x, Named):
-            return ("named", x.lit.name)
-        if isinstance(x, Lit):
-            return ("lit", x.name)
-        if isinstance(x, Self):
-            return ("self", x.path)
-        if isinstance(x, Expr):
-            return ("expr", x.atom, tuple(map(of, x.parts)))
-        if isinstance(x, Make):
-            target = id(x.target.group) if isinstance(x.target, Instance) else x.target
-            return ("make", target, x.rngs, tuple((n, of(one)) for n, one in x.arguments))
-        if isinstance(x, dict):
-            return ("dict", tuple((key, of(one)) for key, one in x.items()))
-        if isinstance(x, list | tuple):
-            return (type(x).__name__, tuple(map(of, x)))
-        return x
-
-    return (
-        of(list(instance.parameters.values())),
-        tuple("" if name.startswith("_") else name for name in instance.parameters),
-        of(instance.base),
-        tuple((path, of(make)) for path, make in instance.children.items()),
-        tuple(
-            (of(s.target), of(s.expr), lines.setdefault(s.line, len(lines)), s.hint, s.why)
-            for s in instance.statements
-        ),
-        of(instance.returns),
-    )
 
 
 Setting = tuple[str, Lit, bool]

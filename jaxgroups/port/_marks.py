@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import Any
 
 from jaxgroups.port._graph import Call, Line, Ref, Size
+from jaxgroups.port._layers import layer_of
 
 
 @cache
@@ -40,8 +41,10 @@ def marks(
     original = functional.local_response_norm
     stack: list[str] = []
 
-    def enter(path: str, layer: Any, args: Any, kwargs: Any) -> None:
+    def enter(path: str, layer: Any, args: Any, kwargs: Any) -> Any:
         name = str(len(calls))
+        if layer_of(layer) is None:  # another call may have two tensors where this one has one
+            args, kwargs = _distinct((args, kwargs), torch)
         bound = _bound(layer, args, kwargs)
         tensors: list[Any] = []
         inputs = {key: _flat(x, tensors, torch) for key, x in bound.items()}
@@ -49,6 +52,7 @@ def marks(
         calls[name] = Call(path, f"{kind.__module__}.{kind.__qualname__}", inputs, line=_caller())
         stack.append(name)
         mark(tensors, name, False)
+        return args, kwargs
 
     def leave(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
         name = stack.pop()
@@ -97,6 +101,21 @@ def _recurrent(layer: Any, input: Any, hx: Any = None) -> Any:
         return output, last
     cells = (directions * layer.num_layers, *batch, layer.hidden_size)
     return output, (last, input.new_zeros(cells))
+
+
+def _distinct(arguments: Any, torch: Any) -> Any:
+    """The arguments of a call, with another value for a tensor that is there already."""
+    seen: set[int] = set()
+
+    def of(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return x
+        if id(x) in seen:
+            return torch.ops.aten.alias(x)
+        seen.add(id(x))
+        return x
+
+    return torch.utils._pytree.tree_map(of, arguments)
 
 
 def _bound(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:

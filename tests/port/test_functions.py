@@ -168,3 +168,60 @@ def test_the_proof_says_what_it_compared():
     module = torch.nn.Sequential(layer)
     proof = port.port(module, (2, 4, 9)).prove(steps=1)
     assert "0.weight: compared after it was merged" in proof.notes
+
+
+class Cell(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(6, 6)
+
+    def forward(self, x, state=None):
+        h, c = (x, x) if state is None else state
+        gate, cell = (self.fc(x) + h).chunk(2, dim=1)
+        c = torch.cat([gate * cell, c[:, 3:]], dim=1)
+        return torch.tanh(c), (h + c, [c])
+
+
+class Unrolled(torch.nn.Module):
+    """A module that gets one tensor twice at one call, and two at the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = Cell()
+
+    def forward(self, x):
+        y, (hidden, rest) = self.cell(x, (x, 2 * x))
+        z, (hidden, _) = self.cell(y, (hidden, rest[0]))
+        return z, hidden
+
+
+def test_one_tensor_may_be_two_arguments():
+    module = Unrolled().double().eval()
+    ported = port.port(module, (2, 6))
+    for text in (
+        "        self, x: jax.Array, state: tuple[jax.Array, jax.Array]\n"
+        "    ) -> tuple[jax.Array, tuple[jax.Array, list[jax.Array]]]:\n",
+        "gate, cell = jnp.split(",
+        "        y, (hidden, (rest,)) = self.cell(x, (x, x * 2))\n"
+        "        z, (hidden, _) = self.cell(y, (hidden, rest))\n",
+        "def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:\n",
+    ):
+        assert text in ported.source, ported.source
+    x = np.random.default_rng(0).standard_normal((3, 6))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x))
+    for theirs, ours in zip(expected, ported.model()(x), strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12)
+
+
+class Started(Unrolled):
+    def forward(self, x):
+        y, state = self.cell(x)
+        return self.cell(y, (state[0], state[1][0]))[0]
+
+
+def test_a_module_that_does_something_else_at_another_call_is_refused():
+    with pytest.raises(port.PortError) as caught:
+        port.port(Started(), (2, 6))
+    assert "Cell in cell (" in str(caught.value)
+    assert str(caught.value).endswith("a module that does something else at another call")

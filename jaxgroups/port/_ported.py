@@ -83,8 +83,8 @@ class Ported:
             kind, sizes = self.rules.get(torch_name(model, path), ("", ()))
             if kind:
                 found |= _operations(path, layer, getattr(convert, kind)(*sizes))
-            elif type(layer).__module__ == _SPACE or isinstance(layer, nnx.List | nnx.Dict):
-                found |= _operations(path, layer, convert.Identity())  # arrays of no layer
+            elif _holds_arrays(layer):
+                found |= _operations(path, layer, convert.Identity())
             elif isinstance(layer, _ON_FEATURES):  # what they read lies in torch's order
                 found[".".join(map(str, path))] = convert.KeepOrder()
         return {"rules": found, "ignore": tuple(self.unused)}
@@ -170,6 +170,12 @@ def torch_name(model: nnx.Module, path: tuple[Any, ...]) -> str:
             parts.append(str(part))
         held = _member(held, part)
     return ".".join(parts)
+
+
+def _holds_arrays(layer: Any) -> bool:
+    """Whether arrays directly within it belong to no layer; a class may extend one."""
+    own = type(layer).__module__ == _SPACE and nnx.Module in type(layer).__bases__
+    return own or isinstance(layer, nnx.List | nnx.Dict)
 
 
 def _member(held: Any, part: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 
 
 def dtype_of(name: str) -> str:
-    """The text of a dtype; integers have JAX's own width, else it warns."""
-    return {"int64": "int", "bool": "bool"}.get(name, f'"{name}"')
+    """The text of a dtype; what JAX may not have has its own width, else it warns."""
+    return {"int64": "int", "float64": "float", "bool": "bool"}.get(name, f'"{name}"')
 
 
 def joined(parts: Sequence[Any], separator: str = ", ") -> list[Any]:

@@ -11,6 +11,7 @@ from jaxgroups.port._errors import Missing, PortError
 from jaxgroups.port._graph import Call, refs
 from jaxgroups.port._layers import layer_of
 from jaxgroups.port._merged import merged
+from jaxgroups.port._order import channels_last
 from jaxgroups.port._ported import Ported
 from jaxgroups.port._source import source
 from jaxgroups.port._whole import Whole
@@ -71,6 +72,7 @@ def port(
         whole.rules,
         [
             *graph.notes,
+            *_fixed(whole),
             *(f"{name}: merged into one tensor when weights are loaded" for name in computed),
         ],
         module=original,
@@ -124,6 +126,25 @@ def _enlarged(torch: Any, module: Any, args: Any, kwargs: Any) -> tuple[Any, Any
     except Exception:  # it has one batch size
         return args, kwargs
     return larger
+
+
+def _fixed(whole: Whole) -> list[str]:
+    """What to say of inputs whose batch, image or length torch traced with the example's sizes."""
+    if whole.graph.notes:  # of all inputs
+        return []
+    notes = []
+    for i, number in enumerate(whole.graph.inputs):
+        shape = whole.graph.values[number].shape or ()
+        is_map = whole.orders.get(number) == channels_last(len(shape)) or len(shape) > 3
+        features = 1 if is_map else len(shape) - 1  # whose size weights fix
+        axes = [a for a, n in enumerate(shape) if a != features and isinstance(n, int) and n > 1]
+        if axes:
+            sizes = ", ".join(f"axis {axis}: {shape[axis]}" for axis in axes)
+            notes.append(
+                f"input {i}: torch traced these sizes of the example as constants, others may give "
+                f"something else: {sizes}"
+            )
+    return notes
 
 
 def _unused(whole: Whole) -> list[str]:

@@ -98,7 +98,7 @@ class Values:
             raise Unsupported(f"a constant tensor of shape {list(array.shape)}")
         if not array.shape:
             return Expr([repr(array.item())])
-        return Expr([f"jnp.asarray({array.tolist()!r}, {str(array.dtype)!r})"])
+        return Expr([f"jnp.asarray({array.tolist()!r}, {dtype_of(str(array.dtype))})"])
 
     def _below(self, source: str) -> tuple[str, ...] | None:
         """The path below this module of an array of the state_dict; None if it is elsewhere."""

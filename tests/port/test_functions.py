@@ -85,6 +85,50 @@ def test_values(name):
         np.testing.assert_allclose(ours, theirs.numpy().transpose(order), rtol=1e-11, atol=1e-12)
 
 
+# functions of one feature map without parameters: they are ported in one module
+PLAIN = [
+    lambda x: torch.round(x),
+    lambda x: torch.fmod(5 * x, x[:, :1]) + (5 * x).frac() + x.trunc(),
+    lambda x: x.atan() + x.tan() + x.asinh() + x.sinh() + x.cosh() + x.exp2() + x.expm1(),
+    lambda x: (x.abs() + 1).log2() + (x.abs() + 1).log10() + x.erfc() + (x.abs() + 1).acosh(),
+    lambda x: (x / 9).asin() + (x / 9).acos() + (x / 9).atanh(),
+    lambda x: F.threshold(x, 0.2, -1) + F.hardshrink(x, 0.4),
+    lambda x: F.softplus(9 * x, beta=2, threshold=1),
+    lambda x: torch.where((x > 0) ^ (x > 1), x, ~(x > 0) * 2.0),
+    lambda x: torch.div(7 * x, 2, rounding_mode="trunc"),
+    lambda x: torch.div(7 * x, 2, rounding_mode="floor"),
+    lambda x: x.norm(dim=(2, 3)),
+    lambda x: x.norm(1, dim=1) + torch.linalg.vector_norm(x, float("inf"), dim=1),
+    lambda x: x / x.norm(),
+    lambda x: x.logsumexp((1, 2), keepdim=True),
+    lambda x: x.cumsum(1) + x.cumprod(-1),
+    lambda x: x.mean((2, 3)).repeat(3, 2, 1),
+    lambda x: x.repeat(1, 2, 1, 3),
+    lambda x: x.repeat_interleave(3, 1),
+    lambda x: x.tril(-1) + x.triu(1),
+    lambda x: x.roll((1, 2), (1, -1)) + x.flip([1, 3]),
+    lambda x: F.lp_pool2d(x.abs(), 2, 2),
+    lambda x: x[:, ::2, 1:-1, :-2] + x[:, [1, 0, 3], 0:5, 2:],
+]  # fmt: skip
+
+
+def test_plain_functions():
+    module = Function(lambda x: tuple(function(x) for function in PLAIN)).eval()
+    ported = port.port(module, torch.zeros(2, 6, 7, 9, dtype=torch.float64))
+    x = np.random.default_rng(0).standard_normal((3, 6, 7, 9))
+    expected = module(torch.from_numpy(x))
+    actual = ported.model()(x.transpose(ported.inputs[0]))
+    orders = zip(expected, actual, ported.outputs, strict=True)
+    for i, (theirs, ours, order) in enumerate(orders):
+        wanted = theirs.numpy().transpose(order)
+        np.testing.assert_allclose(ours, wanted, rtol=1e-11, atol=1e-12, err_msg=str(i))
+
+
+def test_an_argument_without_a_rule_is_refused():
+    with pytest.raises(port.PortError, match=r"besides the tensor: .* \{'decimals': 1\}"):
+        port.port(Function(lambda x: torch.round(x, decimals=1)), (2, 6))
+
+
 class Watched(torch.nn.Module):
     """A branch whose result nobody reads, but whose statistics torch updates."""
 
@@ -225,3 +269,18 @@ def test_a_module_that_does_something_else_at_another_call_is_refused():
         port.port(Started(), (2, 6))
     assert "Cell in cell (" in str(caught.value)
     assert str(caught.value).endswith("a module that does something else at another call")
+
+
+class Rows(torch.nn.Module):
+    """Python makes a constant of the number of rows."""
+
+    def forward(self, x):
+        return x[:, :, [1, 0, *range(2, x.shape[2])]]
+
+
+def test_a_size_that_is_a_constant_is_said():
+    (note,) = port.port(Rows(), (2, 4, 3, 5)).notes
+    assert note == (
+        "input 0: torch traced these sizes of the example as constants, others may give something "
+        "else: axis 2: 3"
+    )

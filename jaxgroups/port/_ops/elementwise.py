@@ -38,7 +38,26 @@ _UNARY = {
     "aten.ceil": "jnp.ceil({0})",
     "aten.round": "jnp.round({0})",
     "aten.logical_not": "jnp.logical_not({0})",
+    "aten.bitwise_not": "~{0}",
     "aten.isnan": "jnp.isnan({0})",
+    "aten.isinf": "jnp.isinf({0})",
+    "aten.isfinite": "jnp.isfinite({0})",
+    "aten.trunc": "jnp.trunc({0})",
+    "aten.frac": "{0} - jnp.trunc({0})",
+    "aten.expm1": "jnp.expm1({0})",
+    "aten.exp2": "jnp.exp2({0})",
+    "aten.log2": "jnp.log2({0})",
+    "aten.log10": "jnp.log10({0})",
+    "aten.erfc": "jax.scipy.special.erfc({0})",
+    "aten.tan": "jnp.tan({0})",
+    "aten.asin": "jnp.arcsin({0})",
+    "aten.acos": "jnp.arccos({0})",
+    "aten.atan": "jnp.arctan({0})",
+    "aten.sinh": "jnp.sinh({0})",
+    "aten.cosh": "jnp.cosh({0})",
+    "aten.asinh": "jnp.arcsinh({0})",
+    "aten.acosh": "jnp.arccosh({0})",
+    "aten.atanh": "jnp.arctanh({0})",
     "aten.neg": "-{0}",
 }
 _BINARY = {
@@ -49,6 +68,7 @@ _BINARY = {
     "aten.minimum": "jnp.minimum({0}, {1})",
     "aten.pow": "{0} ** {1}",
     "aten.remainder": "{0} % {1}",
+    "aten.fmod": "jnp.fmod({0}, {1})",
     "aten.floor_divide": "{0} // {1}",
     "aten.atan2": "jnp.arctan2({0}, {1})",
     "aten.eq": "{0} == {1}",
@@ -61,6 +81,10 @@ _BINARY = {
     "aten.logical_or": "jnp.logical_or({0}, {1})",
     "aten.bitwise_and": "{0} & {1}",
     "aten.bitwise_or": "{0} | {1}",
+    "aten.bitwise_xor": "{0} ^ {1}",
+    "aten.__xor__": "{0} ^ {1}",
+    "aten.__and__": "{0} & {1}",
+    "aten.__or__": "{0} | {1}",
 }
 
 
@@ -86,17 +110,32 @@ def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
 
 @op(*_UNARY)
 def _unary(b: Body, node: Node) -> None:
+    if node.args[1:] or node.kwargs:
+        raise Unsupported(f"arguments besides the tensor: {[*node.args[1:]]} {node.kwargs}")
     apply(b, node, _UNARY[node.op], [node.args[0]])
 
 
 @op(*_BINARY)
 def _binary(b: Body, node: Node) -> None:
     if node.kwargs.get("rounding_mode") is not None:
-        if node.kwargs["rounding_mode"] != "floor":
-            raise Unsupported("division that truncates")
-        apply(b, node, "{0} // {1}", list(node.args[:2]))
+        floor = node.kwargs["rounding_mode"] == "floor"
+        if not floor and not b.whole.graph.values[node.outputs[0]].dtype.startswith("float"):
+            raise Unsupported("a division of integers that truncates")
+        text = "{0} // {1}" if floor else "jnp.trunc({0} / {1})"
+        apply(b, node, text, list(node.args[:2]))
         return
     apply(b, node, _BINARY[node.op], list(node.args[:2]))
+
+
+@op("aten.threshold")
+def _threshold(b: Body, node: Node) -> None:
+    apply(b, node, "jnp.where({0} > {1}, {0}, {2})", list(node.args[:3]))
+
+
+@op("aten.hardshrink")
+def _hardshrink(b: Body, node: Node) -> None:
+    least = argument(node, 1, "lambd", 0.5)
+    apply(b, node, "jnp.where(jnp.abs({0}) > {1}, {0}, 0)", [node.args[0], least])
 
 
 @op("aten.add", "aten.sub", "aten.rsub")
@@ -143,7 +182,10 @@ def _gelu(b: Body, node: Node) -> None:
 def _softplus(b: Body, node: Node) -> None:
     beta, threshold = argument(node, 1, "beta", 1), argument(node, 2, "threshold", 20)
     if beta != 1:
-        raise Unsupported("softplus with a beta")
+        soft = "nnx.softplus({2} * {0}) / {2}"
+        text = f"jnp.where({{2}} * {{0}} > {{1}}, {{0}}, {soft})"
+        apply(b, node, text, [node.args[0], threshold, beta])
+        return
     apply(b, node, "jnp.where({0} > {1}, {0}, nnx.softplus({0}))", [node.args[0], threshold])
 
 

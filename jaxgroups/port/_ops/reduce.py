@@ -99,24 +99,37 @@ def _softmax(b: Body, node: Node) -> None:
     b.define(node, Expr([f"nnx.{name}(", b.read(x), f"{more})"]), b.order(x))
 
 
-@op("aten.cumsum")
-def _cumsum(b: Body, node: Node) -> None:
+@op("aten.logsumexp")
+def _logsumexp(b: Body, node: Node) -> None:
+    x, keep = node.args[0], argument(node, 2, "keepdim", False)
+    text, axes = _axes(b, x, node.args[1])
+    order = b.order(x) if keep else orders.without(b.order(x), axes)
+    more = ", keepdims=True" if keep else ""
+    b.define(node, Expr(["nnx.logsumexp(", b.read(x), f", axis={text}{more})"]), order)
+
+
+@op("aten.cumsum", "aten.cumprod")
+def _cumulative(b: Body, node: Node) -> None:
     x, dim = node.args[:2]
-    b.define(node, Expr([b.read(x), f".cumsum({b.axis(x, dim)})"]), b.order(x))
+    name = node.op.removeprefix("aten.")
+    b.define(node, Expr([b.read(x), f".{name}({b.axis(x, dim)})"]), b.order(x))
 
 
 @op("aten.norm", "aten.linalg_vector_norm", "aten.frobenius_norm")
 def _norm(b: Body, node: Node) -> None:
     x, kind = node.args[0], argument(node, 1, "p", 2)
     dims, keep = argument(node, 2, "dim"), argument(node, 3, "keepdim", False)
-    if kind not in (2, None):
-        raise Unsupported(f"the norm of kind {kind}")
     text, axes = _axes(b, x, dims)
-    more = [f"axis={text}"] if text else []
-    more += ["keepdims=True"] if keep else []
     order = b.order(x) if keep else orders.without(b.order(x), axes)
     if len(axes) > 1:
-        raise Unsupported("a norm over several axes")
+        if kind not in (2, None, "fro"):
+            raise Unsupported(f"the norm of kind {kind} over several axes")
+        inner = ", ".join([text] * bool(text) + ["keepdims=True"] * bool(keep))
+        b.define(node, Expr(["jnp.sqrt(jnp.square(", b.read(x), f").sum({inner}))"]), order)
+        return
+    more = [] if kind in (2, None) else [f"ord={_norm_kind(kind)}"]
+    more += [f"axis={text}"] if text else []
+    more += ["keepdims=True"] if keep else []
     b.define(node, Expr(["jnp.linalg.norm(", b.read(x), f", {', '.join(more)})"]), order)
 
 
@@ -129,3 +142,10 @@ def _glu(b: Body, node: Node) -> None:
 @op("aten.topk", "aten.sort")
 def _topk(b: Body, node: Node) -> None:
     raise Unsupported("the order of equal values differs between torch and JAX")
+
+
+def _norm_kind(kind: float) -> str:
+    """The order of a vector norm as JAX takes it."""
+    if kind in (float("inf"), float("-inf")):
+        return "jnp.inf" if kind > 0 else "-jnp.inf"
+    return repr(kind)

@@ -350,37 +350,3 @@ def _expand(b: Body, node: Node) -> None:
             raise Unsupported("an expanded size that is not given")
     held = b.aligned(x, order)
     b.define(node, Expr(["jnp.broadcast_to(", held, ", (", *joined(dims), "))"]), order)
-
-
-@op("aten.repeat")
-def _repeat(b: Body, node: Node) -> None:
-    x, counts = node.args
-    if len(counts) != b.rank(x):
-        raise Unsupported("repeat that adds axes")
-    order = b.order(x)
-    parts = [b.size(counts[axis], [x], "repeats") for axis in order]
-    b.define(node, Expr(["jnp.tile(", b.read(x), ", (", *joined(parts), "))"]), order)
-
-
-@op("aten.flip")
-def _flip(b: Body, node: Node) -> None:
-    x, dims = node.args
-    axes = tuple(b.axis(x, dim) for dim in dims)
-    held = axes[0] if len(axes) == 1 else axes
-    b.define(node, Expr(["jnp.flip(", b.read(x), f", axis={held})"]), b.order(x))
-
-
-@op("aten.roll")
-def _roll(b: Body, node: Node) -> None:
-    x, shifts = node.args[:2]
-    dims = argument(node, 2, "dims")
-    if not dims:
-        raise Unsupported("roll of the flattened tensor")
-    axes = tuple(b.axis(x, dim) for dim in dims)
-    parts = [b.size(n, [x], "shift") for n in shifts]
-    comma = "," if len(parts) == 1 else ""
-    b.define(
-        node,
-        Expr(["jnp.roll(", b.read(x), ", (", *joined(parts), f"{comma}), axis={axes})"]),
-        b.order(x),
-    )

@@ -9,8 +9,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxgroups._functional import norm as functional
+from jaxgroups._functional.dtypes import widened
 from jaxgroups._functional.feature_map import feature_map
-from jaxgroups._functional.normalize import widened
 from jaxgroups.nnx import _parameters as parameters
 from jaxgroups.nnx._base import FeatureLayer
 

@@ -232,3 +232,13 @@ def test_the_element_is_found_in_what_xla_computes_several_times(pool, rng):
     np.testing.assert_allclose(jax.jit(jax.grad(total))(x), expected, rtol=1e-9, atol=1e-12)
     for ours, theirs in zip(jax.jit(places)(x), places(x), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["avg_pool1d", "lp_pool1d", "max_pool1d"])
+def test_long_windows_have_a_gradient_under_jit(rng, name):
+    x = rng.integers(1, 50, (2, 3, 300)).astype("float64")
+    arguments = (2.0, 100, 70) if name == "lp_pool1d" else (100, 70)
+    tensor = to_torch(x).requires_grad_()
+    getattr(torch.nn.functional, name)(tensor, *arguments).square().sum().backward()
+    gradient = jax.jit(jax.grad(lambda x: (getattr(jg, name)(x, *arguments) ** 2).sum()))(x)
+    np.testing.assert_allclose(gradient, to_numpy(tensor.grad), rtol=1e-12)

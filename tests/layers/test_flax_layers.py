@@ -142,3 +142,11 @@ def test_activations(rng, theirs, ours):
         (gradient,) = pullback(jnp.asarray(weights))
         limit = {"rtol": 1e-7 if loose else 1e-11, "atol": 1e-13}
         np.testing.assert_allclose(gradient, to_numpy(tensor.grad), **limit)
+
+
+def test_the_table_has_every_layer_of_jaxgroups():
+    names = set(jaxgroups.nnx.__all__) - {"Layer"}
+    listed = set(re.findall(r"\w+", TABLE))
+    assert {name for name in names if not {name, re.sub(r"[123]d$", "", name)} & listed} <= {
+        name for name in names if re.sub(r"[23]d$", "1d", name) in listed
+    }

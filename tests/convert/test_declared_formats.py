@@ -104,7 +104,7 @@ def test_a_plan_of_a_torch_file_does_not_convert_one_of_mlx(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format", "said"),
+    ("format", "message"),
     [
         ("flax", r"so its layout is Flax's: load it with safetensors\.flax\.load_file"),
         ("jax", "so its layout is JAX's"),
@@ -112,16 +112,16 @@ def test_a_plan_of_a_torch_file_does_not_convert_one_of_mlx(tmp_path):
         ("paddle", r"so its layout is Paddle's, with linear weights \(in, out\): transpose them"),
     ],
 )
-def test_other_frameworks_are_refused(tmp_path, format, said):
+def test_other_frameworks_are_refused(tmp_path, format, message):
     path = tmp_path / "net.safetensors"
     safetensors.flax.save_file(LINEARS, path, {"format": format})
-    with pytest.raises(jc.CheckpointError, match=said):
+    with pytest.raises(jc.CheckpointError, match=message):
         jc.plan(abstract(Linears), path)
 
 
 @pytest.mark.parametrize("format", [None, "pt", "PT", "pytorch", "torch"])
 def test_no_word_on_torch(tmp_path, format):
-    """safetensors' own writers for numpy and jax write no format unless they are told one."""
+    """safetensors' own writers for numpy and jax write no format unless one is given."""
     path = tmp_path / "net.safetensors"
     safetensors.numpy.save_file(NET, path, None if format is None else {"format": format})
     plan = jc.plan(abstract(Net), path)
@@ -321,8 +321,8 @@ def test_names_that_a_function_gives_get_no_table():
     arrays = renamed(BODY, body="body._orig_mod")
     with pytest.raises(jc.ConversionError) as caught:
         jc.load_torch(abstract(Block), arrays, names=lambda name: name, ignore="x")
-    said = "hint: the checkpoint has _orig_mod (from torch.compile) within its names: remove it"
-    assert said in str(caught.value)
+    message = "hint: the checkpoint has _orig_mod (from torch.compile) within its names: remove it"
+    assert message in str(caught.value)
 
 
 def test_no_hint_without_a_wrapper(tmp_path):

@@ -235,15 +235,15 @@ class TestOwnReader:
         assert names("nets.7") == (["w", "0"], ())
         assert names("") == (["top"], ("epoch", "model", "nets", "empty"))
         assert names("empty") == ([], ())
-        said = refused("tensors lie at several levels", path, reader="own")
+        message = refused("tensors lie at several levels", path, reader="own")
         for part in (
             "key='model' (2 tensors)",
             "key='nets.ema.decay' (1 tensor)",
             "key='nets.7' (2 tensors)",
             "key='' for the top level alone (1 tensor)",
         ):
-            assert part in said
-        assert "empty" not in said
+            assert part in message
+        assert "empty" not in message
         refused(
             r"key='modle' leads to nothing: say which with key='model'", path, "modle", reader="own"
         )
@@ -414,13 +414,13 @@ class TestAttacks:
         if name in EMPTY:
             assert open_checkpoint(path, reader="own").infos == {}
             return
-        said = refused(".", path, reader="own").removeprefix(str(path))
+        message = refused(".", path, reader="own").removeprefix(str(path))
         assert not mark.exists()
         words = ("refused", "damaged", "nothing was imported", "made by", "not a dict")
-        assert any(word in said for word in words)
+        assert any(word in message for word in words)
         for word in ("system", "exec", "eval", "getattr", "_reconstruct"):
             if word in name and "persistent" not in name:
-                assert word in said
+                assert word in message
 
     def test_the_attacks_are_real(self, tmp_path, format):
         """Else their being refused would say nothing."""

@@ -183,8 +183,8 @@ class TestReaders:
         sparse = {"w": torch.eye(3).to_sparse()}
         path = save(tmp_path / "a.pt", sparse, format)
         for reader in available(OWN, format):
-            said = r"'w' is made by torch._utils._rebuild_sparse_tensor: no dense .*to_dense\(\)"
-            refused(said, path, reader=reader)
+            message = r"'w' is made by torch._utils._rebuild_sparse_tensor: no dense .*to_dense\(\)"
+            refused(message, path, reader=reader)
         refused("'w' is a sparse_coo float32", path, reader="torch")
         path = save(tmp_path / "a.pt", torch.nn.Linear(2, 2), format)
         for reader in available(READERS, format):

@@ -46,11 +46,11 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("said", OTHERS)
-def test_other_files(tmp_path, said, suffix):
+@pytest.mark.parametrize("message", OTHERS)
+def test_other_files(tmp_path, message, suffix):
     path = tmp_path / f"net{suffix}"
-    path.write_bytes(OTHERS[said])
-    with pytest.raises(CheckpointError, match=f"net{suffix}: {said}"):
+    path.write_bytes(OTHERS[message])
+    with pytest.raises(CheckpointError, match=f"net{suffix}: {message}"):
         open_checkpoint(path)
 
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import opinfo
+from support import opinfo, transformed
 from support.helpers import to_last
+from support.messages import error_test
 from support.torch_bridge import to_numpy, to_torch, torch
 
 import jaxgroups as jg
@@ -111,9 +112,9 @@ def test_layers_are_channels_last_with_any_batch(rng, name):
     assert repr(layer).startswith(f"{cls}({'norm_type=2.0, ' if first else ''}kernel_size=3")
 
 
-@pytest.mark.parametrize("derivative", ["jvp", "hessian", "vmap"])
+@pytest.mark.parametrize("kind", transformed.KINDS)
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "lp_pool2d"])
-def test_transformations(rng, name, derivative):
+def test_transformations(rng, name, kind):
     x = jnp.asarray(rng.permutation(1.0 + np.arange(2 * 7 * 5)).reshape(2, 7, 5))
     first = (3.0,) if name == "lp_pool2d" else ()
 
@@ -123,18 +124,7 @@ def test_transformations(rng, name, derivative):
     def theirs(x):
         return getattr(torch.nn.functional, name)(x, *first, 3, 2)
 
-    tensor = to_torch(x)
-    if derivative == "jvp":
-        tangent = jnp.asarray(rng.integers(1, 9, x.shape).astype("float64"))
-        _, expected = torch.autograd.functional.jvp(theirs, tensor, to_torch(tangent))
-        got = jax.jvp(ours, (x,), (tangent,))[1]
-    elif derivative == "hessian":
-        expected = torch.autograd.functional.hessian(lambda x: (theirs(x) ** 2).sum(), tensor)
-        got = jax.hessian(lambda x: (ours(x) ** 2).sum())(x)
-    else:
-        expected = theirs(torch.stack([tensor, tensor.flip(1)]))
-        got = jax.vmap(ours)(jnp.stack([x, x[:, ::-1]]))
-    np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-12, atol=1e-12)
+    transformed.assert_transforms(rng, kind, ours, theirs, x)
 
 
 X = np.ones((2, 3, 7, 6), "float32")
@@ -194,11 +184,7 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:40] for *_, text in ERRORS])
-def test_errors(call, error, text):
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == text
+test_errors = error_test(ERRORS)
 
 
 POOLS_TWICE = {

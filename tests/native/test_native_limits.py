@@ -1,4 +1,4 @@
-"""Numbers too large for the handlers: such convolutions are valid, so others compute them."""
+"""Sizes too large for the handlers: other implementations compute these convolutions."""
 
 import numpy as np
 import pytest

@@ -99,8 +99,8 @@ class _BatchNorm(_ChannelNorm):
         the statistics of the batch.
       bias: whether there is a `bias`, if `affine`.
       use_running_average: whether to begin in evaluation mode.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of parameters and statistics.
 
     Attributes:
@@ -205,8 +205,8 @@ class _InstanceNorm(_ChannelNorm):
       track_running_stats: whether there are running statistics.
       bias: whether there is a `bias`, if `affine`.
       use_running_average: whether to begin in evaluation mode.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of parameters and statistics.
 
     Attributes:

@@ -28,8 +28,8 @@ class GroupNorm(FeatureLayer):
       affine: whether there are `scale` and `bias`.
       bias: whether there is a `bias`, if `affine`.
       batch_axes: the number of leading axes, along which each element is normalized by itself.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of the parameters.
 
     Attributes:
@@ -102,8 +102,8 @@ class LayerNorm(FeatureLayer):
       eps: added to the variance.
       elementwise_affine: whether there are `scale` and `bias`.
       bias: whether there is a `bias`, if `elementwise_affine`.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of the parameters.
 
     Attributes:
@@ -161,8 +161,8 @@ class RMSNorm(FeatureLayer):
       eps: added to the mean of squares. None by default: the machine epsilon of the dtype of the
         computation, 1.2e-7 for float32.
       elementwise_affine: whether there is a `scale`.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of the parameter.
 
     Attributes:

@@ -193,7 +193,7 @@ def test_inspect_tells_what_is_there(run, tmp_path):
     )
     status, _, err = run("inspect", "nested.pth", "--reader", "own")
     assert status == 2
-    assert "say which with key='model' (1 tensor)" in err
+    assert "select one with key='model' (1 tensor)" in err
     status, out, _ = run("inspect", "nested.pth", "--reader", "own", "--key", "model")
     assert status == 0
     assert "w  float32    (3,)" in out

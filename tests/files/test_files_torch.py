@@ -148,7 +148,7 @@ class TestReaders:
         first = saved["optimizer"]["state"][0]
         assert_reads(path, first, format, "optimizer.state.0")
         readers = available(READERS, format)
-        messages = {refused("say which with", path, reader=reader) for reader in readers}
+        messages = {refused("select one with", path, reader=reader) for reader in readers}
         assert len(messages) == 1
         assert "key='optimizer.state.1' (3 tensors)" in messages.pop()
 

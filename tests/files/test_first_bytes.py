@@ -33,7 +33,7 @@ def tar(file):
 
 
 OTHERS = {
-    "a Git LFS pointer, which stands for the file: run git lfs pull": LFS,
+    "a Git LFS pointer in place of the file: run git lfs pull": LFS,
     r"a numpy \.npy file": saved(np.save, WEIGHT),
     r"a numpy \.npz file": saved(np.savez, **{"fc.weight": WEIGHT}),
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(100),

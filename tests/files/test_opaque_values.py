@@ -93,7 +93,7 @@ def test_beside_the_state_dict(tmp_path, name, protocol, format):
         with open_checkpoint(path, "model", reader=reader) as checkpoint:
             assert list(checkpoint.infos) == ["w"]
             assert_bits(checkpoint.read("w"), ARRAY)
-    message = refused(r"say which with key='model' \(1 tensor\)$", path)
+    message = refused(r"select one with key='model' \(1 tensor\)$", path)
     assert "args" not in message
 
 

@@ -77,7 +77,7 @@ class Comparison:
         if self.blocks:
             names = printable(", ".join(d.torch for d in self.blocks))
             lines.append(
-                f"no difference: {names} ends elsewhere in the Flax model, "
-                "what it holds and what follows agrees"
+                f"no difference: {names} ends with another layer in the Flax model; its layers "
+                "and the next layer agree"
             )
         return "\n".join(lines)

@@ -149,7 +149,7 @@ class Checkpoint(ABC):
     def _hint(self, name: str) -> str:
         near = get_close_matches(name, self.infos, n=3)
         if near:
-            return f"among the {len(self.infos)}; near it: {', '.join(map(repr, near))}"
+            return f"among the {len(self.infos)}; similar: {', '.join(map(repr, near))}"
         return f"among the {len(self.infos)}"
 
 

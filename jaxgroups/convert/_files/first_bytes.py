@@ -10,8 +10,7 @@ _TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number of torch.save before 
 _WEB_PAGE = "a web page, not the file that it offers: download the file itself"
 _OTHERS = {  # first bytes in lower case -> the kind of file, and what to do
     b"version https://git-lfs": (
-        "a Git LFS pointer, which stands for the file: run git lfs pull, or download the file "
-        "itself"
+        "a Git LFS pointer in place of the file: run git lfs pull, or download the file itself"
     ),
     b"\x93numpy": (
         "a numpy .npy file, one array without a name: instead of the path, pass a dict of names "

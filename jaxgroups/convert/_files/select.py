@@ -40,7 +40,7 @@ def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, A
         raise CheckpointError(f"key={key!r} leads to {what}: {_candidates(root, is_tensor)}")
     tensors = _tensors(chosen, is_tensor)
     if key is None and any(True for _ in _holders(root, is_tensor)):
-        start = "tensors lie at several levels" if tensors else "tensors lie in dicts within it"
+        start = "tensors are at several levels" if tensors else "tensors are in nested dicts"
         raise CheckpointError(f"{start}: {_candidates(root, is_tensor)}")
     _refuse_unread(chosen)
     if not tensors and chosen:
@@ -122,4 +122,4 @@ def _candidates(root: Mapping[Any, Any], is_tensor: IsTensor) -> str:
     if here:
         shown.append(f"key='' for the top level alone ({counted(here, 'tensor')})")
     more = f" and {len(found) - _SHOWN} smaller ones" if len(found) > _SHOWN else ""
-    return f"say which with {', '.join(shown)}{more}"
+    return f"select one with {', '.join(shown)}{more}"

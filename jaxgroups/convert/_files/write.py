@@ -121,11 +121,11 @@ def _compare(
     with SafetensorsCheckpoint(path) as written:
         stored = {n: info for n, info in written.infos.items() if n not in written.aliases}
         if stored != infos or written.metadata != metadata:
-            raise CheckpointError("what was written has another header than was meant: try again")
+            raise CheckpointError("the header differs after it was read back: try again")
         read = library_reader(path) if readable_by_library(infos.values()) else written.read
         for name, info in stored.items():
             if _sum(_bytes(name, info, read(name))) != sums[name]:
                 raise CheckpointError(
-                    f"{name!r} reads back other than it was written: the disk or the memory is "
-                    "at fault, so nothing was kept"
+                    f"{name!r} differs after it was written and read back: the disk or the memory "
+                    "is faulty; the file was not written"
                 )

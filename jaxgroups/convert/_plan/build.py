@@ -69,7 +69,7 @@ def build(
         entries += leftovers.unclaimed(infos, aliases, claims, ignore)
     entries += leftovers.ambiguous(claims)
     if given or isinstance(names, Mapping):
-        named, ruled = _asked(resolved), _ruled(matches)
+        named, ruled = _used_paths(resolved), _ruled(matches)
         entries += leftovers.unused(structure, names, given, named, ruled)
     unruled = [item for item in outcomes if isinstance(item, Problem) and item.kind is not None]
     free = {e.torch[0]: e.torch_shape or () for e in entries if e.status == "unexpected"}
@@ -153,9 +153,9 @@ def _claims(entries: list[Entry]) -> leftovers.Claims:
     return dict(claims)
 
 
-def _asked(resolved: list[Resolved]) -> set[str]:
+def _used_paths(resolved: list[Resolved]) -> set[str]:
     """The paths for which a torch name was needed."""
-    return {dotted(path) for item in resolved for path in item.asked}
+    return {dotted(path) for item in resolved for path in item.used_paths}
 
 
 def _ruled(matches: list[RuleMatch]) -> set[str]:

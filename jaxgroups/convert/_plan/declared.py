@@ -43,7 +43,7 @@ def declared(source: Checkpoint, entries: Iterable[Entry]) -> list[str]:
         return []
     converted = [e for e in entries if e.flax and e.torch_shape and e.op != ops.Identity()]
     names = [e.torch[0] for e in converted]
-    start = f"its metadata say {KEY}={framework!r}"
+    start = f"its metadata have {KEY}={framework!r}"
     if source.path is not None:
         start = f"{source.path}: {start}"
     if framework.lower() == "mlx":
@@ -60,5 +60,7 @@ def declared(source: Checkpoint, entries: Iterable[Entry]) -> list[str]:
         raise CheckpointError(f"{start}, so its layout is {layout}; {_REMEDY}")
     if not names:
         return []
-    text = f"{start}, which does not tell a layout: {first_and_more(names)} are taken as torch's"
+    text = (
+        f"{start}, which does not determine a layout: {first_and_more(names)} are taken as torch's"
+    )
     return [printable(f"{text}, (out, in/groups, *kernel) and (out, in)")]

@@ -103,8 +103,8 @@ def unused(
             if strip_collection(structure, path) in known:
                 continue
             near = get_close_matches(strip_collection(structure, path), sorted(named | ruled), n=1)
-            note = f"{what} has {path!r}, which is no layer here that takes one"
-            note += f"; near it: {near[0]!r}" if near else ""
+            note = f"{what} has {path!r}, which no layer or parameter of the model uses"
+            note += f"; similar: {near[0]!r}" if near else ""
             entries.append(Entry("unknown", (), None, note=note))
     return entries
 

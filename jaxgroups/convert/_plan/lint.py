@@ -51,7 +51,7 @@ def _layer(layer: Any) -> list[str]:
         if isinstance(layer, types) and layer.epsilon == 1e-6:
             warnings.append(
                 f"{kind} has epsilon=1e-06, its default in Flax; torch's default is {theirs}, and "
-                "the file does not hold it"
+                "the file does not contain it"
             )
     if isinstance(layer, _BATCH_NORMS) and layer.momentum == 0.99:
         warnings.append(
@@ -104,7 +104,7 @@ def _padding(layer: Any) -> list[str]:
     number = f"torch's padding={tuple(a for a, _ in theirs)}" if same else "no padding of torch's"
     return [
         f"padding={padding!r}, Flax's default, is {number} here; torch's default is 0, and the "
-        "file does not hold it: give explicit pairs"
+        "file does not contain it: give explicit pairs"
     ]
 
 

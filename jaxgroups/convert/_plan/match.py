@@ -146,7 +146,7 @@ def counted(counter: Counter, infos: Infos | None) -> Iterator[Entry]:
         info = TensorInfo((), "int64") if infos is None else infos[key]
         if key == keys[0]:
             shape = tuple(info.shape)
-            note = "torch's counter, kept aside"
+            note = "torch's counter, which Flax does not have"
             yield Entry("counter", (key,), None, torch_shape=shape, dtype=info.dtype, note=note)
         else:
             yield _alias(key, keys[0], info)

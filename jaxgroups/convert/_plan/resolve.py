@@ -47,7 +47,7 @@ class Target:
       param: the parameter.
       keys: the possible torch keys.
       op: the operation from torch to Flax.
-      asked: the paths whose torch names were needed.
+      used_paths: the paths whose torch names were needed.
       module_without_rule: the module of a parameter without a rule; None with one.
       plus: for each key, the key of a second tensor to add.
       merge: the sum of the two.
@@ -57,7 +57,7 @@ class Target:
     param: ParamInfo
     keys: tuple[str, ...]
     op: ops.Op
-    asked: tuple[Path, ...] = ()
+    used_paths: tuple[Path, ...] = ()
     module_without_rule: Path | None = None
     plus: tuple[str, ...] = ()
     merge: Merge = field(default_factory=Sum)
@@ -70,7 +70,7 @@ class Constant:
 
     param: ParamInfo
     rule: FlaxOnly
-    asked: tuple[Path, ...] = ()
+    used_paths: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Counter:
     """A tensor that only torch has, with its keys under all names of a shared layer."""
 
     keys: tuple[str, ...]
-    asked: tuple[Path, ...]
+    used_paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Problem:
     Attributes:
       note: the explanation.
       params: the parameters.
-      asked: the paths whose torch names were needed.
+      used_paths: the paths whose torch names were needed.
       unnamed: the path without a torch name.
       kind: the layer type that needs a rule.
       tails: the paths of the parameters within their layer.
@@ -97,7 +97,7 @@ class Problem:
 
     note: str
     params: tuple[ParamInfo, ...] = ()
-    asked: tuple[Path, ...] = ()
+    used_paths: tuple[Path, ...] = ()
     unnamed: Path | None = None
     kind: type | None = None
     tails: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class _Keys:
     """Torch keys, or the problem of a path without a torch name."""
 
     keys: tuple[str, ...]
-    asked: tuple[Path, ...]
+    used_paths: tuple[Path, ...]
     problem: Problem | None = None
 
 
@@ -187,7 +187,7 @@ def _by_exact_name(structure: Structure, param: ParamInfo, names: TorchNames) ->
     paths = [param.path, *structure.aliases.get(param.path, ())]
     keys = _keys(names, [(path, None, None) for path in paths])
     module = _module_of(structure, param.path)
-    return keys.problem or Target(param, keys.keys, ops.Identity(), keys.asked, module)
+    return keys.problem or Target(param, keys.keys, ops.Identity(), keys.used_paths, module)
 
 
 def _layer(
@@ -244,7 +244,7 @@ def _layer(
     heads = [head, *_other_heads(structure, group[0], head)]
     for name in answer.torch_only:
         keys = _keys(names, [(path, name, None) for path in heads])
-        yield keys.problem or Counter(tuple(dict.fromkeys(keys.keys)), keys.asked)
+        yield keys.problem or Counter(tuple(dict.fromkeys(keys.keys)), keys.used_paths)
 
 
 def _nested(structure: Structure, match: RuleMatch, head: Path) -> RuleMatch | None:
@@ -273,8 +273,8 @@ def without_rule(structure: Structure, target: Target) -> Problem:
     where, tail = dotted(module) or "the model itself", dotted(target.param.path[len(module) :])
     note = (
         f"{where} ({kind.__module__}.{kind.__qualname__}) holds {tail!r} of shape "
-        f"{target.param.shape}, and no rule names it; a bare parameter is found by the exact name "
-        f"{target.keys[0]!r}"
+        f"{target.param.shape}, which has no rule; a parameter outside of layers is found by the "
+        f"exact name {target.keys[0]!r}"
     )
     front = target.keys[0].removesuffix(tail).removesuffix(".")
     return Problem(note, (target.param,), kind=kind, tails=(tail,), front=front)
@@ -331,7 +331,9 @@ def _target(
     plus = _keys(names, [(one, rule.plus, None) for one in heads if rule.plus is not None])
     axis = int("transpose" in str(kind_of(match.layer)))
     problem = keys.problem or plus.problem
-    made = Target(match.param, keys.keys, rule.op, keys.asked, None, plus.keys, rule.merge, axis)
+    made = Target(
+        match.param, keys.keys, rule.op, keys.used_paths, None, plus.keys, rule.merge, axis
+    )
     return problem or made
 
 
@@ -342,23 +344,23 @@ def _keys(names: TorchNames, wanted: Iterable[tuple[Path, str | None, Path | Non
     which the user's mapping may have a name.
     """
     keys: list[str] = []
-    asked: list[Path] = []
+    used_paths: list[Path] = []
     for module, tensor, path in wanted:
         if path is not None:
-            asked.append(path)
+            used_paths.append(path)
             exact = names.explicit_name(path)
             if exact is not None:
                 keys.append(exact)
                 continue
-        asked += [module[:length] for length in range(1, len(module) + 1)]
+        used_paths += [module[:length] for length in range(1, len(module) + 1)]
         try:
             front = names.of(module)
         except ValueError as error:
-            problem = Problem(str(error), asked=tuple(asked), unnamed=module)
-            return _Keys((), tuple(asked), problem)
+            problem = Problem(str(error), used_paths=tuple(used_paths), unnamed=module)
+            return _Keys((), tuple(used_paths), problem)
         dot = "." if front and not front.endswith(".") else ""
         keys.append(front if tensor is None else f"{front}{dot}{tensor}")
-    return _Keys(tuple(keys), tuple(asked))
+    return _Keys(tuple(keys), tuple(used_paths))
 
 
 def _other_heads(structure: Structure, match: RuleMatch, head: Path) -> list[Path]:

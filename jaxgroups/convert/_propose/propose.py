@@ -19,10 +19,10 @@ from jaxgroups.convert._transfer.load import structure_of
 from jaxgroups.convert._transfer.read import Source, opened, refuse_stamped
 
 _SORTED_FILE = (
-    "the checkpoint is sorted and does not tell the order of definition: similar names decide"
+    "the checkpoint is sorted, so the order of definition is not known: similar names decide"
 )
 _SORTED_MODEL = (
-    "an abstract model does not tell the order of definition, similar names decide: pass the "
+    "the order of definition of an abstract model is not known, similar names decide: pass the "
     "function that makes the model"
 )
 

@@ -141,6 +141,9 @@ class UnflattenLinear(FlattenLinear):
 
     Args:
       sizes: ``c, h, w``, as for `FlattenLinear`.
+
+    Raises:
+      ValueError: fewer than two sizes, or one below 1.
     """
 
     def __init__(self, *sizes: int) -> None:
@@ -159,6 +162,9 @@ class FlattenVector(OrderRule):
 
     Args:
       sizes: ``c, h, w``, as for `FlattenLinear`.
+
+    Raises:
+      ValueError: fewer than two sizes, or one below 1.
     """
 
     def __init__(self, *sizes: int) -> None:

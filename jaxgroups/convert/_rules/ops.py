@@ -1,9 +1,8 @@
 """The closed set of operations between a torch tensor and a Flax parameter, with their inverses.
 
 An operation rearranges values, without arithmetic: ``to_flax`` goes from torch to Flax,
-  ``to_torch``
-back, and ``to_torch(to_flax(x))`` is ``x`` bit for bit for every dtype. `_rules.merges` has the
-computations on several tensors.
+``to_torch`` back, and ``to_torch(to_flax(x))`` is ``x`` bit for bit for every dtype.
+`_rules.merges` has the computations on several tensors.
 
     Identity()                 no change
     Permute((2, 3, 1, 0))      np.transpose
@@ -71,7 +70,14 @@ class Identity(Op):
 
 @dataclass(frozen=True)
 class Permute(Op):
-    """Flax's axis i is torch's axis ``axes[i]``."""
+    """Flax's axis i is torch's axis ``axes[i]``.
+
+    Args:
+      axes: a permutation of the axes 0 to n - 1, for arrays of n axes.
+
+    Raises:
+      ValueError: `axes` is not a permutation.
+    """
 
     axes: Shape
 
@@ -103,7 +109,14 @@ class Permute(Op):
 
 @dataclass(frozen=True)
 class Flip(Op):
-    """The same axes, with those in `axes` reversed."""
+    """The same axes, with those in `axes` reversed.
+
+    Args:
+      axes: the axes to reverse, each once and >= 0.
+
+    Raises:
+      ValueError: an axis is negative or occurs twice.
+    """
 
     axes: Shape
 
@@ -128,7 +141,15 @@ class Flip(Op):
 
 @dataclass(frozen=True)
 class Reshape(Op):
-    """The same values in the same order, in another shape."""
+    """The same values in the same order, in another shape.
+
+    Args:
+      torch: the whole shape in torch.
+      flax: the whole shape in Flax.
+
+    Raises:
+      ValueError: the shapes do not hold the same number of values.
+    """
 
     torch: Shape
     flax: Shape
@@ -162,6 +183,10 @@ class ChannelsLast(Op):
       axis: the axis of the Flax side, which has the same length in torch.
       sizes: ``(C, *spatial)``, the sizes of the feature map.
       around: numbers of entries before and after the feature map, which are not reordered.
+
+    Raises:
+      ValueError: `axis` is negative, `sizes` has fewer than two entries or a zero, or `around` does
+        not have two.
     """
 
     axis: int
@@ -208,7 +233,15 @@ class ChannelsLast(Op):
 
 @dataclass(frozen=True)
 class Part(Op):
-    """One of `count` equal blocks along axis 0; `join` concatenates them."""
+    """One of `count` equal blocks along axis 0; `join` concatenates them.
+
+    Args:
+      index: which block, from 0.
+      count: the number of blocks in the torch tensor.
+
+    Raises:
+      ValueError: `index` is not less than `count`.
+    """
 
     index: int
     count: int
@@ -238,7 +271,14 @@ class Part(Op):
 
 @dataclass(frozen=True)
 class Chain(Op):
-    """Several operations, in order from torch to Flax; a `Part` can only come first."""
+    """Several operations, in order from torch to Flax.
+
+    Args:
+      ops: the operations; those of a `Chain` among them are taken out of it.
+
+    Raises:
+      ValueError: a `Part` is not the first operation.
+    """
 
     ops: tuple[Op, ...]
 

@@ -2,8 +2,8 @@
 
 Each network runs in a process of its own: it is ported, filled with the original's weights, and
 compared with it in float64: the outputs, and the gradients of a random linear functional of them
-for every parameter and the input. The rows are appended to a CSV file; networks that are in it
-already are skipped, so that a run can go on where another one stopped.
+for every parameter and the input. The rows are appended to a CSV file. Networks that have a row
+are skipped, so that an interrupted run can be continued.
 
 Needs pytorchcv (``pip install --no-deps pytorchcv requests``), torch and the extra `port`.
 """
@@ -103,11 +103,11 @@ def measured(network: dict[str, str], sources: str | None = None) -> dict[str, A
 
 
 def _network(name: str) -> Any:
-    """A network of pytorchcv with random weights, whose statistics are not those of a new one."""
+    """A network of pytorchcv with random weights and random running statistics."""
     import torch
 
     class DeformConv2d(torch.nn.Module):
-        """Stands for torchvision's, which one network of pytorchcv imports."""
+        """A placeholder for torchvision's, which one network of pytorchcv imports."""
 
     if "torchvision" not in sys.modules:
         vision, operations = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
@@ -132,6 +132,7 @@ def compared(torch: Any, ported: Any, shape: tuple[int, ...]) -> tuple[float, fl
 
     from jaxgroups.convert import plan
     from jaxgroups.prove._mapping import pairs
+    from jaxgroups.prove._tolerance import relative
 
     rng = np.random.default_rng(0)
     x = rng.standard_normal(shape)
@@ -155,7 +156,7 @@ def compared(torch: Any, ported: Any, shape: tuple[int, ...]) -> tuple[float, fl
         step = jax.jit(jax.value_and_grad(value, (0, 1), has_aux=True))
         (_, ours), (of_params, of_x) = step(params, x.transpose(ported.inputs[0]))
         outputs = max(
-            _relative(y.detach().numpy().transpose(o), np.asarray(z))
+            relative(y.detach().numpy().transpose(o), np.asarray(z))
             for y, z, o in zip(theirs, ours, ported.outputs, strict=True)
         )
         found = plan(model, module.state_dict(), **ported.how(model))
@@ -168,14 +169,9 @@ def compared(torch: Any, ported: Any, shape: tuple[int, ...]) -> tuple[float, fl
             for path, leaf in nnx.to_flat_state(of_params)
         }
         largest = max(float(np.abs(g).max()) for g in by_torch.values())
-        gaps = [_relative(p.theirs, p.ours, 1e-3 * largest) for p in pairs(found, by_torch, flat)]
-        gaps.append(_relative(grads[-1].numpy().transpose(ported.inputs[0]), np.asarray(of_x)))
+        gaps = [relative(p.theirs, p.ours, 1e-3 * largest) for p in pairs(found, by_torch, flat)]
+        gaps.append(relative(grads[-1].numpy().transpose(ported.inputs[0]), np.asarray(of_x)))
     return outputs, max(gaps)
-
-
-def _relative(a: np.ndarray, b: np.ndarray, least: float = 0.0) -> float:
-    scale = max(float(np.abs(a).max(initial=0)), least, 1e-300)
-    return float(np.abs(a - b).max(initial=0)) / scale
 
 
 if __name__ == "__main__":

@@ -77,8 +77,8 @@ def checkpoint(
         if other is not None:
             layout = "unknown"
             note = printable(
-                f"its metadata say {KEY}={other!r}, so filters and kernels are not told: torch's "
-                f"layout is not certain; {NOTE}"
+                f"its metadata have {KEY}={other!r}, so filters and kernels cannot be "
+                f"distinguished: torch's layout is not certain; {NOTE}"
             )
         names = [name for name in opened.infos if name not in opened.aliases]
         rows = tuple(

@@ -1,7 +1,7 @@
-"""Activations that ``jax.nn`` lacks or that have another derivative there, as torch defines them.
+"""Activations that are missing in ``jax.nn`` or have another derivative there, as in torch.
 
-At a bound the derivative is torch's: 0 of hardtanh, the slope of leaky_relu. A NaN stays a NaN, and
-its derivative is 1. float16 and bfloat16 are computed in float32 where that matters.
+At a bound the derivative is torch's: 0 for hardtanh, the slope for leaky_relu. The result for NaN
+is NaN, with derivative 1. softplus computes float16 and bfloat16 in float32.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgroups._functional.normalize import accumulator
+from jaxgroups._functional.dtypes import accumulator
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> jax.Array:
@@ -19,7 +19,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> jax.Array:
 
     Args:
       input: any shape.
-      negative_slope: the slope of numbers that are not positive.
+      negative_slope: the slope for ``x <= 0``.
 
     Returns:
       An array of the shape and dtype of the input.
@@ -27,9 +27,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> jax.Array:
     Raises:
       TypeError: an input that does not hold floating-point numbers.
     """
-    x = _floating("leaky_relu", input)
-    # 0 in place of what is not taken: an infinity times the gradient 0 would be NaN
-    return jnp.where(x > 0, x, negative_slope * jnp.where(x > 0, 0, x))
+    return with_slope(_floating("leaky_relu", input), negative_slope)
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> jax.Array:
@@ -39,7 +37,8 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> jax.Arr
 
     Args:
       input: any shape.
-      min_val, max_val: the bounds.
+      min_val: the lower bound.
+      max_val: the upper bound.
 
     Returns:
       An array of the shape and dtype of the input.
@@ -61,13 +60,13 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> jax.Arr
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> jax.Array:
     """``log(1 + exp(beta * x)) / beta``: ``torch.nn.functional.softplus``.
 
-    Where ``beta * x`` is above `threshold`, it is ``x``; ``jax.nn.softplus`` has the formula
-    everywhere, so they differ by up to 2e-9.
+    Where ``beta * x`` is above `threshold`, it is ``x``. ``jax.nn.softplus`` uses the formula
+    everywhere, so the two differ by up to 2e-9.
 
     Args:
       input: any shape.
-      beta: the factor of the formula.
-      threshold: where the output begins to be the input.
+      beta: the factor in the formula.
+      threshold: the value of ``beta * x`` above which the function is linear.
 
     Returns:
       An array of the shape and dtype of the input.
@@ -83,11 +82,11 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> jax.Arra
 
 
 def hardshrink(input: Any, lambd: float = 0.5) -> jax.Array:
-    """``x``, or 0 from ``-lambd`` to `lambd`: ``torch.nn.functional.hardshrink``.
+    """``x`` where ``|x| > lambd``, else 0: ``torch.nn.functional.hardshrink``.
 
     Args:
       input: any shape.
-      lambd: the bound of what becomes 0.
+      lambd: the bound.
 
     Returns:
       An array of the shape and dtype of the input.
@@ -100,11 +99,11 @@ def hardshrink(input: Any, lambd: float = 0.5) -> jax.Array:
 
 
 def softshrink(input: Any, lambd: float = 0.5) -> jax.Array:
-    """``x`` moved towards 0 by `lambd`, at most to 0: ``torch.nn.functional.softshrink``.
+    """``sign(x) * max(|x| - lambd, 0)``: ``torch.nn.functional.softshrink``.
 
     Args:
       input: any shape.
-      lambd: by how much the numbers become smaller.
+      lambd: the summand in the formula.
 
     Returns:
       An array of the shape and dtype of the input.
@@ -127,8 +126,8 @@ def threshold(input: Any, threshold: float, value: float) -> jax.Array:
 
     Args:
       input: any shape.
-      threshold: the greatest number that is replaced.
-      value: what it is replaced by.
+      threshold: the bound.
+      value: the value for ``x <= threshold``.
 
     Returns:
       An array of the shape and dtype of the input.
@@ -138,6 +137,12 @@ def threshold(input: Any, threshold: float, value: float) -> jax.Array:
     """
     x = _real("threshold", input)
     return jnp.where(x <= threshold, jnp.asarray(value).astype(x.dtype), x)
+
+
+def with_slope(x: jax.Array, slope: Any) -> jax.Array:
+    """``x`` where it is positive, else ``slope * x``; the derivative at 0 is the slope."""
+    # the branch that is not selected gets 0: an infinity times the gradient 0 would be NaN
+    return jnp.where(x > 0, x, slope * jnp.where(x > 0, 0, x))
 
 
 def _real(where: str, input: Any) -> jax.Array:

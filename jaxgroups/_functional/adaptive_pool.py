@@ -12,6 +12,7 @@ from jax import lax
 
 from jaxgroups._functional.avg_pool import avg_pool
 from jaxgroups._functional.bins import Bins, bins_of, split, taps_of
+from jaxgroups._functional.dtypes import widened
 from jaxgroups._functional.feature_map import FeatureMap, feature_map
 from jaxgroups._functional.fusion import in_memory
 from jaxgroups._functional.max_pool import max_pool
@@ -20,7 +21,7 @@ from jaxgroups._functional.resample import resample
 from jaxgroups._functional.row_major import row_major
 from jaxgroups._types import Ints, OptionalSizes
 
-_UNROLLED = 16  # taps: up to there max_pool compares slices; beyond, a reduction over the windows
+_UNROLLED = 16  # up to as many taps max_pool compares slices; with more, windows are reduced
 
 
 def adaptive_avg_pool(
@@ -54,7 +55,7 @@ def adaptive_avg_pool(
         kernel = tuple(one.widest for one in bins)
         return avg_pool(where, rank, image.array, kernel, None, 0, False, True, None, data_format)
     dtype = image.array.dtype
-    wide = jnp.float32 if dtype in (jnp.float16, jnp.bfloat16) else dtype
+    wide = widened(dtype)
     total = image.with_array(row_major(image.array.astype(wide)))
     for axis, one in zip(image.spatial, bins, strict=True):
         array = resample(total.array, axis, one.taps)
@@ -81,12 +82,12 @@ def adaptive_max_pool(
       input: ``(N, C, {axes})`` or ``(C, {axes})``; with channels_last ``(*batch, {axes}, C)``
         with any number of batch axes. Floating.
       output_size: an int, or for each of {axes} an int or None, which keeps the input's size.
-      return_indices: whether to return for each value its place in the input as well, as an index
-        into ``{axes}`` flattened: int64 where JAX has 64-bit numbers, else int32.
+      return_indices: whether to return the index of each maximum too, in the flattened spatial
+        axes of the input: int64 if JAX has 64-bit numbers enabled, else int32.
       data_format: ``"channels_first"`` or ``"channels_last"``.
 
     Returns:
-      ``(N, C, {out})``, laid out like the input; and the indices.
+      ``(N, C, {out})``, laid out like the input; with `return_indices` a pair with the indices.
 
     Raises:
       ValueError: shapes or sizes that torch refuses.
@@ -101,13 +102,13 @@ def adaptive_max_pool(
             where, rank, image.array, kernel, None, 0, 1, False, return_indices, data_format
         )
     if return_indices:
-        image = image.with_array(in_memory(image.array))  # see `_taken`
+        image = image.with_array(in_memory(image.array))  # see `_selected`
     values = _largest(bins, image.spatial, image.channel, image.array)
     if not return_indices:
         return values
     fixed = image.with_array(lax.stop_gradient(image.array))
-    taken = _taken(bins, fixed, lax.stop_gradient(values))
-    return values, _indices(bins, image, taken)
+    selected = _selected(bins, fixed, lax.stop_gradient(values))
+    return values, _indices(bins, image, selected)
 
 
 def _checked(
@@ -142,10 +143,10 @@ def _(bins: tuple[Bins, ...], spatial: Ints, channel: int, primals: Any, tangent
     stored = in_memory(primals[0])
     values = _largest(bins, spatial, channel, stored)
     image = FeatureMap(stored, spatial, channel)
-    taken = _taken(bins, image, values)
+    selected = _selected(bins, image, values)
     windowed, windows = split(image.with_array(tangents[0]), bins)
     number = _numbers(bins, windowed.ndim, windows)
-    chosen = jnp.where(jnp.expand_dims(taken, windows) == number, windowed, 0)
+    chosen = jnp.where(jnp.expand_dims(selected, windows) == number, windowed, 0)
     return values, jnp.sum(chosen, windows)
 
 
@@ -159,11 +160,10 @@ def _numbers(bins: tuple[Bins, ...], ndim: int, windows: Ints) -> jax.Array:
     return number
 
 
-def _taken(bins: tuple[Bins, ...], image: FeatureMap, values: jax.Array) -> jax.Array:
-    """For each value the number of the element it came from: the first greatest, the last NaN.
+def _selected(bins: tuple[Bins, ...], image: FeatureMap, values: jax.Array) -> jax.Array:
+    """The number of the selected element of each bin: the first maximum, or the last NaN.
 
-    The values must be of an array that is `in_memory`: one that XLA computes anew may be rounded
-    otherwise here than where its largest element was found, and then none would be equal.
+    The image must be `in_memory`, as in `max_pool._selected`.
     """
     windowed, windows = split(image, bins)
     number = _numbers(bins, windowed.ndim, windows)
@@ -173,10 +173,10 @@ def _taken(bins: tuple[Bins, ...], image: FeatureMap, values: jax.Array) -> jax.
     return jnp.where(jnp.isnan(values), last_nan, first)
 
 
-def _indices(bins: tuple[Bins, ...], image: FeatureMap, taken: jax.Array) -> jax.Array:
-    """The place of the element taken, in the input's spatial axes flattened."""
+def _indices(bins: tuple[Bins, ...], image: FeatureMap, selected: jax.Array) -> jax.Array:
+    """The index of the selected element in the flattened spatial axes of the input."""
     dtype = jax.dtypes.canonicalize_dtype("int64")
-    index, rest, weight = jnp.zeros((), dtype), taken.astype(dtype), 1
+    index, rest, weight = jnp.zeros((), dtype), selected.astype(dtype), 1
     for axis, one in reversed(list(zip(image.spatial, bins, strict=True))):
         starts, counts = (jnp.asarray(v, dtype) for v in (one.starts, one.counts))
         inside = jnp.minimum(rest % one.widest, image.along(counts, axis) - 1)

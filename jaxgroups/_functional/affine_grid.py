@@ -1,12 +1,13 @@
 """The grid of an affine map: ``torch.nn.functional.affine_grid``."""
 
-import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgroups._functional.dtypes import widened
+from jaxgroups._functional.grid_sample import corners_aligned
 from jaxgroups._functional.observed import observed
 from jaxgroups._spec.arguments import integers
 from jaxgroups._types import Ints
@@ -14,17 +15,17 @@ from jaxgroups._types import Ints
 
 @observed
 def affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> jax.Array:
-    """The places for `grid_sample` under affine maps: ``torch.nn.functional.affine_grid``.
+    """The points of `grid_sample` for affine maps: ``torch.nn.functional.affine_grid``.
 
     Args:
-      theta: one matrix for each map, ``(N, 2, 3)`` or ``(N, 3, 4)``. Floating point.
+      theta: the matrices of the maps, ``(N, 2, 3)`` or ``(N, 3, 4)``. Floating point.
       size: torch's shape of the result of `grid_sample`, ``(N, C, H, W)`` or ``(N, C, D, H, W)``,
         whatever the layout of the input.
       align_corners: whether -1 and 1 are the centres of the corner elements, or, with False, their
         outer edges. None is False with a warning, as in torch.
 
     Returns:
-      ``(N, H, W, 2)`` or ``(N, D, H, W, 3)``: x, y and z of each place.
+      ``(N, H, W, 2)`` or ``(N, D, H, W, 3)``: x, y and z of each point.
 
     Raises:
       ValueError: shapes that torch refuses, or integers in theta.
@@ -33,32 +34,27 @@ def affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> jax
     """
     sizes = integers("affine_grid", "size", size)
     matrices = jnp.asarray(theta)
-    align = _checked(matrices, sizes, align_corners)
+    align = corners_aligned(align_corners)
+    _check(matrices, sizes)
     spatial = sizes[2:]
     rank = len(spatial)
-    wide = jnp.float32 if matrices.dtype in (jnp.float16, jnp.bfloat16) else matrices.dtype
+    wide = widened(matrices.dtype)
     columns = matrices.astype(wide)
     shape = (sizes[0], *(1,) * rank, rank)
     result = columns[:, :, rank].reshape(shape)
     for axis, count in enumerate(spatial):
-        places = np.linspace(-1, 1, count) if count > 1 else np.zeros(count)
+        centres = np.linspace(-1, 1, count) if count > 1 else np.zeros(count)
         if not align:
-            places = places * (count - 1) / count
+            centres = centres * (count - 1) / count
         along = [1] * (rank + 2)
         along[axis + 1] = count
         # the first column is of x, the last spatial axis
         column = columns[:, :, rank - 1 - axis].reshape(shape)
-        result = result + jnp.asarray(places, wide).reshape(along) * column
+        result = result + jnp.asarray(centres, wide).reshape(along) * column
     return result.astype(matrices.dtype)
 
 
-def _checked(theta: jax.Array, size: Ints, align_corners: bool | None) -> bool:
-    if align_corners is None:
-        warnings.warn(
-            "Default grid_sample and affine_grid behavior has changed to align_corners=False since "
-            "1.3.0. Please specify align_corners=True if the old behavior is desired.",
-            stacklevel=4,
-        )
+def _check(theta: jax.Array, size: Ints) -> None:
     if not jnp.issubdtype(theta.dtype, jnp.floating):
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype.name}")
     if len(size) not in (4, 5):
@@ -79,4 +75,3 @@ def _checked(theta: jax.Array, size: Ints, align_corners: bool | None) -> bool:
             f"affine_grid(): expected one matrix for each of {size[0]} in size {size}, but theta "
             f"has shape {list(theta.shape)}"
         )
-    return bool(align_corners)

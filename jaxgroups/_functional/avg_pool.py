@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgroups._functional.dtypes import widened
 from jaxgroups._functional.feature_map import FeatureMap, feature_map
 from jaxgroups._functional.window import Window, check_input, window
 from jaxgroups._types import Ints
@@ -24,11 +25,11 @@ def avg_pool(
     divisor_override: int | None,
     data_format: str,
 ) -> jax.Array:
-    """Average pooling of any rank; the public functions say more.
+    """Average pooling with any number of spatial axes; the arguments are those of torch.
 
-    The sum of a window is divided by `divisor_override`, or by the number of elements of the
-    window that lie in the input, or with `count_include_pad` in the padded input. What `ceil_mode`
-    adds beyond the padding never counts.
+    The sum of a window is divided by `divisor_override`, or else by the number of its elements in
+    the input, with `count_include_pad` in the padded input. Elements that `ceil_mode` adds beyond
+    the padding are not counted.
     """
     image = feature_map(where, input, rank, data_format)
     dtype = image.array.dtype
@@ -38,7 +39,7 @@ def avg_pool(
         raise ValueError(f"divisor must be not zero: {where}() got divisor_override=0")
     shape = window(where, rank, kernel_size, stride, padding, 1, ceil_mode)
     outputs = check_input(shape, image)
-    wide = jnp.float32 if dtype in (jnp.float16, jnp.bfloat16) else dtype
+    wide = widened(dtype)
     total = _sum(shape, image.with_array(image.array.astype(wide)), outputs)
     if divisor_override is None:
         divisor = _counts(shape, image, outputs, count_include_pad)
@@ -56,27 +57,17 @@ def _divided(total: jax.Array, divisor: jax.Array) -> jax.Array:
 
 @_divided.defjvp
 def _(primals: Any, tangents: Any):
-    # the gradient computes this once for each tap: a product is cheaper than a quotient
+    # a product: the gradient computes it once for each tap, and a division is slower
     return _divided(*primals), tangents[0] * (1 / primals[1])
 
 
 def _sum(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
-    if shape.rank > 1 and shape.taps > sum(shape.kernel) + 8:
-        for axis in reversed(range(shape.rank)):
-            one = shape.along(axis)
-            sizes = list(image.sizes)
-            sizes[axis] = outputs[axis]
-            image = image.with_array(_sum(one, image, tuple(sizes)))
-        return image.array
+    if shape.separated:
+        return shape.by_axis(_sum, image, outputs)
     if shape.kernel == image.sizes and not any(shape.padding):
         return jnp.sum(image.array, image.spatial, keepdims=True)
     if shape.taps > 64:
-        padded = shape.pad(image, 0)
-        dims, strides = [1] * image.array.ndim, [1] * image.array.ndim
-        for axis, k, s in zip(image.spatial, shape.kernel, shape.stride, strict=True):
-            dims[axis], strides[axis] = k, s
-        zero = jnp.zeros((), image.array.dtype)
-        return lax.reduce_window(padded.array, zero, lax.add, dims, strides, "VALID")
+        return shape.reduce(shape.pad(image, 0), 0, lax.add)
     first, *rest = shape.slices(image, outputs, 0)
     for value in rest:
         first = first + value
@@ -84,10 +75,10 @@ def _sum(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
 
 
 def _counts(shape: Window, image: FeatureMap, outputs: Ints, include_pad: bool) -> Any:
-    """Elements of each window that count: an int, or an array that broadcasts."""
+    """The divisor of each window: an int, or an array that broadcasts."""
     if not any(shape.padding) and not shape.ceil_mode:
         return shape.taps
-    # constants where the sizes are known, so that the program does not compute them
+    # NumPy where the sizes are known, so that the divisors are constants of the program
     numbers = np if all(isinstance(n, int) for n in image.sizes) else jnp
     counts: Any = 1
     for axis, out, size, k, s, p in zip(

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._functional.normalize import accumulator, along, normalized, scaled, widened
+from jaxgroups._functional.dtypes import accumulator, widened
+from jaxgroups._functional.feature_map import along
+from jaxgroups._functional.normalize import normalized, scaled
 from jaxgroups._types import Ints
 
 Statistics = tuple[jax.Array, jax.Array]  # running mean and variance
@@ -26,18 +28,18 @@ def channel_norm(
     momentum: Any,
     eps: float,
 ) -> tuple[jax.Array, Statistics | None]:
-    """Batch and instance normalization on arrays; the public functions say more.
+    """Batch and instance normalization of an array.
 
     Args:
       where: name of the function, for errors.
       x: the input.
       channel: the axis of the channels.
-      averaged: the axes of one mean; `channel` is not among them.
-      instances: the axes along which every element has a mean of its own.
-      statistics: running mean and variance, one number a channel.
-      weight, bias: one number a channel, or None.
-      use_input: whether the mean and variance are those of `x`, not the running ones.
-      momentum: the part of the new in the running statistics.
+      averaged: the axes of the mean; `channel` is not among them.
+      instances: the axes along which each element is normalized by itself.
+      statistics: running mean and variance, ``(C,)`` each, or None.
+      weight, bias: ``(C,)`` or None.
+      use_input: whether to normalize by the mean and variance of `x`, not by the running ones.
+      momentum: the weight of `x` in the new running statistics.
       eps: added to the variance.
 
     Returns:
@@ -76,14 +78,14 @@ def channel_norm(
         count = prod(x.shape[axis] for axis in averaged)
         unbiased = var * jnp.asarray(count / (count - 1), dtype)
         running_mean, running_var = (
-            _averaged(old, jnp.mean(new, instances, keepdims=True).reshape(channels), momentum)
+            _updated(old, jnp.mean(new, instances, keepdims=True).reshape(channels), momentum)
             for old, new in zip(statistics, (mean, unbiased), strict=True)
         )
         statistics = running_mean, running_var
     return y.astype(x.dtype), statistics
 
 
-def _averaged(old: jax.Array, new: jax.Array, momentum: Any) -> jax.Array:
+def _updated(old: jax.Array, new: jax.Array, momentum: Any) -> jax.Array:
     """The running statistic after one more batch."""
     dtype = widened(old.dtype)
     part, new = jnp.asarray(momentum, dtype), lax.stop_gradient(new).astype(dtype)
@@ -108,7 +110,7 @@ def pair_of(where: str, running_mean: Any, running_var: Any) -> Statistics | Non
 
 
 def check_batch(where: str, count: Any, shape: Any, eps: float) -> None:
-    """Refuse what torch's batch_norm refuses in training: one value a channel, and no epsilon."""
+    """Refuse one value a channel and an epsilon that is not positive: torch does in training."""
     if isinstance(count, int) and count == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {shape}: "
@@ -121,7 +123,7 @@ def check_batch(where: str, count: Any, shape: Any, eps: float) -> None:
 
 
 def check_instance(where: str, count: Any, shape: Any) -> None:
-    """Refuse instances of one position, as torch does."""
+    """Refuse inputs with one position, as torch does."""
     if isinstance(count, int) and count == 1:
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {shape}: "

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._functional.normalize import accumulator
+from jaxgroups._functional.dtypes import accumulator
 
 
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> jax.Array:

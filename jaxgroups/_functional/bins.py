@@ -1,8 +1,8 @@
 """The bins of adaptive pooling.
 
 Bin ``o`` of an axis reads from ``floor(o in / out)`` up to ``ceil((o + 1) in / out)``. Bins may
-overlap and differ in size. `split` repeats elements where they do, so that every bin is an axis of
-one size; a reduction over that axis is then the pooling.
+overlap and differ in size. `split` repeats elements so that all bins have one size; pooling is then
+a reduction over an axis.
 """
 
 from collections.abc import Iterable
@@ -55,14 +55,14 @@ class Bins:
 
     @property
     def taps(self) -> Taps:
-        """What each bin adds up."""
+        """The taps of the sum of each bin."""
         ranges = (range(a, a + n) for a, n in zip(self.starts, self.counts, strict=True))
         return of_pairs(self.size, [[(int(i), 1.0) for i in range_] for range_ in ranges])
 
-    def places(self) -> np.ndarray:
-        """``(outputs, widest)``: where each element of each bin lies in the input.
+    def indices(self) -> np.ndarray:
+        """``(outputs, widest)``: the index in the input of each element of each bin.
 
-        Where a bin is smaller than the largest one, its last element.
+        A bin that is smaller than the largest one repeats its last element.
         """
         return self.starts[:, None] + np.minimum(np.arange(self.widest), self.counts[:, None] - 1)
 
@@ -104,17 +104,17 @@ def bins_of(where: str, image: FeatureMap, output_size: Any) -> tuple[Bins, ...]
 def split(image: FeatureMap, bins: tuple[Bins, ...]) -> tuple[jax.Array, tuple[int, ...]]:
     """The input with each spatial axis split into ``(outputs, widest)``, and the window axes.
 
-    A bin that is smaller than the largest one has its last element several times.
+    A bin that is smaller than the largest one repeats its last element.
     """
     array = image.array
     for axis, one in reversed(list(zip(image.spatial, bins, strict=True))):
         if not one.even:
-            array = jnp.take(array, one.places().reshape(-1), axis, mode="clip")
+            array = jnp.take(array, one.indices().reshape(-1), axis, mode="clip")
         shape = array.shape
         array = array.reshape(*shape[:axis], one.outputs, one.widest, *shape[axis + 1 :])
     return array, tuple(axis + i + 1 for i, axis in enumerate(image.spatial))
 
 
 def taps_of(bins: tuple[Bins, ...]) -> int:
-    """Elements of the largest window."""
+    """The number of elements of the largest window."""
     return prod(one.widest for one in bins)

@@ -5,16 +5,18 @@ from math import sqrt
 import jax
 import jax.numpy as jnp
 
-_ALPHA = 1.7580993408473766  # what SELU has for minus infinity is -_ALPHA
+_ALPHA = 1.7580993408473766  # the limit of SELU at minus infinity is -_ALPHA
 
 
 def alpha_dropped(x: jax.Array, kept: jax.Array, p: float) -> jax.Array:
-    """`x` where it is kept and ``-_ALPHA`` elsewhere, scaled to the mean and variance of before.
+    """`x` where it is kept and ``-_ALPHA`` elsewhere, scaled and shifted.
+
+    If `x` has mean 0 and variance 1, the result has too.
 
     Args:
-      x: an array of floating-point numbers, with mean 0 and variance 1 where the scale is right.
+      x: an array of floating-point numbers.
       kept: a mask that broadcasts to `x`.
-      p: the probability of an element not to be kept.
+      p: the probability of an element to be dropped.
     """
     if p == 1:
         return x * 0

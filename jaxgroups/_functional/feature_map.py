@@ -1,7 +1,7 @@
-"""A feature map: an array whose axes are known, whichever layout it has.
+"""A feature map: an array with named axes, in either layout.
 
-A function on feature maps works on the axes of the array as it is given. It transposes nothing, so
-the layout of the result is that of the input, and any number of batch axes is carried along.
+Functions on feature maps compute in the layout of the input, without transpositions, and with any
+number of batch axes.
 """
 
 from dataclasses import dataclass, replace
@@ -52,13 +52,19 @@ class FeatureMap:
 
     def along(self, vector: Any, axis: int) -> Any:
         """A vector, of NumPy or JAX, reshaped so that it broadcasts along one axis of `array`."""
-        shape = [1] * self.array.ndim
-        shape[axis] = vector.shape[0]
-        return vector.reshape(shape)
+        return along(vector, self.array.ndim, (axis,))
+
+
+def along(array: Any, ndim: int, axes: Ints) -> Any:
+    """An array of NumPy or JAX, reshaped so that it broadcasts along `axes` of `ndim` axes."""
+    shape = [1] * ndim
+    for axis, size in zip(axes, array.shape, strict=True):
+        shape[axis] = size
+    return array.reshape(shape)
 
 
 def check_format(where: str, data_format: str) -> None:
-    """Refuse a layout that does not exist."""
+    """Refuse an unknown layout."""
     if data_format not in FORMATS:
         raise ValueError(
             f"{where}(): data_format must be 'channels_first' or 'channels_last', "
@@ -77,7 +83,7 @@ def feature_map(
         ``(*batch, *spatial, C)``.
       rank: number of spatial axes.
       data_format: ``"channels_first"`` or ``"channels_last"``.
-      sentence: torch's sentence for an input of the wrong rank, ended by the shape.
+      sentence: torch's sentence for an input of the wrong rank; the shape follows it.
 
     Raises:
       TypeError: `input` is no array.
@@ -102,7 +108,11 @@ def feature_map(
 
 
 def of_any_rank(where: str, input: Any, data_format: str, sentence: str, least: int) -> FeatureMap:
-    """An input (N, C, *) or (N, *, C), whatever its number of spatial axes."""
+    """The feature map of an input (N, C, *) or (N, *, C) with any number of spatial axes.
+
+    Raises:
+      ValueError: fewer than `least` axes, with `sentence` and the number of axes; unknown layout.
+    """
     ndim = jnp.ndim(input)
     if ndim < least:
         raise ValueError(f"{sentence} {ndim}: {where}() got an input of shape {jnp.shape(input)}")

@@ -1,4 +1,4 @@
-"""Sliding blocks as columns and back: unfold (im2col) and fold (col2im), in torch's order.
+"""unfold (im2col) and its transpose fold (col2im), in torch's order.
 
 The features of a column are ``(C, kh, kw)`` flattened: the channel varies slowest.
 """
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgroups._functional.dtypes import widened
 from jaxgroups._functional.feature_map import check_format, feature_map
 from jaxgroups._functional.observed import observed
 from jaxgroups._functional.window import Window
@@ -27,7 +28,7 @@ def unfold(
     *,
     data_format: str = "channels_first",
 ) -> jax.Array:
-    """The blocks under a sliding window as columns: ``torch.nn.functional.unfold``.
+    """The patches under a sliding window as columns: ``torch.nn.functional.unfold``.
 
     Args:
       input: ``(N, C, H, W)`` or ``(C, H, W)``; with channels_last ``(*batch, H, W, C)``.
@@ -79,7 +80,7 @@ def fold(
     *,
     data_format: str = "channels_first",
 ) -> jax.Array:
-    """Sums columns into the image that their windows cover: ``torch.nn.functional.fold``.
+    """Adds up overlapping patches, the transpose of `unfold`: ``torch.nn.functional.fold``.
 
     Args:
       input: ``(N, C kh kw, L)`` or ``(C kh kw, L)``; with channels_last
@@ -87,7 +88,7 @@ def fold(
       output_size: H and W of the output.
       kernel_size: size of the window, an int or one for each of H, W.
       dilation: distance between elements of the window.
-      padding: elements that the windows reach beyond the output on both sides.
+      padding: number of elements by which the windows extend beyond the output on both sides.
       stride: distance between windows.
       data_format: ``"channels_first"`` or ``"channels_last"``.
 
@@ -124,9 +125,7 @@ def fold(
             f"{blocks_axis + array.ndim} to match the calculated number of sliding blocks {h} * "
             f"{w} = {h * w}, but got input.size({blocks_axis + array.ndim})={blocks}."
         )
-    if array.dtype in (jnp.float16, jnp.bfloat16):
-        return _summed(array.astype(jnp.float32), shape, sizes, last).astype(array.dtype)
-    return _summed(array, shape, sizes, last)
+    return _summed(array.astype(widened(array.dtype)), shape, sizes, last).astype(array.dtype)
 
 
 def _summed(array: jax.Array, shape: Window, sizes: Ints, last: bool) -> jax.Array:

@@ -1,7 +1,7 @@
-"""Sampling a feature map at the places of a grid: ``torch.nn.functional.grid_sample``.
+"""Sampling a feature map at the points of a grid: ``torch.nn.functional.grid_sample``.
 
-The values and the gradients for both arguments are torch's. A place is a vector (x, y) or
-(x, y, z): the last spatial axis comes first.
+The values and the gradients of both arguments are torch's. A point is a vector (x, y) or (x, y, z):
+the last spatial axis comes first.
 """
 
 import warnings
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgroups._functional.dtypes import widened
 from jaxgroups._functional.feature_map import check_format
 from jaxgroups._functional.observed import observed
 from jaxgroups._functional.resize_taps import cubic_weights
@@ -19,7 +20,6 @@ from jaxgroups._types import Ints
 
 MODES = ("bilinear", "nearest", "bicubic")
 PADDINGS = ("zeros", "border", "reflection")
-_HALVES = (jnp.float16, jnp.bfloat16)
 
 
 @observed
@@ -32,16 +32,16 @@ def grid_sample(
     *,
     data_format: str = "channels_first",
 ) -> jax.Array:
-    """Values at the places of a grid: ``torch.nn.functional.grid_sample``.
+    """The values of a feature map at the points of a grid: ``torch.nn.functional.grid_sample``.
 
     Args:
       input: ``(N, C, H, W)`` or ``(N, C, D, H, W)``; with channels_last ``(N, H, W, C)`` or
         ``(N, D, H, W, C)``. Floating point.
-      grid: places, ``(N, H_out, W_out, 2)`` or ``(N, D_out, H_out, W_out, 3)`` in both layouts:
+      grid: the points, ``(N, H_out, W_out, 2)`` or ``(N, D_out, H_out, W_out, 3)`` in both layouts:
         x, y and z of each output, from -1 to 1 within the input. Of the dtype of `input`.
       mode: ``"bilinear"`` (for three axes trilinear), ``"nearest"``, or ``"bicubic"`` for two axes.
-      padding_mode: what lies outside: ``"zeros"``, ``"border"`` (the nearest element) or
-        ``"reflection"``.
+      padding_mode: the values outside of the input: ``"zeros"``, ``"border"`` (the nearest
+        element) or ``"reflection"``.
       align_corners: whether -1 and 1 are the centres of the corner elements, or, with False, their
         outer edges. None is False with a warning, as in torch.
       data_format: ``"channels_first"`` or ``"channels_last"``, of `input` and of the result.
@@ -53,36 +53,35 @@ def grid_sample(
       ValueError: shapes or modes that torch refuses.
       TypeError: dtypes that differ or are not floating point.
     """
-    image, places, rank = _checked(input, grid, mode, padding_mode, data_format)
-    align = _told(align_corners)
+    image, points, rank = _checked(input, grid, mode, padding_mode, data_format)
+    align = corners_aligned(align_corners)
     dtype = image.dtype
     if data_format == "channels_first":
         image = jnp.moveaxis(image, 1, -1)
-    if dtype in _HALVES:
-        image, places = image.astype(jnp.float32), places.astype(jnp.float32)
+    image, points = image.astype(widened(dtype)), points.astype(widened(dtype))
     sizes = image.shape[1:-1]
-    # axes of the image from the first to the last, places from the last to the first
+    # the components of a point are in the reverse order of the axes
     coordinates = [
-        _coordinate(places[..., rank - 1 - axis], size, align) for axis, size in enumerate(sizes)
+        _coordinate(points[..., rank - 1 - axis], size, align) for axis, size in enumerate(sizes)
     ]
     taps = [
         _taps(coordinate, size, mode, padding_mode, align, rank)
         for coordinate, size in zip(coordinates, sizes, strict=True)
     ]
     flat = image.reshape(image.shape[0], -1, image.shape[-1])
-    result = jnp.zeros((*places.shape[:-1], image.shape[-1]), image.dtype)
+    result = jnp.zeros((*points.shape[:-1], image.shape[-1]), image.dtype)
     for chosen in product(*taps):
         result = result + _term(flat, chosen, sizes)
     result = result.astype(dtype)
     return jnp.moveaxis(result, -1, 1) if data_format == "channels_first" else result
 
 
-# a tap of one axis: the index, the weight or None for 1, and whether it lies inside or None
+# a tap of one axis: the index, the weight (None for 1), and whether it is inside (None for True)
 _Tap = tuple[jax.Array, jax.Array | None, jax.Array | None]
 
 
 def _term(flat: jax.Array, chosen: tuple[_Tap, ...], sizes: Ints) -> jax.Array:
-    """What one element around each place adds to the result."""
+    """The contribution of one tap of each axis to the result."""
     index = jnp.zeros((), jnp.int32)
     weight: jax.Array | None = None
     inside: jax.Array | None = None
@@ -98,9 +97,9 @@ def _term(flat: jax.Array, chosen: tuple[_Tap, ...], sizes: Ints) -> jax.Array:
     return value if weight is None else value * weight[..., None]
 
 
-def _coordinate(place: jax.Array, size: int, align: bool) -> jax.Array:
-    """From -1 .. 1 to the index of an element."""
-    return (place + 1) / 2 * (size - 1) if align else ((place + 1) * size - 1) / 2
+def _coordinate(point: jax.Array, size: int, align: bool) -> jax.Array:
+    """The fractional index of a component from -1 to 1."""
+    return (point + 1) / 2 * (size - 1) if align else ((point + 1) * size - 1) / 2
 
 
 def _taps(
@@ -120,13 +119,13 @@ def _taps(
     fraction = at - low
     return [
         _index(low, size, padding_mode, 1 - fraction),
-        # beyond the last element the weight is 0 unless the padding is zeros: never read there
+        # beyond the last element the weight is 0, unless the padding is zeros
         _index(low + 1, size, "zeros", fraction),
     ]
 
 
 def _index(at: jax.Array, size: int, padding_mode: str, weight: jax.Array | None) -> _Tap:
-    """A whole coordinate as an index that exists, and whether it lies inside."""
+    """A whole coordinate as a valid index, and whether it is inside of the input."""
     inside = (at >= 0) & (at <= size - 1) if padding_mode == "zeros" else None
     whole = jnp.where(at == at, lax.stop_gradient(at), 0)
     return jnp.clip(whole, 0, size - 1).astype(jnp.int32), weight, inside
@@ -134,15 +133,15 @@ def _index(at: jax.Array, size: int, padding_mode: str, weight: jax.Array | None
 
 def _padded(at: jax.Array, size: int, padding_mode: str, align: bool, rank: int) -> jax.Array:
     if padding_mode == "zeros":
-        # torch's kernels multiply the weights of what lies outside by 0 for two axes, so that
-        # places which are not finite give NaN; for three they skip it
+        # for two axes torch's kernels multiply elements outside by 0, so that points that are not
+        # finite give NaN; for three axes they skip them
         return at if rank == 2 else jnp.where(jnp.isfinite(at), at, jnp.asarray(-2, at.dtype))
     if padding_mode == "reflection":
         at = _reflected(at, 0.0 if align else -0.5, float(size - 1 if align else size))
-    # torch's kernels take NaN for the first element of two axes, and for the last of three
+    # torch's kernels treat NaN as the first element for two axes, as the last one for three
     missing = 0 if rank == 2 else size - 1
     at = jnp.where(at == at, at, jnp.asarray(missing, at.dtype))
-    # no derivative on the border, nor beyond it
+    # the derivative is 0 at the border and beyond
     limits = jnp.zeros((), at.dtype), jnp.asarray(size - 1, at.dtype)
     return lax.clamp(limits[0], at, limits[1])
 
@@ -158,7 +157,8 @@ def _reflected(at: jax.Array, low: float, span: float) -> jax.Array:
     return jnp.where(even, rest, span - rest) + low
 
 
-def _told(align_corners: bool | None) -> bool:
+def corners_aligned(align_corners: bool | None) -> bool:
+    """The argument as a bool; for None with torch's warning, at the line of the public call."""
     if align_corners is None:
         warnings.warn(
             "Default grid_sample and affine_grid behavior has changed to align_corners=False since "
@@ -182,28 +182,28 @@ def _checked(
             "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or "
             f"'reflection', but got: '{padding_mode}'"
         )
-    image, places = jnp.asarray(input), jnp.asarray(grid)
-    told = f"got input with sizes {list(image.shape)} and grid with sizes {list(places.shape)}"
-    if image.ndim not in (4, 5) or image.ndim != places.ndim:
+    image, points = jnp.asarray(input), jnp.asarray(grid)
+    got = f"got input with sizes {list(image.shape)} and grid with sizes {list(points.shape)}"
+    if image.ndim not in (4, 5) or image.ndim != points.ndim:
         raise ValueError(
             "grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but "
-            + told
+            + got
         )
-    if image.dtype != places.dtype:
+    if image.dtype != points.dtype:
         raise TypeError(
-            f"expected scalar type {image.dtype.name} but found {places.dtype.name}: grid_sample() "
+            f"expected scalar type {image.dtype.name} but found {points.dtype.name}: grid_sample() "
             "needs input and grid of one dtype"
         )
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise TypeError(f'"grid_sample" not implemented for {image.dtype.name}')
     rank = image.ndim - 2
-    if image.shape[0] != places.shape[0]:
+    if image.shape[0] != points.shape[0]:
         raise ValueError(
-            f"grid_sampler(): expected grid and input to have same batch size, but {told}"
+            f"grid_sampler(): expected grid and input to have same batch size, but {got}"
         )
-    if places.shape[-1] != rank:
+    if points.shape[-1] != rank:
         raise ValueError(
-            f"grid_sampler(): expected grid to have size {rank} in last dimension, but {told}"
+            f"grid_sampler(): expected grid to have size {rank} in last dimension, but {got}"
         )
     first = 1 if data_format == "channels_last" else 2
     for axis in range(first, first + rank):
@@ -213,5 +213,5 @@ def _checked(
                 f"has sizes {list(image.shape)} with dimension {axis} being empty"
             )
     if mode == "bicubic" and rank == 3:
-        raise ValueError(f"grid_sampler(): bicubic interpolation only supports 4D input: {told}")
-    return image, places, rank
+        raise ValueError(f"grid_sampler(): bicubic interpolation only supports 4D input: {got}")
+    return image, points, rank

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxgroups._functional.dtypes import widened
 from jaxgroups._functional.feature_map import FeatureMap, check_format
 from jaxgroups._functional.observed import observed
 from jaxgroups._functional.resample import resample
@@ -27,7 +28,6 @@ RANKS: dict[str, Ints] = {
 _UNALIGNED = ("nearest", "area", "nearest-exact")
 _EXACT = ("nearest", "nearest-exact")
 _FILTERED = ("bilinear", "bicubic", "lanczos")
-_HALVES = (jnp.float16, jnp.bfloat16)
 
 
 @observed
@@ -50,17 +50,16 @@ def interpolate(
       input: ``(N, C, *spatial)`` with 1 to 3 spatial axes; with channels_last
         ``(N, *spatial, C)``. Floating point; any dtype for the nearest modes.
       size: size of the output, an int or one for each spatial axis.
-      scale_factor: the output has ``floor(size * scale_factor)`` elements, a number or one for each
-        spatial axis.
+      scale_factor: a number or one for each spatial axis; the output has
+        ``floor(size * scale_factor)`` elements.
       mode: ``"nearest"``, ``"nearest-exact"`` or ``"area"`` for any rank, ``"linear"`` for one
         spatial axis, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"`` for two, ``"trilinear"`` for
         three. ``"area"`` averages as adaptive pooling does.
-      align_corners: whether the centres of the corner elements keep their places. None, which is
-        False, for the modes that have no weights.
-      recompute_scale_factor: whether distances follow from the sizes of input and output, although
-        `scale_factor` is given. Else they are ``1 / scale_factor``.
-      antialias: whether downsampling averages over all inputs, for bilinear, bicubic and lanczos,
-        which needs it.
+      align_corners: whether the centres of the corner elements of input and output are aligned. It
+        must be None, which is False, for the nearest modes and area.
+      recompute_scale_factor: whether to use the ratio of the sizes in place of `scale_factor`.
+      antialias: whether downsampling averages over all inputs, for bilinear, bicubic and lanczos;
+        lanczos requires it.
       data_format: ``"channels_first"`` or ``"channels_last"``.
 
     Returns:
@@ -83,11 +82,10 @@ def interpolate(
             f"\"interpolate\" not implemented for {dtype.name} with mode='{mode}': convert the "
             "input to a floating point dtype, and round the result"
         )
-    array = image.array.astype(jnp.float32) if dtype in _HALVES else image.array
     double = dtype == jnp.float64
-    array = row_major(array)
+    array = row_major(image.array.astype(widened(dtype)))
     axes = zip(image.spatial, image.sizes, sizes, scales, strict=True)
-    # axes that shrink go first: the others have less to do then
+    # axes that shrink first, so that the others process fewer elements
     for axis, before, after, scale in sorted(axes, key=lambda item: item[2] / item[1]):
         taps = taps_of(mode, before, after, scale, align, antialias, double)
         if taps is not None:
@@ -136,18 +134,18 @@ def _align_corners(mode: str, align_corners: bool | None) -> bool:
 def _outputs(
     image: FeatureMap, size: Any, scale_factor: Any, mode: str, recompute: bool | None
 ) -> tuple[Ints, tuple[float | None, ...]]:
-    """The output sizes, and the scale factors that distances are computed with."""
+    """The output sizes, and the scale factors, None where the sizes give them."""
     rank = len(image.spatial)
-    told = f"got size={size!r}, scale_factor={scale_factor!r}"
+    got = f"got size={size!r}, scale_factor={scale_factor!r}"
     if size is not None and scale_factor is not None:
-        raise ValueError(f"only one of size or scale_factor should be defined: {told}")
+        raise ValueError(f"only one of size or scale_factor should be defined: {got}")
     if size is None and scale_factor is None:
-        raise ValueError(f"either size or scale_factor should be defined: {told}")
+        raise ValueError(f"either size or scale_factor should be defined: {got}")
     if size is not None:
         sizes = _sizes(image, size)
         if recompute:
             raise ValueError(
-                f"recompute_scale_factor is not meaningful with an explicit size: {told}"
+                f"recompute_scale_factor is not meaningful with an explicit size: {got}"
             )
         return sizes, (None,) * rank
     scales = _scales(image, scale_factor)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgroups._functional.dtypes import accumulator
 from jaxgroups._functional.feature_map import of_any_rank
-from jaxgroups._functional.normalize import accumulator
 from jaxgroups._functional.observed import observed
 
 
@@ -24,14 +24,16 @@ def local_response_norm(
 ) -> jax.Array:
     """Local response normalization: ``torch.nn.functional.local_response_norm``.
 
-    Each value is divided by ``(k + alpha * mean of squares) ** beta``. The mean is over `size`
-    neighbouring channels, where channels beyond the first and the last one count as 0.
+    Each value is divided by ``(k + alpha * mean of squares) ** beta``. The mean is over a window
+    of `size` channels, padded with zeros.
 
     Args:
       input: ``(N, C, *)``; with channels_last ``(*batch, C)``; at least three axes. float16 and
         bfloat16 are computed in float32.
-      size: the number of channels of one mean.
-      alpha, beta, k: the numbers of the formula.
+      size: the number of channels of the window.
+      alpha: the factor of the mean.
+      beta: the exponent.
+      k: the summand.
       data_format: ``"channels_first"`` or ``"channels_last"``.
 
     Returns:
@@ -45,8 +47,8 @@ def local_response_norm(
     sentence = "Expected 3D or higher dimensionality input, but got dimensions:"
     image = of_any_rank(where, input, data_format, sentence, 3)
     x = image.array
-    whole = jnp.issubdtype(x.dtype, jnp.integer)
-    dtype = x.dtype if whole else accumulator(where, x)
+    integers = jnp.issubdtype(x.dtype, jnp.integer)
+    dtype = x.dtype if integers else accumulator(where, x)
     if size < 1:
         raise ValueError(
             f"kernel size should be greater than zero, but got size={size}: {where}() takes the "
@@ -54,7 +56,7 @@ def local_response_norm(
         )
     total = lax.reduce_window(
         lax.square(x.astype(dtype)),
-        np.zeros((), dtype),  # a concrete 0: lax then knows the sum, and its derivative
+        np.zeros((), dtype),  # concrete, so that lax recognises a sum, which has a derivative
         lax.add,
         [size if axis == image.channel else 1 for axis in range(x.ndim)],
         [1] * x.ndim,
@@ -63,7 +65,7 @@ def local_response_norm(
             for axis in range(x.ndim)
         ],
     )
-    if whole:  # torch's mean of integers is an integer
+    if integers:  # torch's mean of integers is an integer
         mean = lax.div(total, jnp.full_like(total, size)).astype(jnp.float32)
         return x.astype(jnp.float32) / (mean * alpha + k) ** beta
     return (x.astype(dtype) / (total * (alpha / size) + k) ** beta).astype(x.dtype)

@@ -1,8 +1,8 @@
 """Max pooling with torch's rules for ties, NaN, padding and indices.
 
 The result is a chain of comparisons over the taps of the window, which XLA fuses into one loop.
-torch takes the first greatest element in row-major order, and the last NaN if there is one. The
-derivative is that of the element taken: a selection among the taps, and its transpose.
+torch selects the first maximum in row-major order, or the last NaN if there is one. The derivative
+is that of the selected element.
 """
 
 from functools import partial
@@ -30,7 +30,7 @@ def max_pool(
     return_indices: bool,
     data_format: str,
 ) -> jax.Array | tuple[jax.Array, jax.Array]:
-    """Max pooling of any rank; the public functions say more."""
+    """Max pooling with any number of spatial axes; the arguments are those of torch."""
     image = feature_map(
         where,
         input,
@@ -45,7 +45,7 @@ def max_pool(
     shape = window(where, rank, kernel_size, stride, padding, dilation, ceil_mode)
     outputs = check_input(shape, image)
     if return_indices:
-        image = image.with_array(in_memory(image.array))  # see `_taken`
+        image = image.with_array(in_memory(image.array))  # see `_selected`
     if jnp.issubdtype(dtype, jnp.floating):
         values = _by_axis(shape, image)
     else:
@@ -53,14 +53,14 @@ def max_pool(
     if not return_indices:
         return values
     fixed = image.with_array(lax.stop_gradient(image.array))
-    taps = _taken(shape, fixed, lax.stop_gradient(values), outputs)
+    taps = _selected(shape, fixed, lax.stop_gradient(values), outputs)
     return values, _indices(shape, image, outputs, taps)
 
 
 def _by_axis(shape: Window, image: FeatureMap) -> jax.Array:
-    """The pooled values. A large window is pooled along one axis after the other.
+    """The pooled values; a large window is pooled along one axis after the other.
 
-    The first greatest row, and in it the first greatest element, is the first in row-major order.
+    The first maximum of the first row that has it is the first maximum in row-major order.
     """
     if shape.taps <= 64:
         return _pooled(shape, image.spatial, image.channel, image.array)
@@ -70,69 +70,52 @@ def _by_axis(shape: Window, image: FeatureMap) -> jax.Array:
     return array
 
 
-def _least(dtype: Any) -> Any:
+def _lowest(dtype: Any) -> Any:
     return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
 
 
 def _largest(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
-    """The values alone: one axis after the other where that saves comparisons."""
-    if shape.taps > sum(shape.kernel) + 8:
-        for axis in reversed(range(shape.rank)):
-            one = shape.along(axis)
-            sizes = list(image.sizes)
-            sizes[axis] = outputs[axis]
-            image = image.with_array(_largest(one, image, tuple(sizes)))
-        return image.array
-    least = _least(image.array.dtype)
+    """The maxima, without a derivative."""
+    if shape.separated:
+        return shape.by_axis(_largest, image, outputs)
+    lowest = _lowest(image.array.dtype)
     if shape.taps > 64:  # then on one axis: a loop in place of a long program
-        padded = shape.pad(image, least)
-        dims, strides, dilations = ([1] * image.array.ndim for _ in range(3))
-        for axis, k, s, d in zip(
-            image.spatial, shape.kernel, shape.stride, shape.dilation, strict=True
-        ):
-            dims[axis], strides[axis], dilations[axis] = k, s, d
-
-        def reduced(array: jax.Array, start: Any, operation: Any) -> jax.Array:
-            start = jnp.asarray(start, array.dtype)
-            return lax.reduce_window(
-                array, start, operation, dims, strides, "VALID", window_dilation=dilations
-            )
-
-        largest = reduced(padded.array, least, lax.max)
+        padded = shape.pad(image, lowest)
+        largest = shape.reduce(padded, lowest, lax.max)
         if not jnp.issubdtype(largest.dtype, jnp.floating):
             return largest
         # XLA's CPU reductions lose NaN where windows do not overlap (jaxlib 0.10.2)
-        spoiled = reduced(padded.array != padded.array, False, lax.bitwise_or)
-        return jnp.where(spoiled, jnp.nan, largest)
-    first, *rest = shape.slices(image, outputs, least)
+        nan = padded.with_array(jnp.isnan(padded.array))
+        return jnp.where(shape.reduce(nan, False, lax.bitwise_or), jnp.nan, largest)
+    first, *rest = shape.slices(image, outputs, lowest)
     for value in rest:
         first = jnp.maximum(first, value)
     return first
 
 
-def _taken(shape: Window, image: FeatureMap, values: jax.Array, outputs: Ints) -> jax.Array:
-    """For each value the number of the tap that it came from, in row-major order.
+def _selected(shape: Window, image: FeatureMap, values: jax.Array, outputs: Ints) -> jax.Array:
+    """The number of the selected tap of each window, in row-major order.
 
-    The values must be of an array that is `in_memory`: one that XLA computes anew may be rounded
-    otherwise here than where its largest element was found, and then no tap would be equal.
+    The image must be `in_memory`. XLA may round an array that it recomputes here otherwise than
+    where the maximum was computed, and then no tap would equal the maximum.
 
-    Each comparison is with the final value, not with the best so far: XLA would compute a running
-    best anew for each of its readers.
+    The taps are compared with the final maximum, not with a running one, which XLA would recompute
+    for each of its readers.
     """
-    least = _least(image.array.dtype)
-    read = list(enumerate(shape.padded_slices(image, outputs, least)))
-    taken = jnp.zeros(values.shape, jnp.int8 if shape.taps < 128 else jnp.int32)
+    lowest = _lowest(image.array.dtype)
+    read = list(enumerate(shape.padded_slices(image, outputs, lowest)))
+    selected = jnp.zeros(values.shape, jnp.int8 if shape.taps < 128 else jnp.int32)
     for number, value in reversed(read):
-        taken = jnp.where(value == values, number, taken)
+        selected = jnp.where(value == values, number, selected)
     if jnp.issubdtype(values.dtype, jnp.floating):
         for number, value in read:
-            taken = jnp.where(value != value, number, taken)
-    first = _first_inside(shape, image, outputs).astype(taken.dtype)
-    return jnp.where(values == least, jnp.broadcast_to(first, values.shape), taken)
+            selected = jnp.where(value != value, number, selected)
+    first = _first_inside(shape, image, outputs).astype(selected.dtype)
+    return jnp.where(values == lowest, jnp.broadcast_to(first, values.shape), selected)
 
 
 def _first_inside(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
-    """The first tap of each window that is no padding: torch takes it where all are -inf."""
+    """The first tap of each window in the image: torch selects it where all elements are -inf."""
     number = jnp.int32(0)
     for axis, out, k, s, p, d in zip(
         image.spatial,
@@ -149,7 +132,7 @@ def _first_inside(shape: Window, image: FeatureMap, outputs: Ints) -> jax.Array:
 
 
 def _indices(shape: Window, image: FeatureMap, outputs: Ints, taps: jax.Array) -> jax.Array:
-    """The place of the tap taken, in the input's spatial axes flattened (int64 with x64)."""
+    """The index of the selected tap in the flattened spatial axes of the input."""
     dtype = jax.dtypes.canonicalize_dtype(jnp.int64)
     index = jnp.zeros((), dtype)
     rest = taps.astype(dtype)
@@ -175,13 +158,13 @@ def _(shape: Window, spatial: Ints, channel: int, primals: Any, tangents: Any):
     stored = in_memory(primals[0])
     image = FeatureMap(stored, spatial, channel)
     outputs = shape.output_sizes(image.sizes)
-    # stored as well: XLA would find the largest anew for each tap that is compared with it
+    # stored as well: XLA would recompute the maxima for each tap that is compared with them
     values = in_memory(_pooled(shape, spatial, channel, stored))
 
-    def taken(array: jax.Array, values: jax.Array) -> jax.Array:
-        return _taken(shape, image.with_array(array), values, outputs)
+    def selected(array: jax.Array, values: jax.Array) -> jax.Array:
+        return _selected(shape, image.with_array(array), values, outputs)
 
-    taps = computed_once(taken, stored, values)
+    taps = computed_once(selected, stored, values)
     first, *rest = shape.padded_slices(image.with_array(tangents[0]), outputs, 0)
     tangent = jnp.where(taps == 0, first, 0)
     for number, value in enumerate(rest, 1):

@@ -1,4 +1,4 @@
-"""Max unpooling: the values of a max pooling back at their places, zeros elsewhere."""
+"""Max unpooling: the values of a max pooling at their indices, zeros elsewhere."""
 
 from functools import partial
 from math import prod
@@ -29,18 +29,18 @@ def max_unpool(
 ) -> jax.Array:
     """{rank}-D max unpooling: ``torch.nn.functional.{name}``.
 
-    Where several values have one place, as windows that overlap give, the last one counts; the
-    gradient goes to all of them, as in torch.
+    Where several values have the same index, as after overlapping windows, the last one is written;
+    the gradient goes to all of them, as in torch.
 
     Args:
       input: ``(N, C, {axes})`` or ``(C, {axes})``; with channels_last ``(*batch, {axes}, C)``.
-      indices: the places of the values, as `max_pool{rank}d` returns them. Under ``jax.jit`` a
-        place outside the output cannot raise an error: every element that no value reaches is
-        then NaN.
-      kernel_size: size of the window of the pooling, an int or one for each of {axes}.
-      stride: distance between its windows. None by default: the kernel size.
-      padding: its padding.
-      output_size: sizes of {out}, or the whole shape of the output, where several inputs give the
+      indices: the indices of the values, as `max_pool{rank}d` returns them. Under ``jax.jit`` an
+        index outside of the output cannot raise an error; instead, every element that no value is
+        written to is NaN.
+      kernel_size: size of the pooling window, an int or one for each of {axes}.
+      stride: distance between the pooling windows. None by default: the kernel size.
+      padding: padding of the pooling.
+      output_size: the sizes {out}, or the whole shape of the output, where several inputs give the
         same pooled size. By default ``(L - 1) stride - 2 padding + kernel_size``.
       data_format: ``"channels_first"`` or ``"channels_last"``.
 
@@ -72,30 +72,30 @@ def max_unpool(
                 f"got {list(image.array.shape)} with dimension {axis} being empty."
             )
     sizes = _sizes(where, image, kernel, strides, pads, output_size)
-    places = _checked(where, image, indices, sizes)
-    return _placed(sizes, image.spatial, image.channel, image.array, places)
+    indices = _checked(where, image, indices, sizes)
+    return _unpooled(sizes, image.spatial, image.channel, image.array, indices)
 
 
 def _sizes(
     where: str, image: FeatureMap, kernel: Ints, strides: Ints, pads: Ints, output_size: Any
 ) -> Ints:
     """The sizes of the output's spatial axes."""
-    usual = tuple(
+    default = tuple(
         (n - 1) * s - 2 * p + k
         for n, k, s, p in zip(image.sizes, kernel, strides, pads, strict=True)
     )
-    sizes = usual
+    sizes = default
     if output_size is not None:
         sizes = tuple(int(n) for n in output_size)
         if len(sizes) == image.array.ndim:
             sizes = tuple(sizes[axis] for axis in image.spatial)
-        if len(sizes) != len(usual):
+        if len(sizes) != len(default):
             raise ValueError(
-                f"output_size should be a sequence containing {len(usual)} or {image.array.ndim} "
+                f"output_size should be a sequence containing {len(default)} or {image.array.ndim} "
                 f"elements, but it has a length of '{len(sizes)}': {where}() got "
                 f"output_size={sizes}"
             )
-        for i, (size, n, s) in enumerate(zip(sizes, usual, strides, strict=True)):
+        for i, (size, n, s) in enumerate(zip(sizes, default, strides, strict=True)):
             if not n - s < size < n + s:
                 raise ValueError(
                     f'invalid output_size "{sizes}" (dim {i} must be between {n - s} and {n + s})'
@@ -110,55 +110,55 @@ def _sizes(
 
 
 def _checked(where: str, image: FeatureMap, indices: Any, sizes: Ints) -> jax.Array:
-    places = jnp.asarray(indices)
-    if not jnp.issubdtype(places.dtype, jnp.integer):
+    indices = jnp.asarray(indices)
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise TypeError(
-            f"elements in indices should be type int64 but got: {places.dtype.name}: {where}()"
+            f"elements in indices should be type int64 but got: {indices.dtype.name}: {where}()"
         )
-    if places.shape != image.array.shape:
+    if indices.shape != image.array.shape:
         raise ValueError(
             "Expected shape of indices to be same as that of the input tensor "
-            f"({list(image.array.shape)}) but got indices tensor with shape: {list(places.shape)}"
+            f"({list(image.array.shape)}) but got indices tensor with shape: {list(indices.shape)}"
         )
-    if not isinstance(places, Tracer):
-        known = np.asarray(places)
+    if not isinstance(indices, Tracer):
+        known = np.asarray(indices)
         wrong = known[(known < 0) | (known >= prod(sizes))]
         if wrong.size:
             raise ValueError(
                 f"Found an invalid max index: {wrong[0]} (output volumes are of size "
                 f"{'x'.join(map(str, sizes))}): {where}()"
             )
-    return places
+    return indices
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _placed(
-    sizes: Ints, spatial: Ints, channel: int, array: jax.Array, places: jax.Array
+def _unpooled(
+    sizes: Ints, spatial: Ints, channel: int, array: jax.Array, indices: jax.Array
 ) -> jax.Array:
-    return _scattered(sizes, FeatureMap(array, spatial, channel), places, add=False)
+    return _scattered(sizes, FeatureMap(array, spatial, channel), indices, add=False)
 
 
-@_placed.defjvp
+@_unpooled.defjvp
 def _(sizes: Ints, spatial: Ints, channel: int, primals: Any, tangents: Any):
-    # a sum, whose transpose reads the gradient for every value, as torch does
+    # a sum: its transpose reads the gradient for every value, as torch does
     image = FeatureMap(tangents[0], spatial, channel)
-    return _placed(sizes, spatial, channel, *primals), _scattered(
+    return _unpooled(sizes, spatial, channel, *primals), _scattered(
         sizes, image, primals[1], add=True
     )
 
 
-def _scattered(sizes: Ints, image: FeatureMap, places: jax.Array, *, add: bool) -> jax.Array:
+def _scattered(sizes: Ints, image: FeatureMap, indices: jax.Array, *, add: bool) -> jax.Array:
     array, first, rank = image.array, image.spatial[0], len(sizes)
     before, after = array.shape[:first], array.shape[first + rank :]
     flat = (prod(before), prod(image.sizes), prod(after))
-    values, places = array.reshape(flat), places.reshape(flat)
+    values, indices = array.reshape(flat), indices.reshape(flat)
     total = prod(sizes)
-    wrong = jnp.any((places < 0) | (places >= total))
+    wrong = jnp.any((indices < 0) | (indices >= total))
     empty = jnp.where(wrong & (not add), jnp.nan, 0).astype(array.dtype)
     canvas = jnp.broadcast_to(empty, (flat[0], total, flat[2]))
-    rows = jnp.arange(flat[0], dtype=places.dtype)[:, None, None]
-    columns = jnp.arange(flat[2], dtype=places.dtype)[None, None, :]
-    at = canvas.at[rows, jnp.where(places < 0, total, places), columns]
+    rows = jnp.arange(flat[0], dtype=indices.dtype)[:, None, None]
+    columns = jnp.arange(flat[2], dtype=indices.dtype)[None, None, :]
+    at = canvas.at[rows, jnp.where(indices < 0, total, indices), columns]
     result = at.add(values, mode="drop") if add else at.set(values, mode="drop")
     return result.reshape(*before, *sizes, *after)
 

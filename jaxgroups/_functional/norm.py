@@ -17,8 +17,9 @@ from jaxgroups._functional.batch_norm import (
     check_instance,
     pair_of,
 )
-from jaxgroups._functional.feature_map import FeatureMap, of_any_rank
-from jaxgroups._functional.normalize import accumulator, along, normalized
+from jaxgroups._functional.dtypes import accumulator
+from jaxgroups._functional.feature_map import FeatureMap, along, of_any_rank
+from jaxgroups._functional.normalize import normalized
 from jaxgroups._functional.observed import observed
 from jaxgroups._spec import arguments
 from jaxgroups._types import Ints
@@ -43,7 +44,7 @@ def batch_norm(
 ) -> Any:
     """Batch normalization: ``torch.nn.functional.batch_norm``.
 
-    torch changes `running_mean` and `running_var` in place; an array of JAX cannot change, so
+    torch updates `running_mean` and `running_var` in place. JAX arrays cannot change, so
     `return_statistics` returns the new ones.
 
     Args:
@@ -51,9 +52,10 @@ def batch_norm(
         axes. float16 and bfloat16 are computed in float32.
       running_mean, running_var: the running statistics, ``(C,)`` each; in training they may be
         None.
-      weight, bias: factor and summand of each channel, ``(C,)`` or None.
-      training: whether the mean and the variance are those of the batch, not the running ones.
-      momentum: the part of the batch in the new statistics, a number or a scalar array.
+      weight: the factor of each channel, ``(C,)``; None is 1.
+      bias: the summand of each channel, ``(C,)``; None is 0.
+      training: whether to normalize by the mean and variance of the batch, not by the running ones.
+      momentum: the weight of the batch in the new statistics, a number or a scalar array.
       eps: added to the variance.
       data_format: ``"channels_first"`` or ``"channels_last"``.
       return_statistics: whether to return ``(output, running_mean, running_var)``, where the
@@ -61,7 +63,7 @@ def batch_norm(
         unbiased.
 
     Returns:
-      The normalized input, in its shape and dtype; or the three of `return_statistics`.
+      The normalized input, in its shape and dtype; with `return_statistics` the three arrays.
 
     Raises:
       ValueError: shapes or numbers that torch refuses, such as one value a channel in training.
@@ -108,17 +110,18 @@ def instance_norm(
 ) -> Any:
     """Instance normalization: ``torch.nn.functional.instance_norm``.
 
-    torch changes `running_mean` and `running_var` in place; an array of JAX cannot change, so
+    torch updates `running_mean` and `running_var` in place. JAX arrays cannot change, so
     `return_statistics` returns the new ones.
 
     Args:
       input: ``(N, C, *)``; with channels_last ``(N, *, C)``. float16 and bfloat16 are computed in
         float32.
       running_mean, running_var: the running statistics, ``(C,)`` each, or None.
-      weight, bias: factor and summand of each channel, ``(C,)`` or None.
-      use_input_stats: whether the mean and the variance are those of each instance, not the
+      weight: the factor of each channel, ``(C,)``; None is 1.
+      bias: the summand of each channel, ``(C,)``; None is 0.
+      use_input_stats: whether to normalize by the mean and variance of each instance, not by the
         running ones.
-      momentum: the part of the input in the new statistics, a number or a scalar array.
+      momentum: the weight of the input in the new statistics, a number or a scalar array.
       eps: added to the variance.
       data_format: ``"channels_first"`` or ``"channels_last"``.
       return_statistics: whether to return ``(output, running_mean, running_var)``, where the
@@ -126,7 +129,7 @@ def instance_norm(
         the instances; the variance is unbiased.
 
     Returns:
-      The normalized input, in its shape and dtype; or the three of `return_statistics`.
+      The normalized input, in its shape and dtype; with `return_statistics` the three arrays.
 
     Raises:
       ValueError: shapes that torch refuses, such as a single position; running statistics that
@@ -202,7 +205,8 @@ def group_norm(
       input: ``(N, C, *)``; with channels_last ``(N, *, C)``. float16 and bfloat16 are computed in
         float32.
       num_groups: the number of groups; each is ``C / num_groups`` consecutive channels.
-      weight, bias: factor and summand of each channel, ``(C,)`` or None.
+      weight: the factor of each channel, ``(C,)``; None is 1.
+      bias: the summand of each channel, ``(C,)``; None is 0.
       eps: added to the variance.
       data_format: ``"channels_first"`` or ``"channels_last"``.
 
@@ -247,7 +251,7 @@ def _standardized(x: jax.Array, axes: Ints, eps: float) -> jax.Array:
 
 
 def _affine(where: str, like: str, y: jax.Array, axes: Ints, weight: Any, bias: Any) -> jax.Array:
-    """``y * weight + bias`` along some axes; `like` says in an error what the two must be."""
+    """``y * weight + bias`` along some axes; `like` is the expected shape in error messages."""
     shape = tuple(y.shape[axis] for axis in axes)
     for name, value in (("weight", weight), ("bias", bias)):
         if value is None:
@@ -264,7 +268,7 @@ def _affine(where: str, like: str, y: jax.Array, axes: Ints, weight: Any, bias: 
 
 
 def _trailing(where: str, input: Any, normalized_shape: Any) -> tuple[jax.Array, Ints]:
-    """The input and the axes of `normalized_shape`, which are its last ones."""
+    """The input, and the axes of `normalized_shape`: the last ones."""
     x = jnp.asarray(input)
     shape = arguments.integers(where, "normalized_shape", normalized_shape)
     if not shape:
@@ -293,8 +297,10 @@ def layer_norm(
 
     Args:
       input: ``(*, *normalized_shape)``. float16 and bfloat16 are computed in float32.
-      normalized_shape: the sizes of the axes of one mean, an int for the last axis alone.
-      weight, bias: factor and summand, of shape `normalized_shape` or None.
+      normalized_shape: the sizes of the last axes, over which the mean is taken; an int for the
+        last axis.
+      weight: the factor, of shape `normalized_shape`; None is 1.
+      bias: the summand, of shape `normalized_shape`; None is 0.
       eps: added to the variance.
 
     Returns:
@@ -321,10 +327,11 @@ def rms_norm(
 
     Args:
       input: ``(*, *normalized_shape)``. float16 and bfloat16 are computed in float32.
-      normalized_shape: the sizes of the axes of one mean, an int for the last axis alone.
-      weight: the factor, of shape `normalized_shape` or None.
-      eps: added to the mean of squares. None by default: the epsilon of the dtype that is computed
-        in, 1.2e-7 for float32.
+      normalized_shape: the sizes of the last axes, over which the mean is taken; an int for the
+        last axis.
+      weight: the factor, of shape `normalized_shape`; None is 1.
+      eps: added to the mean of squares. None by default: the machine epsilon of the dtype of the
+        computation, 1.2e-7 for float32.
 
     Returns:
       The normalized input, in its shape and dtype.
@@ -336,6 +343,6 @@ def rms_norm(
     x, axes = _trailing("rms_norm", input, normalized_shape)
     dtype = accumulator("rms_norm", x)
     wide = x.astype(dtype)
-    least = float(jnp.finfo(dtype).eps) if eps is None else eps
-    y = wide * (1 / lax.sqrt(jnp.mean(lax.square(wide), axes, keepdims=True) + least))
+    added = float(jnp.finfo(dtype).eps) if eps is None else eps
+    y = wide * (1 / lax.sqrt(jnp.mean(lax.square(wide), axes, keepdims=True) + added))
     return _affine("rms_norm", _SHAPE, y, axes, weight, None).astype(x.dtype)

@@ -1,7 +1,7 @@
 """Mean, variance and normalization over some axes of an array, with derivatives in two sums.
 
-The variance is the mean of squared distances from the mean, as torch computes it: the mean of
-squares less the square of the mean loses all digits where the mean is large.
+The variance is computed in two passes, as in torch: ``mean(x ** 2) - mean(x) ** 2`` cancels where
+the mean is large.
 """
 
 from functools import partial
@@ -15,35 +15,11 @@ from jax import lax
 from jaxgroups._types import Ints
 
 
-def accumulator(where: str, array: jax.Array) -> Any:
-    """The dtype to compute in: at least float32.
-
-    Raises:
-      TypeError: the array does not hold real floating-point numbers.
-    """
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f'"{where}" not implemented for {array.dtype.name}')
-    return widened(array.dtype)
-
-
-def widened(dtype: Any) -> Any:
-    """float32 for a narrower floating-point dtype, and every other dtype as it is."""
-    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
-
-
-def along(vector: jax.Array, ndim: int, axes: Ints) -> jax.Array:
-    """An array of ``len(axes)`` axes, reshaped so that it broadcasts along these axes of `ndim`."""
-    shape = [1] * ndim
-    for axis, size in zip(axes, vector.shape, strict=True):
-        shape[axis] = size
-    return vector.reshape(shape)
-
-
 def moments(x: jax.Array, axes: Ints) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance over `axes`, which stay with size 1.
 
-    The mean is that of distances from the first element, whose sum is small where the mean is
-    large; an array is read twice all the same.
+    The first element is subtracted before the sum, so that the mean keeps its digits where it is
+    large. The array is read twice in any case.
     """
     start = jnp.zeros((1,) * x.ndim, x.dtype)
     if prod(x.shape[axis] for axis in axes) != 0:
@@ -63,8 +39,8 @@ def normalized(
 
     `weight` and `bias` have as many axes as `x`, and size 1 along `axes`.
 
-    The rule below is written so that its transpose has two sums over `axes`, that of the gradient
-    and that of the gradient times the normalized input; both serve `x`, `weight` and `bias`.
+    The derivative rule below is written so that its transpose needs two sums over `axes` only: of
+    the gradient, and of the gradient times the normalized input.
     """
     mean, var = moments(x, axes)
     return (x - mean) * (weight / lax.sqrt(var + eps)) + bias, mean, var
@@ -78,10 +54,10 @@ def _(axes: Ints, eps: float, primals: Any, tangents: Any) -> Any:
     deviation = lax.sqrt(var + eps)
     unit = (x - mean) * (1 / deviation)
     factor = weight / deviation
-    along_one = jnp.mean(dx, axes, keepdims=True)
-    along_unit = jnp.mean(unit * dx, axes, keepdims=True)
-    dy = factor * dx + unit * (dweight - factor * along_unit) + (dbias - factor * along_one)
-    return (y, mean, var), (dy, along_one, 2 * deviation * along_unit)
+    mean_of_dx = jnp.mean(dx, axes, keepdims=True)
+    mean_of_unit_dx = jnp.mean(unit * dx, axes, keepdims=True)
+    dy = factor * dx + unit * (dweight - factor * mean_of_unit_dx) + (dbias - factor * mean_of_dx)
+    return (y, mean, var), (dy, mean_of_dx, 2 * deviation * mean_of_unit_dx)
 
 
 def scaled(

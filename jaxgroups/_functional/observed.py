@@ -1,4 +1,4 @@
-"""Lets a tool see every call of a public function, for instance while it traces a model."""
+"""Hooks for tools that observe calls of public functions, for instance while tracing a model."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
 
 
 def observed(function: Callable[P, R]) -> Callable[P, R]:
-    """A public function whose calls `watched_by` shows."""
+    """A public function whose calls `watched_by` intercepts."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

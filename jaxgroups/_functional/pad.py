@@ -1,6 +1,6 @@
 """Padding with torch's modes and order of the amounts: the last axis first.
 
-Each axis is put together from slices, so that the gradient is a sum of padded slices and not a
+Each axis is concatenated from slices, so that the gradient is a sum of padded slices and not a
 scatter.
 """
 
@@ -35,8 +35,9 @@ def pad(
         channels_last ``(*batch, *spatial, C)``; the channels are then not padded.
       pad: (low, high) of the last axis, then of the one before, and so on; with channels_last from
         the last spatial axis on. Negative amounts remove elements.
-      mode: ``"constant"``; ``"reflect"``, without the edge; ``"replicate"``, the edge repeated; or
-        ``"circular"``. All but the first pad one, two or three spatial axes.
+      mode: ``"constant"``; ``"reflect"``, at the edge element, which is not repeated;
+        ``"replicate"``, the edge repeated; or ``"circular"``. All but the first pad one, two or
+        three spatial axes.
       value: the constant, 0 by default.
       data_format: ``"channels_first"`` or ``"channels_last"``.
 
@@ -146,7 +147,7 @@ def _constant(array: jax.Array, axes: Ints, pairs: Pairs, value: Any) -> jax.Arr
 
 
 def _padded(array: jax.Array, axis: int, low: int, high: int, mode: str) -> jax.Array:
-    """One axis padded; the amounts are checked."""
+    """One axis padded, without checks."""
     if low == high == 0:
         return array
     size = array.shape[axis]
@@ -155,8 +156,8 @@ def _padded(array: jax.Array, axis: int, low: int, high: int, mode: str) -> jax.
         return lax.slice_in_dim(array, start, end, axis=axis)
 
     first, end = max(-low, 0), size - max(-high, 0)
-    if first >= end:  # nothing of the middle is left
-        return jnp.take(array, _places(size, low, high, mode), axis)
+    if first >= end:  # no element of the input is kept in the middle
+        return jnp.take(array, _indices(size, low, high, mode), axis)
     low, high = max(low, 0), max(high, 0)
     if mode == "reflect":
         before = lax.rev(part(1, 1 + low), (axis,))
@@ -172,9 +173,9 @@ def _padded(array: jax.Array, axis: int, low: int, high: int, mode: str) -> jax.
     return jnp.concatenate(pieces, axis)
 
 
-def _places(size: int, low: int, high: int, mode: str) -> np.ndarray:
-    """For each element of a reflected or replicated axis its place in the input."""
-    places = np.arange(-low, size + high)
+def _indices(size: int, low: int, high: int, mode: str) -> np.ndarray:
+    """The index in the input of each element of a reflected or replicated axis."""
+    indices = np.arange(-low, size + high)
     if mode == "reflect":
-        return size - 1 - np.abs(size - 1 - np.abs(places))
-    return np.clip(places, 0, size - 1)
+        return size - 1 - np.abs(size - 1 - np.abs(indices))
+    return np.clip(indices, 0, size - 1)

@@ -28,7 +28,7 @@ def max_pool(
 ) -> Any:
     """{rank}-D max pooling: ``torch.nn.functional.{name}``.
 
-    NaN wins over every number. Where a window has its greatest value more than once, the gradient
+    The maximum of a window with NaN is NaN. Where the maximum occurs more than once, the gradient
     goes to the first one in row-major order, as in torch.
 
     Args:
@@ -36,17 +36,18 @@ def max_pool(
         with any number of batch axes. Real, not bool.
       kernel_size: size of the window, an int or one for each of {axes}.
       stride: distance between windows. None by default: the kernel size.
-      padding: elements added on both sides, which never win; at most half the window.
+      padding: elements added on both sides, which are never the maximum; at most half the window.
       dilation: distance between elements of the window.
       ceil_mode: whether a last window may reach beyond the padded input.
-      return_indices: whether to return for each value its place in the input as well, as an index
-        into ``{axes}`` flattened: int64 where JAX has 64-bit numbers, else int32.
+      return_indices: whether to return the index of each maximum too, in the flattened spatial
+        axes of the input: int64 if JAX has 64-bit numbers enabled, else int32.
       data_format: ``"channels_first"`` or ``"channels_last"``.
 
     Returns:
       ``(N, C, {out})``, laid out like the input, with
-      ``L_out = floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1`` (ceil for
-      `ceil_mode`, less a window that would start in the padding at the end); and the indices.
+      ``L_out = floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1`` (ceil with
+      `ceil_mode`, without a window that would start in the padding at the end). With
+      `return_indices` a pair with the indices.
 
     Raises:
       ValueError: shapes or numbers that torch refuses.
@@ -87,9 +88,9 @@ def avg_pool(
       kernel_size: size of the window, an int or one for each of {axes}.
       stride: distance between windows. None by default: the kernel size.
       padding: zeros added on both sides; at most half the window.
-      ceil_mode: whether a last window may reach beyond the padded input. What lies beyond the
-        padding never counts.
-      count_include_pad: whether the padding counts in the divisor.
+      ceil_mode: whether a last window may reach beyond the padded input. Elements beyond the
+        padding are not counted.
+      count_include_pad: whether padding is counted in the divisor.
       divisor_override: the divisor, in place of the number of elements. torch's avg_pool1d has no
         such argument; here it means the same for every rank.
       data_format: ``"channels_first"`` or ``"channels_last"``.

@@ -1,12 +1,12 @@
-"""The activation with learnt slopes, as torch defines it."""
+"""PReLU as torch defines it."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxgroups._functional.feature_map import check_format
-from jaxgroups._functional.normalize import along
+from jaxgroups._functional.activations import with_slope
+from jaxgroups._functional.feature_map import along, check_format
 from jaxgroups._functional.observed import observed
 
 
@@ -53,5 +53,4 @@ def prelu(input: Any, weight: Any, *, data_format: str = "channels_first") -> ja
                 f"{list(x.shape)} with data_format={data_format!r}"
             )
         slope = along(slope, x.ndim, (axis,))
-    # 0 in place of what is not taken: an infinity times the gradient 0 would be NaN
-    return jnp.where(x > 0, x, slope * jnp.where(x > 0, 0, x))
+    return with_slope(x, slope)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from jaxgroups._functional.observed import observed
-from jaxgroups._types import Ints
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,9 +30,7 @@ def filled(text: str, rank: int, name: str) -> str:
     return text
 
 
-def by_rank(
-    template: Callable[Concatenate[str, int, P], R], ranks: Ints = (1, 2, 3)
-) -> tuple[Callable[P, R], ...]:
+def by_rank(template: Callable[Concatenate[str, int, P], R]) -> tuple[Callable[P, R], ...]:
     """The functions ``name1d``, ``name2d`` and ``name3d`` of a template ``name``.
 
     The template takes the function's name and its rank before the public arguments. Its docstring
@@ -42,7 +39,7 @@ def by_rank(
     Returns:
       The functions, with the signature and the docstring that ``help()`` shows.
     """
-    return tuple(_of_rank(template, rank) for rank in ranks)
+    return tuple(_of_rank(template, rank) for rank in (1, 2, 3))
 
 
 def _of_rank(template: Callable[Concatenate[str, int, P], R], rank: int) -> Callable[P, R]:

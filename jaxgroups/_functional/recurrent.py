@@ -1,6 +1,6 @@
 """Recurrent networks as torch computes them: the cells, their scan over time, several layers.
 
-The product of the inputs and their weights is one matrix product for all steps, before the scan.
+The inputs of all steps are multiplied by their weights in one matrix product, before the scan.
 float16 and bfloat16 are multiplied as they are; sums, gates and the state within a scan are
 float32.
 """
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgroups._functional.normalize import widened
+from jaxgroups._functional.dtypes import widened
 
 State = tuple[jax.Array, ...]
 
@@ -43,8 +43,8 @@ class Cell:
     Attributes:
       gates: the number of gates.
       states: the number of arrays of the state: h, or h and c.
-      step: the next state, of the share of the input in the gates, that of the hidden state, and
-        the state.
+      step: ``(inputs, hidden, state)`` -> the next state. `inputs` and `hidden` are the products of
+        the input and of h with their weights, plus the biases, for all gates.
     """
 
     gates: int
@@ -86,7 +86,7 @@ def _product(x: jax.Array, weight: jax.Array, bias: jax.Array | None = None) -> 
     return y if bias is None else y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
 
-# compiled once for each shape, also where the caller is not: a scan would be at every call
+# jit, so that a caller that is not compiled compiles it once for each shape and not at every call
 @partial(jax.jit, static_argnames="cell", inline=True)
 def one_step(cell: Cell, weights: Weights, x: jax.Array, state: State) -> State:
     """The next state of a cell.
@@ -141,7 +141,7 @@ def recurrent(
       layers: for each layer the weights of its directions: forward, and backward if there are two.
       x: ``(L, N, input)``.
       state: h, or h and c, ``(layers * directions, N, size)`` each.
-      between: a function of the outputs of every layer but the last, such as a dropout.
+      between: applied to the outputs of every layer but the last, such as a dropout.
 
     Returns:
       The outputs of the last layer, ``(L, N, directions * output)``, and the last state of all.

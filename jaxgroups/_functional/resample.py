@@ -1,8 +1,8 @@
 """Resampling along one axis: every output is a weighted sum of a few inputs, its taps.
 
-Which inputs those are is known while tracing, so the program reads them at constant places.
-The derivative is a resampling too: an input gathers from the outputs that read it. JAX would
-transpose a gather into a scatter, which XLA's CPU compiler runs one element after the other.
+The taps are known while tracing, so the program reads them at constant indices. The derivative is a
+resampling too: an input gathers from the outputs that read it. JAX would transpose a gather into a
+scatter, which XLA's CPU compiler runs one element at a time.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ from jax import lax
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
-_UNROLLED = 8  # taps that are written out; more are summed by a loop
+from jaxgroups._functional.feature_map import along
+
+_UNROLLED = 8  # up to as many taps are unrolled; more are summed by a loop
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,58 +55,52 @@ class Taps:
 
     @cached_property
     def transposed(self) -> "Taps":
-        """What each input's derivative reads of the outputs' derivatives."""
+        """The taps of the transpose: which output gradients the gradient of an input reads."""
         weight = np.ones(self.index.shape) if self.weight is None else self.weight
         readers: list[dict[int, float]] = [{} for _ in range(self.size)]
         for output in range(self.outputs):
             if self.empty is not None and self.empty[output]:
                 continue
             for tap in range(self.index.shape[0]):
-                of = readers[self.index[tap, output]]
-                of[output] = of.get(output, 0.0) + float(weight[tap, output])
-        pairs = [[(o, w) for o, w in of.items() if w] for of in readers]
+                weights = readers[self.index[tap, output]]
+                weights[output] = weights.get(output, 0.0) + float(weight[tap, output])
+        pairs = [[(o, w) for o, w in weights.items() if w] for weights in readers]
         result = of_pairs(self.outputs, pairs)
         result.__dict__["transposed"] = self
         return result
 
 
 def of_pairs(size: int, pairs: list[list[tuple[int, float]]]) -> Taps:
-    """The taps of a list of (input, weight) for each output, of any lengths.
+    """The taps of lists of (input, weight), one for each output, of any lengths.
 
-    An output with fewer taps than others reads its last one several times, with the weight halved
-    each time: no input is read that the output does not depend on, and the sum is exact.
+    An output with fewer taps than others repeats its last one with halved weights. So it reads no
+    input that it does not depend on, and the sum is exact.
     """
-    taps = max((len(found) for found in pairs), default=1) or 1
+    taps = max(map(len, pairs), default=1) or 1
     index = np.zeros((taps, len(pairs)), np.int32)
     weight = np.zeros((taps, len(pairs)))
-    for output, found in enumerate(pairs):
-        if not found:
+    for output, own in enumerate(pairs):
+        if not own:
             continue
-        last, rest = found[-1][0], found[-1][1]
+        last, rest = own[-1]
         for tap in range(taps):
-            if tap < len(found) - 1:
-                index[tap, output], weight[tap, output] = found[tap]
+            if tap < len(own) - 1:
+                index[tap, output], weight[tap, output] = own[tap]
             else:
                 index[tap, output] = last
                 weight[tap, output] = rest = rest / 2 if tap < taps - 1 else rest
-    empty = np.asarray([not found for found in pairs], bool)
+    empty = np.asarray([not own for own in pairs], bool)
     ones = bool((weight == 1).all())
     return Taps(size, index, None if ones else weight, empty if empty.any() else None)
 
 
 def resample(array: jax.Array, axis: int, taps: Taps) -> jax.Array:
-    """The outputs of an axis, in place of its inputs. It is linear in `array`."""
+    """The array with one axis resampled. It is linear in `array`."""
     return resample_p.bind(array, axis=axis, taps=taps)
 
 
-def _along(vector: Any, ndim: int, axis: int) -> Any:
-    shape = [1] * ndim
-    shape[axis] = vector.shape[0]
-    return vector.reshape(shape)
-
-
 def _read(array: jax.Array, axis: int, index: Any) -> jax.Array:
-    """The elements of an axis at some places; a slice or a repetition where they are regular."""
+    """The elements of an axis at some indices: a slice or a repetition where these are regular."""
     size, count = array.shape[axis], len(index)
     if isinstance(index, np.ndarray):
         stride = int(index[1] - index[0]) if count > 1 else 1
@@ -122,7 +118,7 @@ def _evaluated(array: jax.Array, *, axis: int, taps: Taps) -> jax.Array:
         return jnp.zeros(shape, array.dtype)
     total = _sum(array, axis, taps)
     if taps.empty is not None:
-        empty = np.broadcast_to(_along(taps.empty, total.ndim, axis), total.shape)
+        empty = np.broadcast_to(along(taps.empty, total.ndim, (axis,)), total.shape)
         total = jnp.where(empty, jnp.zeros((), total.dtype), total)
     return total
 
@@ -145,16 +141,15 @@ def _unrolled(array: jax.Array, axis: int, index: Any, weight: Any) -> jax.Array
     for tap in range(index.shape[0]):
         term = _read(array, axis, index[tap])
         if weight is not None:
-            term = term * _along(weight[tap], array.ndim, axis)
+            term = term * along(weight[tap], array.ndim, (axis,))
         total = total + term if tap else term
     return total
 
 
 def _looped(array: jax.Array, axis: int, index: Any, weight: Any) -> jax.Array:
-    """The sum over many taps, a few in each step of a loop.
+    """The sum over many taps, a few in each iteration of a loop.
 
-    XLA fuses nothing into a loop, so that the sum along another axis is not computed anew for
-    each tap.
+    XLA fuses nothing into a loop, so the sum along another axis is not recomputed for each tap.
     """
     first = index.shape[0] % _UNROLLED or _UNROLLED
     start = _unrolled(array, axis, index[:first], None if weight is None else weight[:first])

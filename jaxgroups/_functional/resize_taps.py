@@ -1,8 +1,7 @@
-"""Which inputs an output of ``interpolate`` reads, and with which weights, as torch has it.
+"""The taps of ``interpolate`` along one axis: which inputs an output reads, with which weights.
 
-Coordinates are computed in the precision in which torch computes them, so that a nearest neighbour
-is torch's neighbour and a fraction of a scale factor falls on torch's side: float32, and float64
-for float64 input. Every function is of one axis.
+Coordinates are computed in torch's precision, so that nearest neighbours and rounded fractions are
+torch's: float32, and float64 for float64 input.
 """
 
 from collections.abc import Callable
@@ -26,15 +25,15 @@ def taps_of(
     antialias: bool,
     double: bool,
 ) -> Taps | None:
-    """The taps of an axis; None where the axis stays as it is.
+    """The taps of an axis; None where the axis is unchanged.
 
     Args:
       mode: torch's name.
       size: number of inputs.
       outputs: number of outputs.
-      scale: the scale factor that was given, or None where the sizes make it.
-      align_corners: whether the first and the last elements keep their places.
-      antialias: whether a filter grows with the distance of the outputs.
+      scale: the scale factor; None for the ratio of the sizes.
+      align_corners: whether the centres of the corner elements are aligned.
+      antialias: whether the width of the filter grows with the step.
       double: whether coordinates are float64.
     """
     real = np.float64 if double else np.float32
@@ -51,7 +50,7 @@ def taps_of(
 
 
 def _step(real: Any, size: int, outputs: int, scale: float | None, align_corners: bool) -> Any:
-    """The distance of two outputs, in inputs."""
+    """The distance of two neighbouring outputs, in inputs."""
     if align_corners:
         return real(size - 1) / real(outputs - 1) if outputs > 1 else real(0)
     if scale is not None and scale > 0:
@@ -60,7 +59,7 @@ def _step(real: Any, size: int, outputs: int, scale: float | None, align_corners
 
 
 def _floor(value: Any) -> Any:
-    """torch rounds to float32 before it takes the floor, in double precision too."""
+    """The floor, after rounding to float32: torch does so in double precision too."""
     return np.floor(value.astype(np.float32)).astype(np.int32)
 
 
@@ -75,7 +74,7 @@ def _nearest(mode: str, size: int, outputs: int, step: Any) -> Taps | None:
 
 
 def _places(outputs: int, step: Any, align_corners: bool) -> Any:
-    # rounded once, as by the fused multiply-add of the machines that torch is compiled for
+    # rounded once, as by the fused multiply-add in torch's kernels
     at = np.arange(outputs, dtype=np.float64)
     place = at * float(step) if align_corners else (at + 0.5) * float(step) - 0.5
     return place.astype(step.dtype)
@@ -103,7 +102,7 @@ def _far(x: Any, a: float) -> Any:
 
 
 def cubic_weights(t: Any) -> list[Any]:
-    """The weights of the four inputs around a place, which is `t` behind the second of them."""
+    """The weights of the four inputs around a point at the distance `t` from the second one."""
     return [_far(t + 1, -0.75), _near(t, -0.75), _near(1 - t, -0.75), _far(2 - t, -0.75)]
 
 
@@ -136,7 +135,7 @@ def _lanczos(x: np.ndarray) -> np.ndarray:
     return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
 
 
-# name -> the filter, and the inputs under it
+# mode -> the filter and its width in inputs
 _FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "bilinear": (_triangle, 2),
     "bicubic": (_cubic_filter, 4),

@@ -17,7 +17,7 @@ from jaxgroups._spec import arguments
 def pixel_shuffle(
     input: Any, upscale_factor: int, *, data_format: str = "channels_first"
 ) -> jax.Array:
-    """Moves channels into space: ``torch.nn.functional.pixel_shuffle``.
+    """Rearranges channels into positions: ``torch.nn.functional.pixel_shuffle``.
 
     Args:
       input: ``(*batch, C r r, H, W)``; with channels_last ``(*batch, H, W, C r r)``.
@@ -55,7 +55,7 @@ def pixel_shuffle(
 def pixel_unshuffle(
     input: Any, downscale_factor: int, *, data_format: str = "channels_first"
 ) -> jax.Array:
-    """Moves space into channels: ``torch.nn.functional.pixel_unshuffle``.
+    """Rearranges positions into channels: ``torch.nn.functional.pixel_unshuffle``.
 
     Args:
       input: ``(*batch, C, H r, W r)``; with channels_last ``(*batch, H r, W r, C)``.
@@ -129,7 +129,7 @@ def channel_shuffle(input: Any, groups: int, *, data_format: str = "channels_fir
 
 
 def _image(where: str, input: Any, name: str, factor: Any, data_format: str) -> FeatureMap:
-    """The feature map of three or more axes, two of them spatial; checks the factor."""
+    """The feature map of an input with two spatial axes; checks the factor."""
     check_format(where, data_format)
     arguments.integer(where, name, factor)
     array = jnp.asarray(input)

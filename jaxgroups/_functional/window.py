@@ -5,7 +5,7 @@ A window starts at ``o * stride - padding`` for output ``o``; tap ``t`` reads th
 padded input, but must start inside the input or its low padding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgroups._functional.feature_map import FeatureMap
@@ -24,7 +25,13 @@ _COUNT = {1: "one int", 2: "two ints", 3: "three ints"}
 
 @dataclass(frozen=True)
 class Window:
-    """The window of a pooling function, one int an axis."""
+    """The window of a function that slides one, with one int an axis.
+
+    Attributes:
+      where: name of the function, for errors.
+      kernel, stride, padding, dilation: as in torch.
+      ceil_mode: whether a last window may reach beyond the padded input.
+    """
 
     where: str
     kernel: Ints
@@ -40,8 +47,13 @@ class Window:
 
     @property
     def taps(self) -> int:
-        """Elements of the window."""
+        """The number of elements of the window."""
         return prod(self.kernel)
+
+    @property
+    def separated(self) -> bool:
+        """Whether a reduction reads less if it reduces one axis after the other."""
+        return self.taps > sum(self.kernel) + 8
 
     def output_sizes(self, sizes: Ints) -> Ints:
         """Sizes of the output: torch's ``pooling_output_shape`` for each axis."""
@@ -56,7 +68,7 @@ class Window:
         return count - 1 if (count - 1) * stride >= size + pad else count
 
     def pads(self, sizes: Ints) -> Pairs:
-        """Padding (low, high) of each axis with which every window lies inside; high may be < 0."""
+        """Padding (low, high) of each axis that the windows need; high may be negative."""
         return tuple(
             (pad, (out - 1) * stride + dilation * (kernel - 1) + 1 - size - pad)
             for out, size, kernel, stride, pad, dilation in zip(
@@ -80,10 +92,10 @@ class Window:
         return image.with_array(lax.pad(image.array, jnp.asarray(fill, image.array.dtype), config))
 
     def slices(self, image: FeatureMap, outputs: Ints, fill: Any) -> Iterator[jax.Array]:
-        """For each tap, in row-major order, what the tap reads for every output.
+        """For each tap, in row-major order, the elements that it reads for all outputs.
 
-        What a tap reads is padded, not the image: XLA would make a padded copy of the image for
-        all taps, but computes the padding of a single one where it is read.
+        The slice of a tap is padded, not the image: XLA would make a padded copy of the image, but
+        fuses the padding of a slice into what reads it.
         """
         if not all(isinstance(size, int) for size in (*image.sizes, *outputs)):
             yield from self.padded_slices(image, outputs, fill)
@@ -92,13 +104,13 @@ class Window:
             yield self._read(image, outputs, tap, fill)
 
     def padded_slices(self, image: FeatureMap, outputs: Ints, fill: Any) -> Iterator[jax.Array]:
-        """`slices` from a padded copy of the image: faster where each is used more than once."""
+        """`slices` of a padded copy of the image: faster where each is used more than once."""
         padded = self.pad(image, fill)
         for tap in product(*map(range, self.kernel)):
             yield self.slice(padded, outputs, tap)
 
     def _read(self, image: FeatureMap, outputs: Ints, tap: Ints, fill: Any) -> jax.Array:
-        """What one tap reads for every output, `fill` outside of the image."""
+        """The elements that one tap reads for all outputs; `fill` outside of the image."""
         array = image.array
         value = jnp.asarray(fill, array.dtype)
         start, limit = [0] * array.ndim, list(array.shape)
@@ -109,7 +121,7 @@ class Window:
         for axis, t, out, stride, pad, dilation in zip(
             image.spatial, tap, outputs, self.stride, self.padding, self.dilation, strict=True
         ):
-            at = t * dilation - pad  # where the first output reads
+            at = t * dilation - pad  # the index that the first output reads
             first = max(0, -(at // stride))
             end = min(out, (array.shape[axis] - 1 - at) // stride + 1)
             if end <= first:
@@ -121,7 +133,7 @@ class Window:
         return read if not any(map(any, config)) else lax.pad(read, value, config)
 
     def slice(self, padded: FeatureMap, outputs: Ints, tap: Ints) -> jax.Array:
-        """What one tap reads for every output, from the padded feature map."""
+        """The elements that one tap reads for all outputs, from the padded feature map."""
         start, limit = [0] * padded.array.ndim, list(padded.array.shape)
         strides = [1] * padded.array.ndim
         for axis, t, out, stride, dilation in zip(
@@ -132,8 +144,39 @@ class Window:
             strides[axis] = stride
         return lax.slice(padded.array, start, limit, strides)
 
+    def reduce(self, padded: FeatureMap, start: Any, operation: Any) -> jax.Array:
+        """``lax.reduce_window`` over the windows of a padded feature map."""
+        array = padded.array
+        sizes, strides, dilations = ([1] * array.ndim for _ in range(3))
+        for axis, k, s, d in zip(
+            padded.spatial, self.kernel, self.stride, self.dilation, strict=True
+        ):
+            sizes[axis], strides[axis], dilations[axis] = k, s, d
+        return lax.reduce_window(
+            array,
+            np.asarray(start, array.dtype),  # concrete, so that lax recognises sums and maxima
+            operation,
+            sizes,
+            strides,
+            "VALID",
+            window_dilation=dilations,
+        )
+
+    def by_axis(
+        self,
+        function: Callable[["Window", FeatureMap, Ints], jax.Array],
+        image: FeatureMap,
+        outputs: Ints,
+    ) -> jax.Array:
+        """``function(window, image, outputs)`` along one axis after the other, from the last on."""
+        for axis in reversed(range(self.rank)):
+            sizes = list(image.sizes)
+            sizes[axis] = outputs[axis]
+            image = image.with_array(function(self.along(axis), image, tuple(sizes)))
+        return image.array
+
     def along(self, axis: int) -> "Window":
-        """The window of one axis alone; 1 along the others."""
+        """The window along one axis, of size 1 along the others."""
 
         def only(values: Ints, other: int) -> Ints:
             return tuple(v if i == axis else other for i, v in enumerate(values))
@@ -157,33 +200,31 @@ def window(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Window:
-    """The window of a call, from whatever torch accepts for each argument.
+    """The window of a call, from every form of an argument that torch accepts.
 
     Raises:
       TypeError: an argument that is no int nor an iterable of ints.
-      ValueError: numbers that torch refuses, with torch's sentence.
+      ValueError: values that torch refuses, with torch's sentence.
     """
     kernel = per_axis(where, rank, "kernel_size", kernel_size)
     omitted = stride is None or (isinstance(stride, (list, tuple)) and not stride)
     strides = kernel if omitted else per_axis(where, rank, "stride", stride)
     pads = per_axis(where, rank, "padding", padding)
     dilations = per_axis(where, rank, "dilation", dilation)
-    told = f"got kernel_size={kernel}, stride={strides}, padding={pads}, dilation={dilations}"
+    got = f"got kernel_size={kernel}, stride={strides}, padding={pads}, dilation={dilations}"
     for name, values in (("kernel_size", kernel), ("stride", strides), ("dilation", dilations)):
         if any(value <= 0 for value in values):
-            raise ValueError(
-                f"{where}() {name} must be greater than zero, but got {values}: {told}"
-            )
+            raise ValueError(f"{where}() {name} must be greater than zero, but got {values}: {got}")
     if any(pad < 0 for pad in pads):
-        raise ValueError(f"{where}() padding must be non-negative, but got {pads}: {told}")
+        raise ValueError(f"{where}() padding must be non-negative, but got {pads}: {got}")
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     if any(pad > r // 2 for pad, r in zip(pads, reach, strict=True)):
-        raise ValueError(f"pad should be at most half of effective kernel size: {where}() {told}")
+        raise ValueError(f"pad should be at most half of effective kernel size: {where}() {got}")
     return Window(where, kernel, strides, pads, dilations, bool(ceil_mode))
 
 
 def per_axis(where: str, rank: int, name: str, value: Any) -> Ints:
-    """An argument as one int for each axis; a single int is that of all axes."""
+    """An argument as one int for each axis; a single int holds for all axes."""
     values = arguments.integers(where, name, value)
     if len(values) == 1:
         return values * rank

@@ -1,4 +1,4 @@
-"""The table of lowerings in order of preference. The last one supports every problem."""
+"""The table of lowerings, in order of preference. The last one supports every problem."""
 
 from jaxgroups._lowerings import matmul, native, shift, xla
 from jaxgroups._lowerings.base import Lowering as Lowering

@@ -1,4 +1,4 @@
-"""What a lowering is: a name, a reason not to support a problem, and a function of two arrays."""
+"""The interface of a lowering."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,22 +23,21 @@ from jaxgroups._spec.epilogue import Epilogue
 class Lowering:
     """One way to compute a `ConvProblem` with XLA.
 
-    Both functions get the problem and its view, which `dispatch` computes once (None where the
-    problem has no view).
+    Both functions get the problem and its view (None where the problem has none), which `dispatch`
+    computes once.
 
     Attributes:
-      name: what ``implementation=`` takes.
+      name: its name as the argument ``implementation=``.
       summary: one line for `jaxgroups.explain`.
       unsupported_reason: ``(problem, view, platform)`` -> None where the lowering supports the
-        problem, else the reason, for a person to read.
+        problem, else the reason as text.
       apply: ``(problem, view, lhs, rhs, weights=None, bias=None)`` -> the result, in the axes of
         the problem. `weights` and `bias` are passed only where `reads_views` is set.
-      portable: the lowering emits operations of XLA only, which XLA can split over several
-        devices and which run wherever an exported program runs.
-      fuses: where there are views, `apply` takes ``fused`` too: what follows the convolution.
-      reads_views: `apply` can read the weights of a `Forward` view from another array, at the
-        strides that `weights` gives, and then adds `bias` (channels of the result,) if there is
-        one.
+      portable: whether the lowering emits operations of XLA only, which XLA can partition over
+        devices and export.
+      reads_views: whether `apply` can read the weights of a `Forward` view from another array, at
+        the strides that `weights` gives, and add `bias`, one number for each output channel.
+      fuses: whether `apply` of a `Forward` view also takes ``fused``, a `Fused`.
     """
 
     name: str
@@ -52,12 +51,13 @@ class Lowering:
 
 @dataclass(frozen=True)
 class Fused:
-    """What a kernel computes besides a convolution and a bias.
+    """The operations that a kernel computes after a convolution and a bias, and packed weights.
 
     Attributes:
       epilogue: the activation, and where the residual is added.
       residual: an array like the result; None without one.
-      packed: the weights, packed once into `layout`; they are read in place of the right operand.
+      packed: packed weights, which are read in place of the right operand; None without them.
+      layout: the number of the layout of `packed`.
     """
 
     epilogue: Epilogue
@@ -77,15 +77,15 @@ def on_views(
     reads_views: bool = False,
     fuses: bool = False,
 ) -> Lowering:
-    """A lowering that is written on the channels-last views of `views`.
+    """A lowering that computes the channels-last views of `views`.
 
     Args:
-      unsupported_reason: as in `Lowering`, of a view.
-      apply: ``(view, x, w)`` of a `Forward` view, ``(view, x, y)`` of a `WeightGradient` view;
-        returns the third array. With `reads_views` a `Forward` view comes as
-        ``(view, x, array, weights, bias)``, with `fuses` as
-        ``(view, x, array, weights, bias, fused)``.
-      platforms: where the lowering runs, None for everywhere.
+      name, summary, portable, reads_views, fuses: as in `Lowering`.
+      unsupported_reason: ``view`` -> None, or the reason.
+      apply: ``(view, x, w)`` -> y for a `Forward` view, ``(view, x, y)`` -> w for a
+        `WeightGradient` view. With `reads_views` the arguments of a `Forward` view are
+        ``(view, x, array, weights, bias)``, with `fuses` followed by an optional `Fused`.
+      platforms: the platforms that the lowering runs on; None for all.
     """
 
     def supported(problem: ConvProblem, view: View | None, platform: str) -> str | None:

@@ -1,9 +1,9 @@
-"""Convolutions without groups: when the kernels, or a matrix product, are slower than XLA's own.
+"""Convolutions without groups: when XLA's own is faster than the kernels or a matrix product.
 
 In one and two dimensions XLA computes them as products of patches, at the speed of a matrix
 product. It is slow in three dimensions, for the weight gradient of a transposed convolution, for a
 weight gradient with few outputs, and for a large input dilation. There the kernels are faster, or
-one matrix product for patches that do not overlap. The rules for a 1x1 convolution are elsewhere.
+one matrix product for patches that do not overlap. `thresholds` has the rules for 1x1 convolutions.
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,18 @@ PRODUCT_IS_FAST = "groups=1 and windows of whole strides, where a matrix product
 class Dense:
     """Limits for convolutions without groups, in one and two dimensions.
 
-    * `outputs_1d`, `outputs_2d`: with as many output channels, XLA's own is the choice; of a
-      strided convolution with twice as many, because XLA copies its patches more slowly.
-    * `phases`: with at most as many output phases, XLA's own is the choice for a convolution with
-      input dilation.
-    * `gradient_channels`: the same for a weight gradient with at most as many input channels.
-    * `idle_channels`: the same for a convolution with at least as many input channels and fewer
-      outputs than FEW_OUTPUTS.
-    * `product_channels`: with at most as many input channels, a matrix product is faster than the
-      kernels for the weight gradient of windows of whole strides.
+    XLA's own convolution is chosen for
+
+    * `outputs_1d`, `outputs_2d`: at least as many output channels; for a strided convolution twice
+      as many, because XLA copies its patches more slowly;
+    * `phases`: input dilation with at most as many output phases;
+    * `gradient_channels`: a weight gradient with at most as many input channels;
+    * `idle_channels`: at least as many input channels and fewer outputs than FEW_OUTPUTS.
+
+    A matrix product is chosen for
+
+    * `product_channels`: the weight gradient of windows of whole strides with at most as many input
+      channels.
     """
 
     outputs_1d: int
@@ -38,27 +41,27 @@ class Dense:
     product_channels: int
 
 
-# These are the same with every instruction set of the kernels.
-PATCH_CHANNELS = 16  # of the image that is cut into patches: with more, XLA's own is as fast
-GRADIENT_OUTPUTS = 4  # with fewer, XLA's own weight gradient is slow
-FEW_OUTPUTS = 8  # that leave lanes of the kernels idle
-MANY_PHASES = 16  # with more, XLA's own multiplies mostly zeros
+# The same for every instruction set of the kernels:
+PATCH_CHANNELS = 16  # channels of an image cut into patches, above which XLA's own is as fast
+GRADIENT_OUTPUTS = 4  # outputs below which XLA's own weight gradient is slow
+FEW_OUTPUTS = 8  # outputs below which lanes of the kernels are idle
+MANY_PHASES = 16  # phases above which XLA's own multiplies mostly zeros
 
 
 def concerns(view: View) -> bool:
-    """Whether the rules of this module are those for a view."""
+    """Whether the rules of this module apply to a view."""
     return view.groups == 1 and view.taps > 1
 
 
 def native_reason(view: View, limits: Dense) -> str | None:
-    """Why the kernels are not the choice; None where they are."""
+    """Why the kernels are not chosen; None where they are."""
     if _product_is_fast(view, limits):
         return PRODUCT_IS_FAST
     return XLA_IS_FAST if _xla_is_fast(view, limits) else None
 
 
 def matmul_reason(view: View, limits: Dense) -> str | None:
-    """Why a matrix product is not the choice, where the kernels are not or cannot be."""
+    """Why a matrix product is not chosen where the kernels are not either; None where it is."""
     if matmul.plain_view(view) is None:
         return XLA_IS_FAST
     if view.rank > 2 or _product_is_fast(view, limits) or view.phases > MANY_PHASES:

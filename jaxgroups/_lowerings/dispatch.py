@@ -1,7 +1,7 @@
 """Which lowering computes a problem.
 
-The choice is a pure function of the problem and the platform, made while JAX traces, so that it
-can be printed, tested and cached. Nothing is timed at run time.
+The choice is a pure function of the problem and the platform, made while JAX traces, so it can be
+printed, tested and cached. Nothing is timed at run time.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,12 @@ from jaxgroups._problem.problem import ConvProblem
 
 
 class Choice(NamedTuple):
-    """A lowering, the view that it gets, and why the lowerings before it are not used, by name."""
+    """The chosen lowering.
+
+    Attributes:
+      lowering, view: the lowering and its argument.
+      refusals: (name, reason) of the lowerings before it in the table.
+    """
 
     lowering: Lowering
     view: View | None
@@ -23,7 +28,7 @@ class Choice(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-    """The names that ``implementation=`` takes, in order of preference."""
+    """The values of the argument ``implementation=``, in order of preference."""
     return tuple(lowering.name for lowering in LOWERINGS)
 
 
@@ -47,7 +52,8 @@ def choose(
     Args:
       implementation: a name; None for the best lowering.
       platform: "cpu", "gpu", ...; None for JAX's default backend.
-      portable: whether the program may hold operations of XLA only, to be split or exported.
+      portable: whether the program may contain operations of XLA only, because it is partitioned or
+        exported.
 
     Raises:
       ValueError: an unknown `implementation`, or one that does not support the problem.
@@ -74,12 +80,14 @@ def prefer(
     portable: bool,
     packed: bool = False,
 ) -> Choice:
-    """The named lowering where it supports the problem, else the best.
+    """The named lowering if it supports the problem, else the best.
 
-    `packed`: the kernels get weights that are packed already.
+    This is for programs that derive from a call with an explicit implementation: its gradients, and
+    its lowering on other platforms.
 
-    For what derives from a call with an explicit implementation: its gradients, and its lowering
-    on other platforms.
+    Args:
+      problem, implementation, platform, portable: as for `choose`.
+      packed: whether the kernels get packed weights.
     """
     view = view_of(problem)
     if implementation is not None:

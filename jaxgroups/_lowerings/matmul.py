@@ -3,9 +3,9 @@
 The patches of a kernel of one tap (1x1) are x itself. The weight gradient is the product of the
 patches with y, summed over the pixels.
 
-Two kinds of convolution are first rewritten as one with more channels and fewer taps: windows of
-whole strides (`stride_to_channels`), and output phases (`phases_to_channels`). So patches that do
-not overlap, and their gradients, become one matrix product.
+Two kinds of convolutions are first rewritten with more channels and fewer taps: windows of whole
+strides (`stride_to_channels`), and output phases (`phases_to_channels`). So patches that do not
+overlap, and their gradients, become one matrix product.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,10 @@ MOST_TAPS = 64
 
 @lru_cache(maxsize=256)
 def plain_view(view: View) -> View | None:
-    """The view with strides or output phases as channels; None where it is computed as it is.
+    """The view with strides or output phases as channels; None where it is not rewritten.
 
-    Phases become channels where each has one tap, which is a patch, or where one by one there are
-    more than MOST_TAPS taps.
+    Phases become channels where each has one tap, which is a patch, or where the kernel has more
+    than MOST_TAPS taps.
     """
     if stride_to_channels.convertible(view):
         return stride_to_channels.plain(view)

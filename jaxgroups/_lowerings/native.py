@@ -1,6 +1,6 @@
 """C++ kernels, called through XLA's FFI: the sources are in ``jaxgroups/_native/src``.
 
-They compute float32 and float64; the 16-bit floats are converted, so that their sums are float32.
+They compute float32 and float64. 16-bit floats are converted to float32.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ RESULTS = {
     "bfloat16": ("bfloat16", "float32"),
     "float16": ("float16", "float32"),
 }
-# what the handlers accept: see `check_axis` in problem.cc
+# limits of the handlers: see `check_axis` in problem.cc
 LARGEST, MOST_DILATED = 2**28, 4096
 
 
@@ -32,14 +32,14 @@ def unsupported_reason(view: View) -> str | None:
     paddings = (abs(n) for pair in view.padding for n in pair)
     sizes = (view.batch, view.groups * view.c, view.groups * view.o, *view.size, *view.out)
     if max(*sizes, *view.kernel, *view.stride, *view.dilation, *paddings) > LARGEST:
-        return f"the kernels take no number above {LARGEST}"
+        return f"the kernels take no value above {LARGEST}"
     if max(view.lhs_dilation) > MOST_DILATED:
         return f"the kernels take dilations of the input up to {MOST_DILATED}"
     return native.status().missing
 
 
 def _high(view: View) -> list[int]:
-    """Padding behind x that is read: with what a stride leaves over, sizes would not add up."""
+    """The padding after x that windows read, without the part that a stride leaves over."""
     return [
         (p - 1) * s + (k - 1) * d - (n - 1) * u - lo
         for p, s, k, d, n, u, (lo, _) in zip(
@@ -56,7 +56,7 @@ def _high(view: View) -> list[int]:
 
 
 def pack(view: View, weights: np.ndarray) -> tuple[np.ndarray, int] | None:
-    """The weights (*kernel, c, g o) of a `Forward` view packed once, and the layout's number."""
+    """The packed weights (*kernel, c, g o) of a `Forward` view, and the number of the layout."""
     x = (view.batch, *view.size, view.groups * view.c)
     y = (view.batch, *view.out, view.groups * view.o)
     low = [low for low, _ in view.padding]

@@ -1,4 +1,4 @@
-"""Output phases as channels: a transposed convolution as a plain one, for kernels of many taps.
+"""Output phases as channels: a transposed convolution as an ordinary one, for many taps.
 
 With input dilation u, and no stride nor dilation of the kernel,
 ``y[p] = sum over k of x[(p + k - lo) / u] w[k]``.
@@ -10,8 +10,8 @@ is a plain convolution with u times as many outputs and about k / u taps. This i
 convolution. Overlap-add, as in an inverse short-time Fourier transform, is the same sum in another
 order.
 
-The zeros of v meet entries of x that the definition does not multiply. A NaN or an infinity there
-would reach results that it has no part in, so a result that is not finite is computed again.
+The zeros of v multiply entries of x that the definition does not read. A NaN or an infinity there
+would reach results that do not depend on it, so a result that is not finite is recomputed.
 """
 
 from dataclasses import replace
@@ -47,7 +47,7 @@ def plain(view: Forward) -> Forward:
     ):
         first, last = _range(k, u, lo)
         taps = last - first + 1
-        longest = max(1, min(-(-p // u), n - first))  # behind n - first, no tap meets an input
+        longest = max(1, min(-(-p // u), n - first))  # after n - first, no tap reads an input
         kernel.append(taps)
         out.append(longest)
         padding.append((-first, longest - 1 + taps - 1 + first + 1 - n))
@@ -83,7 +83,7 @@ def plain_kernel(view: Forward, w: jax.Array) -> jax.Array:
 
 
 def to_phases(view: Forward, y: jax.Array) -> jax.Array:
-    """(N, *q, g u.. o) -> (N, *out, g o), with zeros behind the last q."""
+    """(N, *q, g u.. o) -> (N, *out, g o), with zeros after the last q."""
     rank = view.rank
     batch, *longest = y.shape[: 1 + rank]
     y = y.reshape(batch, *longest, view.groups, *view.lhs_dilation, view.o)
@@ -96,7 +96,7 @@ def to_phases(view: Forward, y: jax.Array) -> jax.Array:
 
 
 def restored(view: Forward, y: jax.Array, x: jax.Array, w: jax.Array) -> jax.Array:
-    """`to_phases` of y; where that is not finite, and v has zeros, the definition's result."""
+    """`to_phases` of y; if it is not finite and v has zeros, the result by definition."""
     y = to_phases(view, y)
     first_and_last = (
         _range(k, u, lo)
@@ -109,7 +109,7 @@ def restored(view: Forward, y: jax.Array, x: jax.Array, w: jax.Array) -> jax.Arr
 
 
 def _by_definition(view: Forward, x: jax.Array, w: jax.Array) -> jax.Array:
-    """XLA's own convolution, one group after the other: with groups it multiplies zeros too."""
+    """XLA's own convolution, one group at a time: with groups it multiplies zeros too."""
 
     def one(operands: tuple[jax.Array, jax.Array]) -> jax.Array:
         return plain_conv_p.bind(

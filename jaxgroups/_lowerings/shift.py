@@ -1,4 +1,4 @@
-"""A sum over the taps of (shifted slice of x) times (entry of the kernel), with lanes over groups.
+"""The sum over the taps of (shifted slice of x) times (entry of the kernel), lanes over groups.
 
 It is for groups of few channels. XLA fuses the sum into one loop over the output, whose innermost
 axis is the groups. For that x (..., g c) is transposed to (..., c, g), and
@@ -14,7 +14,7 @@ from jaxgroups._lowerings.base import on_views
 from jaxgroups._lowerings.taps import Tap, interleave, output_phases, slicer
 from jaxgroups._lowerings.views import View, WeightGradient
 
-# The sum is unrolled, so its length bounds the program that XLA compiles.
+# The sum is unrolled, so its length determines the size of the program.
 MOST_TERMS = 160
 MOST_CHANNELS = 8
 

@@ -1,4 +1,4 @@
-"""Windows of whole strides as channels: a strided convolution as a plain one.
+"""Windows of whole strides as channels: a strided convolution as one of stride 1.
 
 With stride s and a kernel of ``m s`` taps, ``y[p] = sum over k of x[p s + k - lo] w[k]``.
 Write ``k = j s + r`` with ``0 <= r < s``, and cut x, padded, into blocks of s entries:

@@ -73,8 +73,8 @@ def slicer(
     """``slice(tap, out)``: the part of x (N, *size, ...) that a tap multiplies.
 
     x is padded once and split into the phases that are read. The optimization barrier keeps the
-    phases as arrays: if XLA fused the padding into the sum, every term would test each index for
-    the border.
+    phases as arrays: if XLA fused the padding into the sum, every term would check each index
+    against the border.
     """
     read = [(tap, phase.out) for phase in phases for tap in phase.taps]
     low, high = [], []
@@ -82,15 +82,15 @@ def slicer(
         ends = [(tap.shift[axis], tap.shift[axis] + out[axis]) for tap, out in read]
         low.append(max(0, -min(start for start, _ in ends)))
         high.append(max(stop for _, stop in ends) * stride - size)
-    behind = (0,) * (x.ndim - 1 - view.rank)
+    trailing = (0,) * (x.ndim - 1 - view.rank)
     config = [(lo * s, hi, 0) for lo, hi, s in zip(low, high, view.stride, strict=True)]
     changed = any(lo or hi for lo, hi, _ in config)
     if changed:
-        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, *((n, n, n) for n in behind)])
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, *((n, n, n) for n in trailing)])
     strided = max(view.stride) > 1
-    strides = (1, *view.stride, *(1 for _ in behind))
+    strides = (1, *view.stride, *(1 for _ in trailing))
     sources = {
-        phase: lax.slice(x, (0, *phase, *behind), x.shape, strides) if strided else x
+        phase: lax.slice(x, (0, *phase, *trailing), x.shape, strides) if strided else x
         for phase in sorted({tap.phase for tap, _ in read})
     }
     if changed or strided:
@@ -101,7 +101,7 @@ def slicer(
         start = [lo + i for lo, i in zip(low, tap.shift, strict=True)]
         stop = [b + n for b, n in zip(start, out, strict=True)]
         whole = source.shape[1 + view.rank :]
-        return lax.slice(source, (0, *start, *behind), (source.shape[0], *stop, *whole))
+        return lax.slice(source, (0, *start, *trailing), (source.shape[0], *stop, *whole))
 
     return of_tap
 

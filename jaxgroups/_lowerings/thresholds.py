@@ -1,8 +1,8 @@
-"""Where a lowering that supports a problem is slower than a later one: it is skipped.
+"""When a lowering that supports a problem is skipped because a later one is faster.
 
 The thresholds are data, in ``thresholds.json``, for each instruction set of the kernels.
 ``python -m benchmarks.thresholds`` measures every lowering on the problems of the layer tables and
-writes the thresholds that lose the least time. The rules for groups=1 are in `dense`.
+writes the thresholds with the least total time. The rules for groups=1 are in `dense`.
 """
 
 import json
@@ -18,7 +18,7 @@ from jaxgroups._lowerings.views import Forward, View, WeightGradient
 
 FEW_CHANNELS = 4
 LONG_TAPS, LONG_OUTPUTS = 64, 32
-PACKED_PIXELS = 256  # up to which the kernels are faster than XLA's own with weights packed once
+PACKED_PIXELS = 256  # pixels up to which the kernels with packed weights are faster than XLA's own
 DATA = Path(__file__).with_name("thresholds.json")
 
 
@@ -28,16 +28,15 @@ class Thresholds:
 
     * `native_channels`, `native_outputs`: with more input channels than the first, the kernels
       vectorise over the outputs of one group. Fewer outputs than the second leave lanes idle.
-    * `native_weights`: the kernels pack the weights at every call. A 1x1 convolution without groups
-      may have at most this many times as many weights as inputs and outputs.
-    * `native_products`: the kernels may compute as many products for one output of a group, in one
-      dimension.
-    * `shift_channels`, `shift_groups`: most channels, and least groups, for shift. The groups are
-      its innermost loop.
+    * `native_weights`: the kernels pack the weights at every call. This is the maximum ratio of
+      weights to inputs and outputs of a 1x1 convolution without groups.
+    * `native_products`: the maximum number of products for one output of a group, in one dimension.
+    * `shift_channels`, `shift_groups`: the maximum number of channels and the minimum number of
+      groups for shift, whose innermost loop is over the groups.
     * `shift_gradient_channels`, `shift_gradient_groups`: the same for weight gradients, and for
       input gradients of strided convolutions.
-    * `matmul_patches`: bytes of patches that matmul may write. With more, every call gets fresh
-      pages from the system. It does not bound gradients, for which XLA is much slower.
+    * `matmul_patches`: the maximum size of the patches of matmul, in bytes. With more, every call
+      gets new pages from the system. It does not apply to gradients, where XLA is much slower.
     * `dense_...`: the limits of `dense.Dense`.
     """
 
@@ -77,7 +76,7 @@ WIDEST, OTHERS = "avx512", "avx2"
 
 
 def isa_in_use() -> str:
-    """The key of `BY_ISA` for the kernels in use. Those that were not measured count as OTHERS."""
+    """The key of `BY_ISA` for the kernels in use; OTHERS for those that were not measured."""
     isas = native.status().instruction_sets
     return WIDEST if not isas or isas[0] == WIDEST else OTHERS
 
@@ -89,10 +88,14 @@ def slower_reason(
     thresholds: Thresholds | None = None,
     packed: bool = False,
 ) -> str | None:
-    """Why a lowering that supports a problem is not the choice for it; None where it is.
+    """Why a lowering that supports a problem is skipped; None where it is not.
 
-    `thresholds` are those of the kernels in use where None is given. `packed`: the kernels get
-    packed weights.
+    Args:
+      view: of the problem; None without one.
+      name: of the lowering.
+      platform: as for `dispatch.choose`.
+      thresholds: None for those of the kernels in use.
+      packed: whether the kernels get packed weights.
     """
     if name == "xla":
         return None
@@ -143,24 +146,24 @@ def _idle_lanes(view: View, thresholds: Thresholds) -> str | None:
 
 
 def _few_pixels(view: View) -> bool:
-    """Whether a plain convolution has so few pixels that its weights are most of what is read."""
+    """Whether a convolution has so few pixels that it reads mostly weights."""
     return _plain(view) and view.batch * prod(view.out) <= PACKED_PIXELS
 
 
 def _costly_packing(view: View, thresholds: Thresholds, packed: bool = False) -> str | None:
     weights, most = view.c * view.o, thresholds.native_weights
-    numbers = view.batch * prod(view.out) * (view.c + view.o)
+    elements = view.batch * prod(view.out) * (view.c + view.o)
     if view.groups > 1 or view.taps > 1:
         return None
     if isinstance(view, Forward) and view.c < FEW_CHANNELS:
         return f"1x1 with fewer than {FEW_CHANNELS} channels, where a matrix product is faster"
-    if weights > most * numbers and not packed:
+    if weights > most * elements and not packed:
         return f"{weights} weights to pack, more than {most} times the inputs and outputs"
     return None
 
 
 def _long_windows(view: View, thresholds: Thresholds) -> str | None:
-    """One dimension with groups: filter banks and long kernels."""
+    """In one dimension with groups: why filter banks and long kernels are not for the kernels."""
     if _long_windows_of_few_channels(view):
         return "long strided windows of few channels"
     products, most = view.taps * view.c, thresholds.native_products

@@ -1,4 +1,4 @@
-"""The two views of a problem that lowerings compute, channels last whatever the axes were.
+"""The two views of a problem that lowerings compute, both channels last.
 
 A grouped convolution and all its gradients are one trilinear form, with x dilated by ``u``::
 
@@ -26,7 +26,7 @@ from jaxgroups._types import Ints, Pairs
 
 @dataclass(frozen=True)
 class _View:
-    """Sizes in the letters of the module's formula; `c` and `o` are channels of one group."""
+    """The sizes in the formula of this module; `c` and `o` are channels of one group."""
 
     batch: int
     size: Ints
@@ -38,7 +38,7 @@ class _View:
     stride: Ints
     padding: Pairs
     dilation: Ints
-    lhs_dilation: Ints  # all 1 of a weight gradient
+    lhs_dilation: Ints  # all 1 for a weight gradient
     dtype: str
     result: str  # dtype of the result
     precision: Any
@@ -58,7 +58,7 @@ class _View:
 
     @property
     def accumulator(self) -> str:
-        """The dtype of sums: float32 for the 16-bit floats, else the dtype of the result."""
+        """The dtype of sums: float32 for 16-bit floats, else the dtype of the result."""
         return accumulation_dtype(self.result)
 
 
@@ -83,14 +83,14 @@ View = Forward | WeightGradient
 
 @dataclass(frozen=True)
 class Weights:
-    """Where w of a `Forward` view is in an array: strides of (*kernel, c, g, o), in elements."""
+    """Strides of w of a `Forward` view in an array, those of (*kernel, c, g, o), in elements."""
 
     strides: Ints
     offset: int
 
 
 def view_of(problem: ConvProblem) -> View | None:
-    """The view of a problem; None where both operands are dilated, which no view expresses."""
+    """The view of a problem; None where both operands are dilated."""
     left, right, _ = problem.dimension_numbers
     n, features, *size = (problem.lhs_shape[axis] for axis in left)
     outs, _, *window = (problem.rhs_shape[axis] for axis in right)
@@ -150,8 +150,8 @@ def view_of(problem: ConvProblem) -> View | None:
 def _taps(kernel: Ints, stride: Ints, dilation: Ints) -> int:
     """Taps of a kernel, or of the plain convolution that `stride_to_channels` makes of it.
 
-    Without groups a problem is the forward convolution or the weight gradient of another one. The
-    view with fewer taps is the better one.
+    Without groups, every problem is a forward convolution, and also the weight gradient of another
+    one. The view with fewer taps is chosen.
     """
     if whole_strides(kernel, stride, dilation):
         return prod(kernel) // prod(stride)
@@ -159,7 +159,7 @@ def _taps(kernel: Ints, stride: Ints, dilation: Ints) -> int:
 
 
 def whole_strides(kernel: Ints, stride: Ints, dilation: Ints) -> bool:
-    """Whether the windows consist of whole strides: axis by axis, taps are a multiple of them."""
+    """Whether the kernel is a multiple of the stride, along each axis: windows are whole blocks."""
     axes = zip(kernel, stride, dilation, strict=True)
     return all(s == 1 or (d == 1 and k % s == 0) for k, s, d in axes)
 
@@ -175,17 +175,17 @@ def _exchanged_padding(pad: Pair, x: int, y: int, k: int, u: int, d: int) -> Pai
 
 
 def weights_of(problem: ConvProblem, view: View | None, strides: Strides) -> Weights | None:
-    """Where the weights of a problem are in an array in which its right operand has `strides`.
+    """The strides of the weights of a problem in an array in which its right operand has `strides`.
 
     None if an axis of the weights has no single stride there, or if the view is not `Forward`.
-    In the operand itself every axis has one.
     """
     if not isinstance(view, Forward):
         return None
     o, i, *window = problem.dimension_numbers[1]
-    found = strides.transpose((*window, i, o)).reshape((*view.kernel, view.c, view.groups, view.o))
-    numbers = None if found is None else found.strides()
-    return None if found is None or numbers is None else Weights(numbers, found.offset)
+    shape = (*view.kernel, view.c, view.groups, view.o)
+    arranged = strides.transpose((*window, i, o)).reshape(shape)
+    elements = None if arranged is None else arranged.strides()
+    return None if arranged is None or elements is None else Weights(elements, arranged.offset)
 
 
 def arrange(
@@ -195,7 +195,7 @@ def arrange(
     rhs: jax.Array,
     weights: Weights | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """The operands in the axes of the view; `rhs` unchanged where `weights` gives its strides."""
+    """The operands in the axes of the view; `rhs` is unchanged if `weights` gives its strides."""
     (n, f, *left), (o, i, *right), _ = problem.dimension_numbers
     if isinstance(view, Forward):
         lhs = jnp.transpose(lhs, (n, *left, f))
@@ -205,7 +205,7 @@ def arrange(
 
 
 def arrange_result(problem: ConvProblem, result: jax.Array) -> jax.Array:
-    """An array like the result of a problem in the axes of the result of its `Forward` view."""
+    """An array with the axes of the problem's result in the axes of its `Forward` view's result."""
     n, f, *space = problem.dimension_numbers[2]
     return jnp.transpose(result, (n, *space, f))
 

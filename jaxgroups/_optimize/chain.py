@@ -1,4 +1,4 @@
-"""A convolution and what follows it that one call can compute: the walk along its users."""
+"""A convolution and the operations after it that one call can compute."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,29 +17,29 @@ from jaxgroups._spec.epilogue import Epilogue
 
 CONVOLUTIONS = tuple(primitive.name for primitive in (LAX_P, conv_p, biased_p, fused_p))
 _FOLDED_DTYPES = ("float32", "float64")
-_OWN = ("implementation", "view_ops", "epilogue", "biased", "layout")
+_OUR_PARAMS = ("implementation", "view_ops", "epilogue", "biased", "layout")
 
 
 @dataclass(eq=False)
 class Chain:
-    """A convolution, and what is folded into it or computed by its call.
+    """A convolution, and the operations that are folded into it or computed by its call.
 
     Attributes:
       node: the convolution in the program.
-      problem: in XLA's terms.
-      params: those of lax's primitive.
-      implementation: the one that was asked for.
-      weights: the right operand after its view ops; None where it is no constant.
-      bias: of each output channel, as float64; None where there is none.
-      free_bias: a bias that is no constant.
-      scaled: whether a scale of the channels was folded into the weights.
-      shifted: whether a constant of each channel was folded into the bias.
-      epilogue, residual: what follows.
-      before_residual: rearrangements of the result up to the residual.
-      path: rearrangements of the result up to `end`.
-      members: the nodes after the convolution that it replaces, in the order of the walk.
-      end: the value that it computes.
-      stopped: why the next operation is not part of it.
+      problem: the convolution in XLA's terms.
+      params: the parameters of lax's primitive.
+      implementation: the argument of the call, or None.
+      weights: the right operand after its view ops, as float64; None where it is not constant.
+      bias: the constant bias of each output channel, as float64; None without one.
+      free_bias: a bias that is not constant.
+      scaled: whether a factor of each channel was folded into the weights.
+      shifted: whether a summand of each channel was folded into the bias.
+      epilogue, residual: the activation and the residual.
+      before_residual: rearrangements of the result before the residual is added.
+      path: rearrangements of the result before `end`.
+      members: the nodes after the convolution that are replaced, in order.
+      end: the value that the chain computes.
+      stopped: why the next operation is not part of the chain.
     """
 
     node: Node
@@ -90,7 +90,7 @@ class Chain:
 
 
 def chain_of(graph: Graph, node: Node) -> Chain | str:
-    """The longest chain from a convolution; the reason where it is left as it is."""
+    """The longest chain that begins at a convolution, or the reason why it is not rewritten."""
     chain = _start(node)
     if isinstance(chain, str):
         return chain
@@ -102,26 +102,26 @@ def chain_of(graph: Graph, node: Node) -> Chain | str:
         if users is None:
             chain.stopped = "a result of the program"
             break
-        moved = path.then(users[0]) if len(users) == 1 else None
-        if moved is not None:
+        rearranged = path.then(users[0]) if len(users) == 1 else None
+        if rearranged is not None:
             pending.append(users[0])
-            path, value = moved, users[0].out
+            path, value = rearranged, users[0].out
             continue
-        taken = _take(graph, chain, path, value, users)
-        if isinstance(taken, str):
-            chain.stopped = taken
+        nodes = _extend(graph, chain, path, value, users)
+        if isinstance(nodes, str):
+            chain.stopped = nodes
             break
-        chain.members += [*pending, *taken]
+        chain.members += [*pending, *nodes]
         pending = []
-        chain.path, chain.end = path, taken[-1].out
+        chain.path, chain.end = path, nodes[-1].out
         value = chain.end
     return chain
 
 
 def _start(node: Node) -> Chain | str:
-    params = {k: v for k, v in node.params.items() if k not in _OWN}
-    own = {k: v for k, v in node.params.items() if k in _OWN}
-    views = own.get("view_ops", ())
+    params = {k: v for k, v in node.params.items() if k not in _OUR_PARAMS}
+    ours = {k: v for k, v in node.params.items() if k in _OUR_PARAMS}
+    views = ours.get("view_ops", ())
     lhs, rhs, *rest = node.ins
     problem = ConvProblem.of(lhs.aval, apply_views_to_aval(rhs.aval, views), params)
     if problem is None:
@@ -131,18 +131,18 @@ def _start(node: Node) -> Chain | str:
     if params.get("out_sharding") is not None:
         return "it is sharded"
     if problem.dtype not in _FOLDED_DTYPES or node.out.aval.dtype != problem.dtype:
-        return f"{problem.dtype}: the roundings between its operations are kept"
-    if own.get("layout"):
-        return "it was optimized before"
-    epilogue = own.get("epilogue", Epilogue())
+        return f"{problem.dtype}: its operations are rounded one by one"
+    if ours.get("layout"):
+        return "it is already optimized"
+    epilogue = ours.get("epilogue", Epilogue())
     array = constant(rhs)
     weights = None
     if array is not None and getattr(array, "is_fully_addressable", True):
         weights = np.asarray(apply_views(array, views), np.float64)
     bias, free_bias = None, None
-    if node.name == biased_p.name or own.get("biased"):
-        found = constant(rest.pop(0))
-        bias = None if found is None else np.asarray(found, np.float64)
+    if node.name == biased_p.name or ours.get("biased"):
+        value = constant(rest.pop(0))
+        bias = None if value is None else np.asarray(value, np.float64)
         free_bias = node.ins[2] if bias is None else None
     axis = params["dimension_numbers"].out_spec[1]
     path = Rearrangement(node.out.shape, axis)
@@ -150,7 +150,7 @@ def _start(node: Node) -> Chain | str:
         node,
         problem,
         params,
-        own.get("implementation"),
+        ours.get("implementation"),
         weights,
         bias,
         free_bias,
@@ -164,18 +164,18 @@ def _start(node: Node) -> Chain | str:
     return chain
 
 
-def _take(
+def _extend(
     graph: Graph, chain: Chain, path: Rearrangement, value: Value, users: list[Node]
 ) -> list[Node] | str:
-    """The nodes that the chain takes next, or why it takes none."""
+    """Add the next operation to the chain; returns its nodes, or the reason why it is not added."""
     plain = not chain.epilogue
     if chain.epilogue.kind == "none":
-        found = activation_of(graph, value)
-        if found is not None:
+        activation = activation_of(graph, value)
+        if activation is not None:
             chain.epilogue = chain.epilogue._replace(
-                kind=found.kind, alpha=found.alpha, beta=found.beta
+                kind=activation.kind, alpha=activation.alpha, beta=activation.beta
             )
-            return list(found.nodes)
+            return list(activation.nodes)
     if len(users) != 1:
         return f"its result is used {len(users)} times" if users else "its result is not used"
     (node,) = users
@@ -193,7 +193,7 @@ def _take(
     if numbers is not None:
         return _constants(chain, node, first, numbers, plain)
     if node.name != "add" or other.aval.dtype != value.aval.dtype or other.shape != value.shape:
-        return f"{node.name} with what is no constant of the channels"
+        return f"{node.name} with an operand that is not constant for each channel"
     if chain.residual is not None:
         return "a second residual follows"
     place = "before" if plain else "after"
@@ -205,7 +205,7 @@ def _take(
 def _constants(
     chain: Chain, node: Node, first: bool, numbers: np.ndarray, plain: bool
 ) -> list[Node] | str:
-    """Fold an operation with constants of the channels."""
+    """Fold an operation with a constant for each channel; returns as `_extend`."""
     why = f"{node.name} with constants after {chain.epilogue}"
     if node.name in ("add", "sub"):
         if chain.epilogue.kind != "none":
@@ -214,11 +214,11 @@ def _constants(
         if negated and not (plain and chain.foldable and chain.scale(-np.ones(1))):
             return why
         shifted = chain.shift(-numbers if subtracted else numbers)
-        return [node] if shifted else "its bias is no constant"
+        return [node] if shifted else "its bias is not constant"
     if not plain:
         return why
     if not chain.foldable:
-        return "its weights or its bias are no constants"
+        return "its weights or its bias are not constant"
     if node.name == "div" and not first:
         return "a constant divided by the result follows"
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

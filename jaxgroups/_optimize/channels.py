@@ -1,4 +1,4 @@
-"""Where the channels of a convolution are after rearrangements, and constants for each channel."""
+"""Tracks the channel axis through reshapes and transpositions; reads constants of each channel."""
 
 from math import prod
 from typing import Any, NamedTuple
@@ -18,14 +18,20 @@ class _Step(NamedTuple):
 
 
 class Rearrangement:
-    """A sequence of reshapes and transpositions, and where it leaves the channels."""
+    """A sequence of reshapes and transpositions of an array, and its channel axis after them.
+
+    Attributes:
+      shape: the shape of the result.
+      axis: its channel axis.
+      steps: the operations.
+    """
 
     def __init__(self, shape: tuple[int, ...], axis: int) -> None:
         self.shape, self.axis = shape, axis
         self.steps: list[_Step] = []
 
     def then(self, node: Node) -> "Rearrangement | None":
-        """With one node more; None if it is no rearrangement, or takes the channels apart."""
+        """This followed by a node; None for a node that does not keep an axis of channels."""
         shape, permutation = node.out.shape, None
         if node.name == "transpose":
             permutation = tuple(node.params["permutation"])
@@ -39,10 +45,10 @@ class Rearrangement:
                 dims = node.params["broadcast_dimensions"]
                 if tuple(dims) != tuple(sorted(dims)):
                     return None
-            found = _same_axis(self.shape, self.axis, shape)
-            if found is None:
+            same = _same_axis(self.shape, self.axis, shape)
+            if same is None:
                 return None
-            axis = found
+            axis = same
         else:
             return None
         more = Rearrangement(shape, axis)
@@ -50,13 +56,13 @@ class Rearrangement:
         return more
 
     def apply(self, array: Any) -> Any:
-        """The array rearranged."""
+        """The rearranged array."""
         for _, shape, order in self.steps:
             array = lax.reshape(array, shape) if order is None else lax.transpose(array, order)
         return array
 
     def undo(self, array: Any) -> Any:
-        """The array from which `apply` makes this one."""
+        """The inverse of `apply`."""
         for shape, _, order in reversed(self.steps):
             if order is None:
                 array = lax.reshape(array, shape)
@@ -66,7 +72,7 @@ class Rearrangement:
 
 
 def _same_axis(old: tuple[int, ...], axis: int, new: tuple[int, ...]) -> int | None:
-    """The axis of a reshaped array that is this axis of the array before."""
+    """The axis after a reshape that consists of exactly this axis before it; None if none does."""
     before = prod(old[:axis])
     for i, size in enumerate(new):
         alike = size > 1 or (len(old) == len(new) and i == axis)
@@ -76,9 +82,9 @@ def _same_axis(old: tuple[int, ...], axis: int, new: tuple[int, ...]) -> int | N
 
 
 def per_channel(value: Value, shape: tuple[int, ...], axis: int) -> np.ndarray | None:
-    """A constant operand of an array of this shape, as float64: of one number, or one a channel.
+    """A constant operand of an array of this shape, as float64: one number, or one a channel.
 
-    None if the operand is no constant, or not the same along another axis.
+    None if the operand is not constant, or varies along another axis.
     """
     if not value.fixed:
         return None
@@ -103,6 +109,6 @@ def per_channel(value: Value, shape: tuple[int, ...], axis: int) -> np.ndarray |
 
 
 def number(value: Value) -> float | None:
-    """The number of a constant operand that is the same everywhere; None if it is not."""
-    found = per_channel(value, value.shape, -1) if value.fixed else None
-    return None if found is None or found.size != 1 else float(found[0])
+    """The value of a constant operand all of whose elements are equal; otherwise None."""
+    array = per_channel(value, value.shape, -1) if value.fixed else None
+    return None if array is None or array.size != 1 else float(array[0])

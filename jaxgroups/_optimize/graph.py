@@ -1,8 +1,8 @@
-"""A traced program as a flat list of nodes, with every value's users.
+"""A traced program as a flat list of nodes, with the users of every value.
 
-Inner jaxprs of jit, remat and of functions with custom derivatives are inlined. Where nothing
-within a function with custom derivatives is rewritten, it is called as it was and keeps them.
-Loops and branches stay nodes.
+Inner jaxprs of jit, remat and of functions with custom derivatives are inlined. A function with
+custom derivatives of which nothing is rewritten is called as a whole, and keeps its derivatives.
+Loops and branches are single nodes.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from jax.extend import core
 
 _PLAIN_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
 _CUSTOM_CALLS = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
-_MOST_CONSTANT = 1 << 16  # numbers of a constant that may be larger than what it is made of
+_MOST_CONSTANT = 1 << 16  # elements up to which a constant may be larger than its operands
 
 
 @dataclass(eq=False)
@@ -23,10 +23,10 @@ class Value:
     """A value of the program.
 
     Attributes:
-      aval: its type.
-      node: what computes it; None of an input and of a constant.
-      fixed: whether it depends on no input.
-      array: the array of a constant, or what was computed of constants; None if not known.
+      aval: its abstract value.
+      node: the node that computes it; None for an input or a constant.
+      fixed: whether it does not depend on any input.
+      array: the array of a constant, or of a fixed value that was computed; None if not known.
     """
 
     aval: Any
@@ -41,7 +41,7 @@ class Value:
 
 @dataclass(eq=False)
 class Call:
-    """A function with custom derivatives whose nodes are inlined: its own node, and the members."""
+    """An inlined function with custom derivatives: the node of its call, and the inlined nodes."""
 
     node: "Node"
     members: "list[Node]" = field(default_factory=list)
@@ -49,7 +49,15 @@ class Call:
 
 @dataclass(eq=False)
 class Node:
-    """An operation: ``run(*arrays)`` returns its results, one for each of `outs`."""
+    """An operation.
+
+    Attributes:
+      name, params: of its primitive.
+      run: ``run(*arrays)`` returns the results, one for each of `outs`.
+      ins, outs: its operands and results.
+      effects: whether it has side effects.
+      call: the outermost inlined call that it belongs to.
+    """
 
     name: str
     params: dict[str, Any]
@@ -57,17 +65,17 @@ class Node:
     ins: list[Value]
     outs: list[Value]
     effects: bool = False
-    call: Call | None = None  # the outermost one that it is a member of
+    call: Call | None = None
 
     @property
     def out(self) -> Value:
-        """The one result."""
+        """The only result."""
         return self.outs[0]
 
 
 @dataclass(eq=False)
 class Graph:
-    """A program: nodes in an order in which they can be computed."""
+    """A program, with the nodes in an order in which they can be computed."""
 
     inputs: list[Value]
     nodes: list[Node]
@@ -75,7 +83,7 @@ class Graph:
     users: dict[Value, list[Node]] = field(default_factory=dict)
 
     def drop_unused(self) -> None:
-        """Remove what no result needs, and list the users of every value anew."""
+        """Remove nodes that no result needs, and rebuild the lists of users."""
         needed, kept = set(self.outputs), []
         for node in reversed(self.nodes):
             if node.effects or not needed.isdisjoint(node.outs):
@@ -88,7 +96,7 @@ class Graph:
                 self.users.setdefault(value, []).append(node)
 
     def users_of(self, value: Value) -> list[Node] | None:
-        """The nodes that read a value; None if it is a result of the program too."""
+        """The nodes that read a value; None if it is also a result of the program."""
         return None if value in self.outputs else self.users.get(value, [])
 
 
@@ -110,7 +118,7 @@ def _constant(array: Any) -> Value:
 def _inline(
     jaxpr: Any, consts: Iterable[Value], ins: Iterable[Value], nodes: list[Node], call: Call | None
 ) -> list[Value]:
-    """Append the nodes of a jaxpr; returns its results."""
+    """Append the nodes of a jaxpr to `nodes`; returns its results."""
     known: dict[Any, Value] = dict(zip(jaxpr.constvars, consts, strict=True))
     known.update(zip(jaxpr.invars, ins, strict=True))
 
@@ -168,7 +176,7 @@ def _node(eqn: Any, ins: list[Value], call: Call | None) -> Node:
 
 
 def constant(value: Value) -> Any:
-    """The array of a value that depends on no input; None if it does, or if it is very large."""
+    """The array of a fixed value; None for other values, and for arrays that are too large."""
     if value.array is not None or value.node is None or not value.fixed:
         return value.array
     node = value.node

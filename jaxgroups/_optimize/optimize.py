@@ -1,4 +1,4 @@
-"""``jaxgroups.optimize``: a function or a model for inference, with its constants bound."""
+"""``jaxgroups.optimize``: compiles a function or a model for inference."""
 
 import warnings
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from jaxgroups._optimize.rewrite import rewrite
 
 
 class Optimized:
-    """Result of `optimize`: call it like the function that was given."""
+    """The result of `optimize`: a function with the arguments of the original one."""
 
     def __init__(self, graph: Graph, arguments: Any, results: Any, report: OptimizeReport) -> None:
         self._arguments, self._results, self._report = arguments, results, report
@@ -40,7 +40,7 @@ class Optimized:
         return jax.tree.unflatten(self._results, self._program(self._constants, *arrays))
 
     def report(self) -> OptimizeReport:
-        """What was folded, fused and packed, and what was not, with the reason."""
+        """What was folded, fused and packed for each convolution, and where that ended and why."""
         return self._report
 
     def __repr__(self) -> str:
@@ -62,7 +62,7 @@ class _Program:
         read = [value for node in graph.nodes for value in node.ins] + graph.outputs
         computed = {out for node in graph.nodes for out in node.outs} | set(graph.inputs)
         self._values = [v for v in dict.fromkeys(read) if v not in computed]
-        # a scalar stays a part of the program, for XLA to use
+        # scalars stay in the program, so that XLA can fold them
         self._literals = {v: v.array for v in self._values if v.shape == ()}
         self._values = [v for v in self._values if v not in self._literals]
         self.constants = [value.array for value in self._values]
@@ -77,32 +77,34 @@ class _Program:
 
 
 def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized:
-    """A function or a model compiled for inference, with its parameters bound as constants.
+    """Compile a function or a model for inference, with its parameters as constants.
 
-    All arrays that the function uses but does not get as arguments are constants, as they are now:
-    the parameters of a Flax nnx model, of an Equinox model, of a ported one, or what
-    ``functools.partial(model.apply, variables)`` binds of a Linen module. With them, once:
+    All arrays that the function uses and that are not arguments become constants with their current
+    values: the parameters of a Flax nnx or Equinox model, or those that
+    ``functools.partial(model.apply, variables)`` binds for a Linen module. Three optimizations
+    follow:
 
-    * factors and summands of each channel after a convolution, such as a BatchNorm with running
-      statistics, are folded into its weights and bias, in float64;
-    * a residual and an activation that follow become a part of the convolution, where nothing else
-      reads what is between: relu, relu6, clip, leaky_relu, sigmoid, silu, hardsigmoid, hardswish;
-    * on a CPU the weights are packed into the order in which the compiled kernels read them.
+    * Factors and summands of each channel after a convolution, such as a BatchNorm with running
+      statistics, are folded into its weights and bias, in float64.
+    * A residual and an activation after a convolution are fused into it, if nothing else reads the
+      intermediate results: relu, relu6, clip, leaky_relu, sigmoid, silu, hardsigmoid, hardswish.
+    * On a CPU, the weights are packed into the order in which the compiled kernels read them.
 
-    Every convolution uses jaxgroups' implementations, also those of other libraries' layers. All
-    other operations stay as they are, and so do convolutions in loops and branches, those of 16-bit
-    and complex numbers, and a BatchNorm that computes the statistics of its batch.
+    Every convolution uses the implementations of jaxgroups, also in layers of other libraries.
+    Other operations are not changed, nor are convolutions in loops and branches, convolutions of
+    16-bit and complex numbers, and a BatchNorm that computes the statistics of its batch.
 
-    The result is the same function but for roundings. It can be differentiated with respect to its
-    arguments, and be used in jit and vmap. Later changes of the parameters have no effect on it.
+    The result differs from the function by rounding only. It can be differentiated with respect to
+    its arguments and used in jit and vmap. Later changes of the parameters have no effect on it.
 
     Args:
       target: a function, or a model that can be called. Set a model to evaluation first
         (``model.eval()`` of nnx, ``equinox.nn.inference_mode``).
-      args, kwargs: examples of its arguments; only their structure, shapes and dtypes matter.
+      *args: example arguments; only their structure, shapes and dtypes are used.
+      **kwargs: example keyword arguments, likewise.
 
     Returns:
-      The optimized function; ``report()`` tells what became of each convolution.
+      The optimized function; its ``report()`` lists what was done with each convolution.
 
     Raises:
       TypeError: `target` cannot be called.
@@ -132,7 +134,7 @@ def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args, **kwargs)
     if any(isinstance(array, Tracer) for array in closed.consts):
         raise ValueError(
-            "jaxgroups.optimize(): the parameters are traced, so they are no constants: call it "
+            "jaxgroups.optimize(): the parameters are traced, so they are not constant: call it "
             "outside of jax.jit, jax.grad and jax.vmap"
         )
     notes = [f"a call changes {', '.join(changed)}; the optimized function does not"] * bool(
@@ -149,17 +151,17 @@ def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized
 
 
 def _report(graph: Graph, notes: list[str]) -> OptimizeReport:
-    """Rewrite the graph, and tell what was done."""
-    left = [
-        f"a convolution inside of {node.name} is left as it is"
+    """Rewrite the graph; returns the report."""
+    unchanged = [
+        f"a convolution inside of {node.name} is not changed"
         for node in graph.nodes
         if _has_convolution(node)
     ]
-    return OptimizeReport(tuple(map(entry, rewrite(graph))), (*notes, *left))
+    return OptimizeReport(tuple(map(entry, rewrite(graph))), (*notes, *unchanged))
 
 
 def _has_convolution(node: Node) -> bool:
-    """Whether the inner jaxprs of a node, such as of a loop, have a convolution."""
+    """Whether the inner jaxprs of a node, such as a loop, contain a convolution."""
     return any(map(_convolves, jax.tree.leaves(list(node.params.values()), is_leaf=_is_jaxpr)))
 
 
@@ -176,7 +178,7 @@ def _convolves(value: Any) -> bool:
 
 
 def _pure(target: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
-    """The target as a function without side effects, and, once called, the variables it changes."""
+    """The target without side effects, and a list that a call fills with the changed variables."""
     from flax import nnx
 
     changed: list[str] = []

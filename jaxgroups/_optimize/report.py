@@ -1,4 +1,4 @@
-"""What `optimize` did with every convolution, for people and for programs."""
+"""The report of `optimize`, as text and as data."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,14 +10,14 @@ from jaxgroups._optimize.rewrite import Rewritten
 
 @dataclass(frozen=True)
 class OptimizedConv:
-    """What became of one convolution.
+    """The report on one convolution.
 
     Attributes:
-      convolution: sizes of its operands and of its result.
-      folded: what went into its weights and bias: "scale", "shift".
-      fused: what its call computes besides, such as "+ residual, relu"; "" for nothing.
-      packed_bytes: bytes of its weights in the order of the kernels; 0 where they are not packed.
-      stopped: why the next operation is not part of it, or why it was left as it is.
+      convolution: dtypes and sizes of its two operands.
+      folded: what was folded into its weights and bias: "scale", "shift".
+      fused: the operations that were fused into it, such as "+ residual, relu"; "" for none.
+      packed_bytes: the size of the packed weights; 0 where they are not packed.
+      stopped: why the next operation is not fused, or why the convolution was not changed.
     """
 
     convolution: str
@@ -30,23 +30,23 @@ class OptimizedConv:
         words = [f"{' and '.join(self.folded)} folded"] if self.folded else []
         words += [f"{self.fused} fused"] if self.fused else []
         words += ["weights packed once"] if self.packed_bytes else []
-        return f"{self.convolution}: {'; '.join(words) or 'as it was'} ({self.stopped})"
+        return f"{self.convolution}: {'; '.join(words) or 'unchanged'} ({self.stopped})"
 
 
 @dataclass(frozen=True, repr=False)
 class OptimizeReport:
-    """Result of `Optimized.report`; ``str()`` is for people, `as_dict` for programs.
+    """The report of `optimize`; ``str()`` of it is text, `as_dict` is data.
 
     Attributes:
-      convolutions: one entry for each, in the order of the program.
-      notes: what else is worth knowing, one text each.
+      convolutions: one entry for each convolution, in the order of the program.
+      notes: further information, one sentence each.
     """
 
     convolutions: tuple[OptimizedConv, ...]
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as lists and dictionaries, ready for JSON."""
+        """The report as dictionaries and lists, ready for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -70,12 +70,12 @@ class OptimizeReport:
 
 
 def entry(done: Rewritten) -> OptimizedConv:
-    """The entry of a convolution."""
+    """The report on one convolution."""
     sizes = [value.aval.str_short(short_dtypes=True) for value in done.node.ins[:2]]
     text = f"convolution of {sizes[0]} with {sizes[1]}"
     chain = done.chain
     if chain is None:
-        return OptimizedConv(text, (), "", 0, f"left: {done.left}")
+        return OptimizedConv(text, (), "", 0, f"not changed: {done.reason}")
     return OptimizedConv(text, _folded(chain), str(chain.epilogue), done.packed, chain.stopped)
 
 

@@ -1,4 +1,4 @@
-"""Puts one node in the place of each convolution and its chain."""
+"""Replaces each convolution and its chain by one node."""
 
 from typing import Any, NamedTuple
 
@@ -15,19 +15,26 @@ from jaxgroups._optimize.graph import Call, Graph, Node, Value
 
 
 class Rewritten(NamedTuple):
-    """What became of one convolution: its chain, or the reason why it was left."""
+    """The result for one convolution.
+
+    Attributes:
+      node: the convolution in the program.
+      chain: what replaced it; None where it was not changed.
+      reason: why it was not changed.
+      packed: bytes of its packed weights.
+    """
 
     node: Node
     chain: Chain | None
-    left: str
-    packed: int  # bytes of packed weights
+    reason: str
+    packed: int
 
 
 def rewrite(graph: Graph) -> list[Rewritten]:
     """Rewrite every convolution of a graph, in place."""
     done: list[Rewritten] = []
     position = {node: i for i, node in enumerate(graph.nodes)}
-    replaced: dict[Node, Node | None] = {}  # by another node, or by nothing
+    replaced: dict[Node, Node | None] = {}  # by another node, or removed
     for node in list(graph.nodes):
         if node.name not in CONVOLUTIONS:
             continue
@@ -51,19 +58,19 @@ def rewrite(graph: Graph) -> list[Rewritten]:
 
 
 def _rebuilt(nodes: list[Node], replaced: dict[Node, Node | None]) -> list[Node]:
-    """The nodes after the replacements. A custom function of which none was replaced is called."""
-    found: list[Node] = []
+    """The nodes after the replacements; an inlined call without any becomes one node again."""
+    result: list[Node] = []
     called: set[Call] = set()
     for node in nodes:
         if node in replaced:
             new = replaced[node]
-            found += [] if new is None else [new]
+            result += [] if new is None else [new]
         elif node.call is None or any(member in replaced for member in node.call.members):
-            found.append(node)
+            result.append(node)
         elif node.call not in called:
             called.add(node.call)
-            found.append(node.call.node)
-    return found
+            result.append(node.call.node)
+    return result
 
 
 def _node(chain: Chain) -> tuple[Node, int]:
@@ -72,24 +79,26 @@ def _node(chain: Chain) -> tuple[Node, int]:
     lhs, rhs = chain.node.ins[:2]
     view_ops = chain.node.params.get("view_ops", ())
     if chain.weights is not None and (chain.scaled or view_ops):
-        rhs, view_ops = _known(chain.weights.astype(dtype)), ()
-    bias = chain.free_bias if chain.bias is None else _known(chain.bias.astype(dtype))
+        rhs, view_ops = _constant(chain.weights.astype(dtype)), ()
+    bias = chain.free_bias if chain.bias is None else _constant(chain.bias.astype(dtype))
     packed = None if chain.weights is None else _packed(chain, chain.weights.astype(dtype))
     layout = 0 if packed is None else packed[1]
-    others = [bias, chain.residual, None if packed is None else _known(packed[0])]
-    how = {**chain.params, "implementation": chain.implementation, "view_ops": view_ops}
+    others = [bias, chain.residual, None if packed is None else _constant(packed[0])]
+    params = {**chain.params, "implementation": chain.implementation, "view_ops": view_ops}
     epilogue, path, before = chain.epilogue, chain.path, chain.before_residual
-    places = [other is not None for other in others]
+    present = [other is not None for other in others]
 
     def run(lhs: Any, rhs: Any, *rest: Any) -> list[Any]:
         arrays = iter(rest)
-        bias, residual, packed = (next(arrays) if there else None for there in places)
+        bias, residual, packed = (next(arrays) if given else None for given in present)
         if residual is not None and before is not None:
             residual = before.undo(residual)
         if not epilogue and not layout:
-            y = primitive.bind_given(lhs, rhs, bias, how)
+            y = primitive.bind_given(lhs, rhs, bias, params)
         else:
-            y = fused.bind(lhs, rhs, bias, residual, epilogue, packed=packed, layout=layout, **how)
+            y = fused.bind(
+                lhs, rhs, bias, residual, epilogue, packed=packed, layout=layout, **params
+            )
         return [path.apply(y)]
 
     ins = [lhs, rhs, *(other for other in others if other is not None)]
@@ -98,13 +107,13 @@ def _node(chain: Chain) -> tuple[Node, int]:
     return new, 0 if packed is None else packed[0].nbytes
 
 
-def _known(array: np.ndarray) -> Value:
+def _constant(array: np.ndarray) -> Value:
     on_device = jnp.asarray(array)
     return Value(jax.typeof(on_device), None, True, on_device)
 
 
 def _packed(chain: Chain, weights: np.ndarray) -> tuple[np.ndarray, int] | None:
-    """The packed weights and their layout, where the kernels compute the convolution."""
+    """The packed weights and their layout, if the kernels compute the convolution; else None."""
     if jax.default_backend() != "cpu":
         return None
     problem = chain.problem

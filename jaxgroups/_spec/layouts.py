@@ -1,8 +1,8 @@
 """Axis orders of kernels: torch's weight and Flax's kernel are one permutation apart.
 
-torch keeps ``(first, second, *kernel)``, Flax ``(*kernel, second, first)``: of a convolution
-(out, in/g), of a transposed one (in, out/g). The permutation is the same for both and for every
-rank and group count; it moves values and never mixes them, so a round trip is bit-exact.
+torch's weight is ``(first, second, *kernel)``, Flax's kernel ``(*kernel, second, first)``, where
+(first, second) is (out, in/g) for a convolution and (in, out/g) for a transposed one. The
+permutation is the same for both, and for every rank and number of groups.
 """
 
 from jaxgroups._types import Ints
@@ -11,8 +11,3 @@ from jaxgroups._types import Ints
 def torch_to_flax(ndim: int) -> Ints:
     """Axes for ``np.transpose``: (2, 3, ..., 1, 0)."""
     return (*range(2, ndim), 1, 0)
-
-
-def flax_to_torch(ndim: int) -> Ints:
-    """The inverse of `torch_to_flax`: (-1, -2, 0, 1, ...)."""
-    return (ndim - 1, ndim - 2, *range(ndim - 2))

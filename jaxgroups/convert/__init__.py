@@ -9,12 +9,12 @@ A whole model, from a file (.safetensors, .pt, .pth) or back into one:
     model, report = load_torch(model, "mobilenet_v2.pth")
     save_torch(model, "back.safetensors", extras=report.extras)
 
-The kind of a layer is given, by name, by the layer itself or by the model's structure. It is never
-guessed: a shape does not distinguish a convolution from a transposed one, nor a converted kernel
-from an original one.
+The kind of a layer is given by name, by the layer or by the model. It is never inferred from a
+shape, which does not distinguish a convolution from a transposed one, nor a converted kernel from
+an original one.
 
-Both errors are ValueErrors: `CheckpointError` is about a file, `ConversionError` about a file and a
-model that do not fit each other.
+Both errors are ValueErrors: `CheckpointError` for a file that cannot be read or written,
+`ConversionError` for a file that does not fit a model.
 """
 
 from jaxgroups.convert._compare import Comparison, compare

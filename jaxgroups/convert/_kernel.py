@@ -1,7 +1,7 @@
-"""Kernel and bias of one layer, numpy in and out.
+"""Converts kernel and bias of one layer, as NumPy arrays.
 
-`_rules.kernels` lists the kinds of kernels and their layouts. Mind that Flax's padding of a
-transposed convolution is not torch's: it is ``d (k - 1) - p``.
+`_rules.kernels` lists the kinds of kernels and their layouts. The padding of a transposed
+convolution differs too: torch's p is ``d (k - 1) - p`` in Flax.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ def kernel_from_torch(weight: Any, layer: Any) -> np.ndarray:
 
     Args:
       weight: ``(first, second, *kernel_size)``, numpy or jax array, or torch tensor (torch is not
-        imported here; its bfloat16 becomes ``ml_dtypes.bfloat16``, bit for bit).
-      layer: one of `KINDS`, or the Flax layer that the kernel is for, nnx or linen, of jaxgroups
-        or of Flax: its settings give the kind, and its kernel's shape, where known, is checked.
+        imported; its bfloat16 becomes ``ml_dtypes.bfloat16``, bit for bit).
+      layer: one of `KINDS`, or a Flax layer, nnx or linen, of jaxgroups or of Flax. Its settings
+        give the kind, and the shape of its kernel, if known, is checked.
 
     Returns:
       A new contiguous array ``(*kernel_size, second, first)`` of the same dtype.
@@ -42,11 +42,11 @@ def kernel_to_torch(kernel: Any, layer: Any) -> np.ndarray:
 
     Args:
       kernel: ``(*kernel_size, second, first)``, numpy or jax array, or ``nnx.Param``.
-      layer: the kind of the layer that has the kernel, as in `kernel_from_torch`.
+      layer: as in `kernel_from_torch`.
 
     Returns:
-      A new contiguous array ``(first, second, *kernel_size)`` of the same dtype; a bfloat16 one
-      goes to torch as ``torch.from_numpy(w.view("int16")).view(torch.bfloat16)``.
+      A new contiguous array ``(first, second, *kernel_size)`` of the same dtype. In torch,
+      a bfloat16 one is ``torch.from_numpy(w.view("int16")).view(torch.bfloat16)``.
 
     Raises:
       TypeError: `layer` is not a convolution.

@@ -1,4 +1,4 @@
-"""Activations that ``jax.nn`` lacks or that have another derivative there, with torch's names."""
+"""Activations that are missing in ``jax.nn`` or have another derivative there, as in torch."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class LeakyReLU(FeatureLayer):
     Shape: input and output have any shape.
 
     Args:
-      negative_slope: the slope of numbers that are not positive.
+      negative_slope: the slope for ``x <= 0``.
 
     Raises:
       TypeError: at the call, an input that does not hold floating-point numbers.
@@ -40,7 +40,8 @@ class Hardtanh(FeatureLayer):
     Shape: input and output have any shape.
 
     Args:
-      min_val, max_val: the bounds.
+      min_val: the lower bound.
+      max_val: the upper bound.
 
     Raises:
       ValueError: `max_val` is not greater than `min_val`.
@@ -68,8 +69,8 @@ class Softplus(FeatureLayer):
     Shape: input and output have any shape.
 
     Args:
-      beta: the factor of the formula.
-      threshold: where the output begins to be the input.
+      beta: the factor in the formula.
+      threshold: the value of ``beta * x`` above which the function is linear.
 
     Raises:
       TypeError: at the call, an input that does not hold floating-point numbers.
@@ -87,12 +88,12 @@ class Softplus(FeatureLayer):
 
 
 class Hardshrink(FeatureLayer):
-    """``x``, or 0 from ``-lambd`` to `lambd`, as ``torch.nn.Hardshrink``.
+    """``x`` where ``|x| > lambd``, else 0, as ``torch.nn.Hardshrink``.
 
     Shape: input and output have any shape.
 
     Args:
-      lambd: the bound of what becomes 0.
+      lambd: the bound.
 
     Raises:
       TypeError: at the call, an input that does not hold floating-point numbers.
@@ -109,12 +110,12 @@ class Hardshrink(FeatureLayer):
 
 
 class Softshrink(FeatureLayer):
-    """``x`` moved towards 0 by `lambd`, at most to 0, as ``torch.nn.Softshrink``.
+    """``sign(x) * max(|x| - lambd, 0)``, as ``torch.nn.Softshrink``.
 
     Shape: input and output have any shape.
 
     Args:
-      lambd: by how much the numbers become smaller.
+      lambd: the summand in the formula.
 
     Raises:
       ValueError: at the call, a negative `lambd`.
@@ -137,8 +138,8 @@ class Threshold(FeatureLayer):
     Shape: input and output have any shape.
 
     Args:
-      threshold: the greatest number that is replaced.
-      value: what it is replaced by.
+      threshold: the bound.
+      value: the value for ``x <= threshold``.
 
     Raises:
       TypeError: at the call, an input that does not hold real numbers.

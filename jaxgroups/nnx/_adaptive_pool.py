@@ -17,7 +17,7 @@ class _AdaptiveAvgPool(FeatureLayer):
 
     Args:
       output_size: an int, or for each of {axes} an int or None, which keeps the input's size. It
-        need not divide the input's size.
+        does not need to divide the input's size.
 
     Raises:
       ValueError: at the call, shapes or sizes that torch refuses.
@@ -42,8 +42,8 @@ class _AdaptiveMaxPool(FeatureLayer):
 
     Args:
       output_size: an int, or for each of {axes} an int or None, which keeps the input's size. It
-        need not divide the input's size.
-      return_indices: whether to return the places of the values too, for `MaxUnpool{rank}d`.
+        does not need to divide the input's size.
+      return_indices: whether to return the index of each maximum too, for `MaxUnpool{rank}d`.
 
     Raises:
       ValueError: at the call, shapes or sizes that torch refuses.

@@ -9,13 +9,14 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxgroups._functional import norm as functional
+from jaxgroups._functional.dtypes import widened
 from jaxgroups._functional.feature_map import feature_map
-from jaxgroups._functional.normalize import widened
+from jaxgroups.nnx import _parameters as parameters
 from jaxgroups.nnx._base import FeatureLayer
 
 
 class _ChannelNorm(FeatureLayer):
-    """What the two kinds share: parameters, statistics, and which of them a call uses."""
+    """What BatchNorm and InstanceNorm share: parameters, statistics, and the mode of a call."""
 
     shown = ("num_features", "eps", "momentum", "affine", "track_running_stats")
 
@@ -39,15 +40,15 @@ class _ChannelNorm(FeatureLayer):
         self.use_running_average = use_running_average
         self.dtype = dtype
         self.param_dtype = param_dtype
-        ones, zeros = (make((num_features,), param_dtype) for make in (jnp.ones, jnp.zeros))
-        self.scale: nnx.Param | None = nnx.Param(ones) if affine else nnx.data(None)
-        self.bias: nnx.Param | None = nnx.Param(zeros) if affine and bias else nnx.data(None)
+        shape = (num_features,)
+        self.scale: nnx.Param | None = parameters.scale(affine, shape, param_dtype)
+        self.bias: nnx.Param | None = parameters.bias(affine and bias, shape, param_dtype)
         self.mean: nnx.BatchStat | None = nnx.data(None)
         self.var: nnx.BatchStat | None = nnx.data(None)
         self.num_batches_tracked: nnx.BatchStat | None = nnx.data(None)
         if track_running_stats:
-            self.mean = nnx.BatchStat(zeros)
-            self.var = nnx.BatchStat(ones)
+            self.mean = nnx.BatchStat(jnp.zeros(shape, param_dtype))
+            self.var = nnx.BatchStat(jnp.ones(shape, param_dtype))
             self.num_batches_tracked = nnx.BatchStat(jnp.zeros((), jnp.int32))
 
     def _uses_input(self, use_running_average: bool | None) -> bool:
@@ -60,19 +61,16 @@ class _ChannelNorm(FeatureLayer):
 
     def _arrays(self) -> tuple[Any, Any, Any, Any]:
         """Running mean and variance, weight and bias."""
-        mean, var, scale, bias = (
-            None if variable is None else variable[...]
-            for variable in (self.mean, self.var, self.scale, self.bias)
-        )
+        mean, var, scale, bias = map(parameters.value, (self.mean, self.var, self.scale, self.bias))
         return mean, var, scale, bias
 
-    def _keep(self, mean: jax.Array, var: jax.Array) -> None:
+    def _set_statistics(self, mean: jax.Array, var: jax.Array) -> None:
         if self.mean is not None and self.var is not None:
             self.mean[...] = mean
             self.var[...] = var
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """What ``nnx.view`` calls: the setting of the new view.
+        """Set the mode of a view that ``nnx.view`` has made.
 
         Args:
           use_running_average: whether calls normalize by the running statistics.
@@ -84,8 +82,8 @@ class _ChannelNorm(FeatureLayer):
 class _BatchNorm(_ChannelNorm):
     """Batch normalization over channels-last input, with the arguments of ``torch.nn.{name}``.
 
-    Unlike in ``flax.nnx.BatchNorm``, the running variance is unbiased, `momentum` is the part of
-    the new batch, and the variance is computed in two passes. ``model.train()`` and
+    Unlike in ``flax.nnx.BatchNorm``, the running variance is unbiased, `momentum` is the weight
+    of the new batch, and the variance is computed in two passes. ``model.train()`` and
     ``model.eval()`` switch between the statistics of the batch and the running ones.
 
     Shape: input and output ``(*batch, {axes}, C)``, with at least one batch axis; the mean of a
@@ -94,15 +92,15 @@ class _BatchNorm(_ChannelNorm):
     Args:
       num_features: the number of channels C.
       eps: added to the variance.
-      momentum: the part of the new batch in the running statistics. None: the running statistics
+      momentum: the weight of the new batch in the running statistics. None: the running statistics
         are the mean over all batches so far.
       affine: whether there are `scale` and `bias`.
       track_running_stats: whether there are running statistics. Without them, evaluation too uses
         the statistics of the batch.
       bias: whether there is a `bias`, if `affine`.
       use_running_average: whether to begin in evaluation mode.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of parameters and statistics.
 
     Attributes:
@@ -141,11 +139,11 @@ class _BatchNorm(_ChannelNorm):
         )
 
     def __call__(self, x: Any, use_running_average: bool | None = None) -> jax.Array:
-        """The normalized input; in training the running statistics change.
+        """The normalized input. In training mode, the running statistics are updated.
 
         Args:
           x: ``(*batch, *spatial, C)``.
-          use_running_average: in place of the layer's own setting.
+          use_running_average: overrides the layer's setting.
         """
         x = self._input(x)
         self._check(x)
@@ -154,17 +152,17 @@ class _BatchNorm(_ChannelNorm):
             x,
             *self._arrays(),
             training,
-            self._counted() if training else 0.0,
+            self._next_momentum() if training else 0.0,
             self.eps,
             data_format="channels_last",
             return_statistics=True,
         )
         if training:
-            self._keep(mean, var)
+            self._set_statistics(mean, var)
         return y
 
-    def _counted(self) -> Any:
-        """The momentum of a further batch, which is counted."""
+    def _next_momentum(self) -> Any:
+        """The momentum of one more batch; counts the batch."""
         count = self.num_batches_tracked
         if count is None:
             return 0.0
@@ -178,10 +176,10 @@ class _BatchNorm(_ChannelNorm):
         least = 2 if self.rank == 1 else self.rank + 2
         name = type(self).__name__
         if x.ndim < least:
-            torchs = "2D or 3D" if self.rank == 1 else f"{least}D"
+            expected = "2D or 3D" if self.rank == 1 else f"{least}D"
             raise ValueError(
-                f"expected {torchs} input (got {x.ndim}D input): {name} needs channels-last input "
-                f"with a batch axis, got shape {x.shape}"
+                f"expected {expected} input (got {x.ndim}D input): {name} needs channels-last "
+                f"input with a batch axis, got shape {x.shape}"
             )
         if x.shape[-1] != self.num_features:
             raise ValueError(
@@ -202,19 +200,19 @@ class _InstanceNorm(_ChannelNorm):
     Args:
       num_features: the number of channels C.
       eps: added to the variance.
-      momentum: the part of the new input in the running statistics; None is 0, as in torch.
+      momentum: the weight of the new input in the running statistics; None is 0, as in torch.
       affine: whether there are `scale` and `bias`.
       track_running_stats: whether there are running statistics.
       bias: whether there is a `bias`, if `affine`.
       use_running_average: whether to begin in evaluation mode.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of parameters and statistics.
 
     Attributes:
       scale, bias: the ``nnx.Param`` of torch's `weight` and `bias`, or None.
       mean, var: the ``nnx.BatchStat`` of the running statistics, or None.
-      num_batches_tracked: torch's counter, which torch's layer never advances, or None.
+      num_batches_tracked: torch's counter, which torch's layer never increments, or None.
 
     Raises:
       ValueError: at the call, shapes that torch refuses, such as a single position.
@@ -247,15 +245,15 @@ class _InstanceNorm(_ChannelNorm):
         )
 
     def __call__(self, x: Any, use_running_average: bool | None = None) -> jax.Array:
-        """The normalized input; in training the running statistics, if there are any, change.
+        """The normalized input. In training mode, running statistics are updated.
 
         Args:
           x: ``(*batch, *spatial, C)``.
-          use_running_average: in place of the layer's own setting.
+          use_running_average: overrides the layer's setting.
         """
         name = type(self).__name__
-        torchs = f"{name}: expected {self.rank + 1}D or {self.rank + 2}D input, got"
-        image = feature_map(name, self._input(x), self.rank, "channels_last", torchs)
+        expected = f"{name}: expected {self.rank + 1}D or {self.rank + 2}D input, got"
+        image = feature_map(name, self._input(x), self.rank, "channels_last", expected)
         if image.channels != self.num_features:
             self._check_channels(name, image.channels, image.array.shape)
         training = self._uses_input(use_running_average)
@@ -268,7 +266,7 @@ class _InstanceNorm(_ChannelNorm):
             self.eps,
         )
         if training and statistics is not None:
-            self._keep(*statistics)
+            self._set_statistics(*statistics)
         return y
 
     def _check_channels(self, name: str, channels: int, shape: tuple[int, ...]) -> None:

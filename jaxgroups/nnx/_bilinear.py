@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from jaxgroups import _layers as layers
 from jaxgroups._functional.bilinear import bilinear
+from jaxgroups.nnx import _parameters as parameters
 from jaxgroups.nnx._base import FeatureLayer
 
 
@@ -25,7 +26,7 @@ class Bilinear(FeatureLayer):
       dtype: the dtype to compute in. None by default: the common one of inputs and parameters.
       param_dtype: the dtype of the parameters.
       rngs: ``nnx.Rngs``, whose ``params`` stream draws the parameters, U(-b, b) with
-        ``b = 1 / sqrt(in1_features)`` as in torch.
+        ``b = 1 / sqrt(in1_features)`` as in torch. Required.
 
     Attributes:
       weight: the ``nnx.Param`` of torch's shape ``(out_features, in1_features, in2_features)``.
@@ -33,11 +34,13 @@ class Bilinear(FeatureLayer):
 
     Raises:
       ValueError: no features in the first input; at the call, shapes that torch refuses.
-      TypeError: at the call, inputs that do not hold floating-point numbers.
+      TypeError: at construction, an unknown keyword, or no `rngs`; at the call, inputs that do not
+        hold floating-point numbers.
     """
 
     shown = ("in1_features", "in2_features", "out_features")
 
+    @parameters.checked
     def __init__(
         self,
         in1_features: int,
@@ -49,6 +52,7 @@ class Bilinear(FeatureLayer):
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
+        parameters.check_rngs("Bilinear", rngs)
         if in1_features <= 0:
             raise ValueError(f"in1_features must be > 0, but got (in1_features={in1_features})")
         self.in1_features = in1_features
@@ -66,5 +70,6 @@ class Bilinear(FeatureLayer):
         """``(*, in1_features), (*, in2_features)`` -> ``(*, out_features)``."""
         x, y, weight = jnp.asarray(input1), jnp.asarray(input2), self.weight[...]
         dtype = jnp.result_type(x, y, weight) if self.dtype is None else jnp.dtype(self.dtype)
-        bias = None if self.bias is None else self.bias[...].astype(dtype)
+        bias = parameters.value(self.bias)
+        bias = None if bias is None else bias.astype(dtype)
         return bilinear(x.astype(dtype), y.astype(dtype), weight.astype(dtype), bias)

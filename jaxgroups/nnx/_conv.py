@@ -1,47 +1,34 @@
 """Flax nnx layers with torch's arguments: Conv1d, Conv2d, Conv3d, ConvTranspose1d, 2d, 3d."""
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from flax.nnx import reprlib
 from jax.lax import PrecisionLike
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from jaxgroups import _keywords as keywords
 from jaxgroups import _layers as layers
 from jaxgroups._spec import arguments, layer_text
 from jaxgroups._spec.spec import ConvSpec
 from jaxgroups._types import IntOrInts, Ints
-
-_Init = TypeVar("_Init", bound=Callable[..., None])
-
-
-def _checked(init: _Init) -> _Init:
-    """`init` that explains wrong keywords and a missing `rngs`; type checkers see `init` itself."""
-    return keywords.checked(init, {"rngs": "rngs=nnx.Rngs(0)"})
+from jaxgroups.nnx import _parameters as parameters
+from jaxgroups.nnx._base import TorchLayer
 
 
-class Layer(nnx.Module):
-    """Base class of the six nnx layers.
+class Layer(TorchLayer):
+    """Base class of the six convolutions.
 
     Attributes:
       spec: the `ConvSpec` of the layer.
-      kernel, bias: the ``nnx.Param`` of the weights; `bias` is None without one.
+      kernel: the ``nnx.Param`` of the weights, torch's weight transposed.
+      bias: the ``nnx.Param`` of the bias, or None.
     """
 
     op: ClassVar[str]
     spec: ConvSpec
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # inspect would show (*args, **kwargs), the signature of nnx's metaclass
-        _, *rest = inspect.signature(cls.__init__).parameters.values()
-        cls.__signature__ = inspect.Signature(rest)
 
     def _build(
         self,
@@ -59,11 +46,7 @@ class Layer(nnx.Module):
         kernel_metadata: Mapping[str, Any] | None,
         bias_metadata: Mapping[str, Any] | None,
     ) -> None:
-        if not isinstance(rngs, nnx.Rngs):
-            raise TypeError(
-                f"{arguments.layer_name(self.op)}(): rngs must be flax.nnx.Rngs, such as "
-                f"nnx.Rngs(0), not {type(rngs).__name__}"
-            )
+        parameters.check_rngs(arguments.layer_name(self.op), rngs)
         layers.check_settings(param_dtype, implementation)
         self.spec = spec
         self.padding = layers.shown_padding(spec, padding)
@@ -85,7 +68,7 @@ class Layer(nnx.Module):
             self.spec,
             x,
             self.kernel[...],
-            None if self.bias is None else self.bias[...],
+            parameters.value(self.bias),
             dtype=self.dtype,
             output_size=output_size,
             precision=self.precision,
@@ -133,14 +116,12 @@ class Layer(nnx.Module):
         """``zeros``, ``reflect``, ``replicate`` or ``circular``."""
         return self.spec.padding_mode
 
-    def __nnx_repr__(self):
-        # nnx prints a module through this hook, alone as well as inside another module
-        text = layer_text.torch_repr(self.spec, self.padding, self.in_channels)
-        yield reprlib.Object(type=text, start="", end="", empty_repr="")
+    def _repr_text(self) -> str:
+        return layer_text.torch_repr(self.spec, self.padding, self.in_channels)
 
 
 class _Conv(Layer):
-    @_checked
+    @parameters.checked
     def __init__(
         self,
         in_channels: int,
@@ -197,7 +178,7 @@ class _Conv(Layer):
 
 
 class _ConvTranspose(Layer):
-    @_checked
+    @parameters.checked
     def __init__(
         self,
         in_channels: int,
@@ -253,7 +234,10 @@ class _ConvTranspose(Layer):
     def __call__(self, x: Any, output_size: Iterable[int] | None = None) -> jax.Array:
         """``(*batch, *spatial, in_channels)`` -> ``(*batch, *spatial_out, out_channels)``.
 
-        `output_size` chooses the spatial output sizes that the stride leaves open.
+        Args:
+          x: the input.
+          output_size: the spatial sizes or the whole shape of the output, instead of the layer's
+            `output_padding`.
         """
         return self._forward(x, output_size)
 

@@ -12,7 +12,7 @@ from jaxgroups.nnx._base import FeatureLayer
 
 
 class _Dropout(FeatureLayer, nnx.Dropout):
-    """A dropout that draws, and switches between its modes, as Flax's does."""
+    """Flax's Dropout with torch's name of the rate."""
 
     shown = ("p",)
 
@@ -25,7 +25,7 @@ class _Dropout(FeatureLayer, nnx.Dropout):
 
     @property
     def p(self) -> float:
-        """The probability of a zero, ``rate`` in Flax."""
+        """The probability of a dropped element, ``rate`` in Flax."""
         return self.rate
 
 
@@ -35,16 +35,16 @@ class _ChannelDropout(_Dropout):
     The same as ``flax.nnx.Dropout`` with `broadcast_dims` for the spatial axes. ``model.train()``
     and ``model.eval()`` switch it on and off.
 
-    Shape: input and output ``(*batch, {axes}, C)``, with any number of batch axes, also none. Every
-    batch element has channels of its own.
+    Shape: input and output ``(*batch, {axes}, C)``, with any number of batch axes, also none. Each
+    batch element drops channels of its own.
 
     Args:
-      p: the probability of a channel to be zero.
+      p: the probability of a channel to be dropped.
       deterministic: whether to begin in evaluation mode, without dropout.
       rngs: ``nnx.Rngs``, whose ``dropout`` stream draws. None: the call needs `rngs`.
 
     Raises:
-      ValueError: a probability that is none; at the call, an input without a spatial axis, or no
+      ValueError: a `p` outside of [0, 1]; at the call, an input without a spatial axis, or no
         `rngs`.
     """
 
@@ -68,8 +68,8 @@ class _ChannelDropout(_Dropout):
 
         Args:
           inputs: ``(*batch, *spatial, C)``.
-          deterministic: in place of the layer's own setting.
-          rngs: in place of the layer's own random stream.
+          deterministic: overrides the layer's setting.
+          rngs: overrides the layer's random stream.
         """
         x = jnp.asarray(inputs)
         rank = self.rank
@@ -95,10 +95,10 @@ class Dropout3d(_ChannelDropout):
 
 
 class AlphaDropout(_Dropout):
-    """Dropout that keeps mean 0 and variance 1, as ``torch.nn.AlphaDropout``; it belongs to SELU.
+    """Dropout that preserves mean 0 and variance 1, for SELU: ``torch.nn.AlphaDropout``.
 
-    A dropped element becomes ``-1.7580993408473766``, what SELU has for minus infinity. Then all
-    are scaled and shifted. ``model.train()`` and ``model.eval()`` switch it on and off.
+    A dropped element becomes ``-1.7580993408473766``, the limit of SELU at minus infinity. Then all
+    elements are scaled and shifted. ``model.train()`` and ``model.eval()`` switch it on and off.
 
     Shape: input and output have any shape.
 
@@ -108,7 +108,7 @@ class AlphaDropout(_Dropout):
       rngs: ``nnx.Rngs``, whose ``dropout`` stream draws. None: the call needs `rngs`.
 
     Raises:
-      ValueError: a probability that is none; at the call, no `rngs`.
+      ValueError: a `p` outside of [0, 1]; at the call, no `rngs`.
       TypeError: at the call, an input that does not hold floating-point numbers.
     """
 
@@ -132,8 +132,8 @@ class AlphaDropout(_Dropout):
 
         Args:
           inputs: any shape.
-          deterministic: in place of the layer's own setting.
-          rngs: in place of the layer's own random stream.
+          deterministic: overrides the layer's setting.
+          rngs: overrides the layer's random stream.
         """
         x = jnp.asarray(inputs)
         if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -143,7 +143,7 @@ class AlphaDropout(_Dropout):
             )
         ones = jnp.ones(self._mask_shape(x.shape), x.dtype)
         mask = super().__call__(ones, deterministic=deterministic, rngs=rngs)
-        # Flax's dropout returns its very argument where it drops nothing
+        # Flax's dropout returns its argument itself where it drops nothing
         return x if mask is ones else alpha_dropped(x, mask != 0, self.rate)
 
     def _mask_shape(self, shape: Shape) -> Shape:
@@ -153,8 +153,9 @@ class AlphaDropout(_Dropout):
 class FeatureAlphaDropout(AlphaDropout):
     """Alpha dropout of whole channels, channels last, as ``torch.nn.FeatureAlphaDropout``.
 
-    A dropped channel becomes ``-1.7580993408473766``. Then all are scaled and shifted, so that mean
-    0 and variance 1 stay. ``model.train()`` and ``model.eval()`` switch it on and off.
+    A dropped channel becomes ``-1.7580993408473766``. Then all elements are scaled and shifted, so
+    that mean 0 and variance 1 are preserved. ``model.train()`` and ``model.eval()`` switch it on
+    and off.
 
     Shape: input and output ``(N, *, C)``.
 
@@ -164,7 +165,7 @@ class FeatureAlphaDropout(AlphaDropout):
       rngs: ``nnx.Rngs``, whose ``dropout`` stream draws. None: the call needs `rngs`.
 
     Raises:
-      ValueError: a probability that is none; at the call, fewer than two axes, or no `rngs`.
+      ValueError: a `p` outside of [0, 1]; at the call, fewer than two axes, or no `rngs`.
       TypeError: at the call, an input that does not hold floating-point numbers.
     """
 

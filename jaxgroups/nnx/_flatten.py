@@ -1,7 +1,7 @@
 """Flatten and Unflatten in torch's order of the features, on channels-last input.
 
-Both count axes as torch does, ``(*batch, C, *spatial)``, and give what torch gives with the channel
-axis moved to the end: a layer after them may have torch's weights as they are.
+Axes are counted as in torch, ``(*batch, C, *spatial)``. The result is torch's with the channel axis
+moved to the end, so a layer after it needs no reordering of torch's weights.
 """
 
 from collections.abc import Iterable
@@ -24,8 +24,8 @@ class Flatten(FeatureLayer):
     holds the channels and other axes stay (``Flatten(1, 2)``), it is the channel axis of the
     output, the last one. Where it holds batch axes too, the output is in torch's order.
 
-    Features that lie last in torch as well, such as those of a sequence ``(N, T, F)``, are
-    flattened by ``x.reshape``.
+    Arrays whose features are the last axis in torch too, such as sequences ``(N, T, F)``, need
+    ``x.reshape`` instead.
 
     Args:
       start_dim: the first axis to flatten, counted as in torch.

@@ -10,7 +10,7 @@ from jaxgroups.nnx._base import FeatureLayer
 
 
 class Unfold(FeatureLayer):
-    """The blocks under a sliding window as columns, with the arguments of ``torch.nn.Unfold``.
+    """The patches under a sliding window as columns, with the arguments of ``torch.nn.Unfold``.
 
     Shape: input ``(*batch, H, W, C)``, output ``(*batch, L, C kh kw)`` with the L windows in
     row-major order and the features in torch's order, ``(C, kh, kw)`` flattened.
@@ -53,7 +53,7 @@ class Unfold(FeatureLayer):
 
 
 class Fold(FeatureLayer):
-    """Sums columns into the image they cover, with the arguments of ``torch.nn.Fold``.
+    """Adds up overlapping patches, the transpose of `Unfold`: ``torch.nn.Fold``.
 
     Shape: input ``(*batch, L, C kh kw)`` with the features in torch's order, ``(C, kh, kw)``
     flattened; output ``(*batch, H, W, C)``.
@@ -62,7 +62,7 @@ class Fold(FeatureLayer):
       output_size: H and W of the output.
       kernel_size: size of the window, an int or one for each of H, W.
       dilation: distance between elements of the window.
-      padding: elements that the windows reach beyond the output on both sides.
+      padding: number of elements by which the windows extend beyond the output on both sides.
       stride: distance between windows.
 
     Raises:

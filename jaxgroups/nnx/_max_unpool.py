@@ -17,9 +17,9 @@ class _MaxUnpool(FeatureLayer):
     those of `MaxPool{rank}d` with `return_indices`.
 
     Args:
-      kernel_size: size of the window of the pooling, an int or one for each of {axes}.
-      stride: distance between its windows. None by default: the kernel size.
-      padding: its padding.
+      kernel_size: size of the pooling window, an int or one for each of {axes}.
+      stride: distance between the pooling windows. None by default: the kernel size.
+      padding: padding of the pooling.
 
     Raises:
       ValueError: at the call, shapes, sizes or indices that torch refuses.
@@ -40,11 +40,11 @@ class _MaxUnpool(FeatureLayer):
         self.padding = padding
 
     def __call__(self, x: Any, indices: Any, output_size: Any = None) -> jax.Array:
-        """The values of `x` at their places, zeros elsewhere.
+        """The values of `x` at their indices in the output, zeros elsewhere.
 
         Args:
           x: ``(*batch, *spatial, C)``.
-          indices: the place of each value in the output's spatial axes flattened.
+          indices: the index of each value in the flattened spatial axes of the output.
           output_size: sizes of the output's spatial axes, or the whole shape of the output.
         """
         return type(self).function(

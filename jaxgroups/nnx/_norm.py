@@ -12,6 +12,7 @@ from jaxgroups._functional import norm as functional
 from jaxgroups._functional.feature_map import feature_map
 from jaxgroups._functional.local_response import local_response_norm
 from jaxgroups._spec import arguments
+from jaxgroups.nnx import _parameters as parameters
 from jaxgroups.nnx._base import FeatureLayer
 
 
@@ -26,9 +27,9 @@ class GroupNorm(FeatureLayer):
       eps: added to the variance.
       affine: whether there are `scale` and `bias`.
       bias: whether there is a `bias`, if `affine`.
-      batch_axes: the number of leading axes along which every element has means of its own.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      batch_axes: the number of leading axes, along which each element is normalized by itself.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of the parameters.
 
     Attributes:
@@ -65,8 +66,8 @@ class GroupNorm(FeatureLayer):
         self.batch_axes = batch_axes
         self.dtype = dtype
         shape = (num_channels,)
-        self.scale: nnx.Param | None = _scale(affine, shape, param_dtype)
-        self.bias: nnx.Param | None = _bias(affine and bias, shape, param_dtype)
+        self.scale: nnx.Param | None = parameters.scale(affine, shape, param_dtype)
+        self.bias: nnx.Param | None = parameters.bias(affine and bias, shape, param_dtype)
 
     def __call__(self, x: Any) -> jax.Array:
         """``(N, *, C)`` -> ``(N, *, C)``, normalized."""
@@ -83,9 +84,8 @@ class GroupNorm(FeatureLayer):
                 f"{self.num_channels} got channels-last input of shape {x.shape}"
             )
         image = feature_map("GroupNorm", x, x.ndim - 1 - self.batch_axes, "channels_last")
-        return functional.group_norm_of(
-            "GroupNorm", image, self.num_groups, _value(self.scale), _value(self.bias), self.eps
-        )
+        scale, bias = parameters.value(self.scale), parameters.value(self.bias)
+        return functional.group_norm_of("GroupNorm", image, self.num_groups, scale, bias, self.eps)
 
 
 class LayerNorm(FeatureLayer):
@@ -97,13 +97,13 @@ class LayerNorm(FeatureLayer):
     Shape: input and output ``(*, *normalized_shape)``.
 
     Args:
-      normalized_shape: the sizes of the axes of one mean, in the order of the input: torch's
-        ``(C, H, W)`` is ``(H, W, C)`` here. An int for the last axis alone.
+      normalized_shape: the sizes of the last axes, over which the mean is taken. They are in the
+        order of the input: torch's ``(C, H, W)`` is ``(H, W, C)`` here. An int for the last axis.
       eps: added to the variance.
       elementwise_affine: whether there are `scale` and `bias`.
       bias: whether there is a `bias`, if `elementwise_affine`.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of the parameters.
 
     Attributes:
@@ -111,7 +111,8 @@ class LayerNorm(FeatureLayer):
 
     Raises:
       ValueError: at the call, shapes that torch refuses.
-      TypeError: at the call, an input that does not hold floating-point numbers.
+      TypeError: at construction, sizes that are no ints; at the call, an input that does not hold
+        floating-point numbers.
     """
 
     shown = ("normalized_shape", "eps", "elementwise_affine")
@@ -131,16 +132,17 @@ class LayerNorm(FeatureLayer):
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.dtype = dtype
-        self.scale: nnx.Param | None = _scale(elementwise_affine, shape, param_dtype)
-        self.bias: nnx.Param | None = _bias(elementwise_affine and bias, shape, param_dtype)
+        self.scale: nnx.Param | None = parameters.scale(elementwise_affine, shape, param_dtype)
+        has_bias = elementwise_affine and bias
+        self.bias: nnx.Param | None = parameters.bias(has_bias, shape, param_dtype)
 
     def __call__(self, x: Any) -> jax.Array:
         """``(*, *normalized_shape)`` -> ``(*, *normalized_shape)``, normalized."""
         return functional.layer_norm(
             jnp.asarray(x, self.dtype),
             self.normalized_shape,
-            _value(self.scale),
-            _value(self.bias),
+            parameters.value(self.scale),
+            parameters.value(self.bias),
             self.eps,
         )
 
@@ -154,13 +156,13 @@ class RMSNorm(FeatureLayer):
     Shape: input and output ``(*, *normalized_shape)``.
 
     Args:
-      normalized_shape: the sizes of the axes of one mean, in the order of the input: torch's
-        ``(C, H, W)`` is ``(H, W, C)`` here. An int for the last axis alone.
-      eps: added to the mean of squares. None by default: the epsilon of the dtype that is computed
-        in, 1.2e-7 for float32.
+      normalized_shape: the sizes of the last axes, over which the mean is taken. They are in the
+        order of the input: torch's ``(C, H, W)`` is ``(H, W, C)`` here. An int for the last axis.
+      eps: added to the mean of squares. None by default: the machine epsilon of the dtype of the
+        computation, 1.2e-7 for float32.
       elementwise_affine: whether there is a `scale`.
-      dtype: what the input is cast to; None leaves it as it is. float16 and bfloat16 are computed
-        in float32.
+      dtype: the dtype that the input is cast to; None for its own. float16 and bfloat16 are
+        computed in float32.
       param_dtype: the dtype of the parameter.
 
     Attributes:
@@ -168,7 +170,8 @@ class RMSNorm(FeatureLayer):
 
     Raises:
       ValueError: at the call, shapes that torch refuses.
-      TypeError: at the call, an input that does not hold floating-point numbers.
+      TypeError: at construction, sizes that are no ints; at the call, an input that does not hold
+        floating-point numbers.
     """
 
     shown = ("normalized_shape", "eps", "elementwise_affine")
@@ -187,26 +190,27 @@ class RMSNorm(FeatureLayer):
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.dtype = dtype
-        self.scale: nnx.Param | None = _scale(elementwise_affine, shape, param_dtype)
+        self.scale: nnx.Param | None = parameters.scale(elementwise_affine, shape, param_dtype)
 
     def __call__(self, x: Any) -> jax.Array:
         """``(*, *normalized_shape)`` -> ``(*, *normalized_shape)``, normalized."""
-        return functional.rms_norm(
-            jnp.asarray(x, self.dtype), self.normalized_shape, _value(self.scale), self.eps
-        )
+        x, scale = jnp.asarray(x, self.dtype), parameters.value(self.scale)
+        return functional.rms_norm(x, self.normalized_shape, scale, self.eps)
 
 
 class LocalResponseNorm(FeatureLayer):
     """Local response normalization over channels-last input, as ``torch.nn.LocalResponseNorm``.
 
-    Each value is divided by ``(k + alpha * mean of squares) ** beta``. The mean is over `size`
-    neighbouring channels, where channels beyond the first and the last one count as 0.
+    Each value is divided by ``(k + alpha * mean of squares) ** beta``. The mean is over a window
+    of `size` channels, padded with zeros.
 
     Shape: input and output ``(*batch, C)``, at least three axes.
 
     Args:
-      size: the number of channels of one mean.
-      alpha, beta, k: the numbers of the formula.
+      size: the number of channels of the window.
+      alpha: the factor of the mean.
+      beta: the exponent.
+      k: the summand.
 
     Raises:
       ValueError: at the call, fewer than three axes, or a size that is not positive.
@@ -226,15 +230,3 @@ class LocalResponseNorm(FeatureLayer):
         return local_response_norm(
             x, self.size, self.alpha, self.beta, self.k, data_format="channels_last"
         )
-
-
-def _scale(wanted: bool, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-    return nnx.Param(jnp.ones(shape, dtype)) if wanted else nnx.data(None)
-
-
-def _bias(wanted: bool, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-    return nnx.Param(jnp.zeros(shape, dtype)) if wanted else nnx.data(None)
-
-
-def _value(variable: nnx.Param | None) -> jax.Array | None:
-    return None if variable is None else variable[...]

@@ -10,6 +10,20 @@ from jaxgroups._spec import arguments
 from jaxgroups._types import IntOrInts, Ints
 from jaxgroups.nnx._base import FeatureLayer
 
+# a template of templates: `FeatureLayer` fills in what is left in braces, for each rank
+_DOC = """{{rank}}-D padding with {what}: ``torch.nn.{{name}}``.
+
+Shape: input ``(*batch, {{axes}}, C)``, output ``(*batch, {{out}}, C)``.
+
+Args:
+  padding: an int, or (low, high) for each spatial axis in one tuple, the last axis first. Negative
+    numbers remove elements.{limit}
+{value}
+Raises:
+  ValueError: a tuple of another length; at the call, sizes that torch refuses.
+  TypeError: numbers that are no ints.
+"""
+
 
 class _Pad(FeatureLayer):
     """What the padding layers share."""
@@ -37,37 +51,12 @@ class _Pad(FeatureLayer):
 
 
 class _ZeroPad(_Pad):
-    """{rank}-D padding with zeros, with the arguments of ``torch.nn.{name}``.
-
-    Shape: input ``(*batch, {axes}, C)``, output ``(*batch, {out}, C)``.
-
-    Args:
-      padding: an int, or (low, high) for each spatial axis in one tuple, the last axis first.
-        Negative amounts remove elements.
-
-    Raises:
-      ValueError: a tuple of another length; at the call, sizes that torch refuses.
-      TypeError: amounts that are no ints.
-    """
-
+    __doc__ = _DOC.format(what="zeros", limit="", value="")
     mode = "constant"
 
 
 class _ConstantPad(_Pad):
-    """{rank}-D padding with a constant, with the arguments of ``torch.nn.{name}``.
-
-    Shape: input ``(*batch, {axes}, C)``, output ``(*batch, {out}, C)``.
-
-    Args:
-      padding: an int, or (low, high) for each spatial axis in one tuple, the last axis first.
-        Negative amounts remove elements.
-      value: the constant.
-
-    Raises:
-      ValueError: a tuple of another length; at the call, sizes that torch refuses.
-      TypeError: amounts that are no ints.
-    """
-
+    __doc__ = _DOC.format(what="a constant", limit="", value="  value: the constant.\n")
     mode = "constant"
     shown = ("padding", "value")
 
@@ -77,53 +66,23 @@ class _ConstantPad(_Pad):
 
 
 class _ReflectionPad(_Pad):
-    """{rank}-D padding by reflection without the edge, with the arguments of ``torch.nn.{name}``.
-
-    Shape: input ``(*batch, {axes}, C)``, output ``(*batch, {out}, C)``.
-
-    Args:
-      padding: an int, or (low, high) for each spatial axis in one tuple, the last axis first; less
-        than the size of the axis. Negative amounts remove elements.
-
-    Raises:
-      ValueError: a tuple of another length; at the call, sizes that torch refuses.
-      TypeError: amounts that are no ints.
-    """
-
+    __doc__ = _DOC.format(
+        what="the reflected input, without its edge",
+        limit=" Less than the size of the axis.",
+        value="",
+    )
     mode = "reflect"
 
 
 class _ReplicationPad(_Pad):
-    """{rank}-D padding that repeats the edge, with the arguments of ``torch.nn.{name}``.
-
-    Shape: input ``(*batch, {axes}, C)``, output ``(*batch, {out}, C)``.
-
-    Args:
-      padding: an int, or (low, high) for each spatial axis in one tuple, the last axis first.
-        Negative amounts remove elements.
-
-    Raises:
-      ValueError: a tuple of another length; at the call, sizes that torch refuses.
-      TypeError: amounts that are no ints.
-    """
-
+    __doc__ = _DOC.format(what="the edge, repeated", limit="", value="")
     mode = "replicate"
 
 
 class _CircularPad(_Pad):
-    """{rank}-D padding that wraps around, with the arguments of ``torch.nn.{name}``.
-
-    Shape: input ``(*batch, {axes}, C)``, output ``(*batch, {out}, C)``.
-
-    Args:
-      padding: an int, or (low, high) for each spatial axis in one tuple, the last axis first; at
-        most the size of the axis. Negative amounts remove elements.
-
-    Raises:
-      ValueError: a tuple of another length; at the call, sizes that torch refuses.
-      TypeError: amounts that are no ints.
-    """
-
+    __doc__ = _DOC.format(
+        what="the opposite end of the input", limit=" At most the size of the axis.", value=""
+    )
     mode = "circular"
 
 

@@ -18,9 +18,9 @@ class _MaxPool(FeatureLayer):
     Args:
       kernel_size: size of the window, an int or one for each of {axes}.
       stride: distance between windows. None by default: the kernel size.
-      padding: elements added on both sides, which never win; at most half the window.
+      padding: elements added on both sides, which are never the maximum; at most half the window.
       dilation: distance between elements of the window.
-      return_indices: whether to return the places of the values too, for `MaxUnpool{rank}d`.
+      return_indices: whether to return the index of each maximum too, for `MaxUnpool{rank}d`.
       ceil_mode: whether a last window may reach beyond the padded input.
 
     Raises:

@@ -20,14 +20,14 @@ class PReLU(FeatureLayer):
 
     Args:
       num_parameters: the number of slopes: 1, or the number of channels C.
-      init: the first value of the slopes.
+      init: the initial value of the slopes.
       param_dtype: the dtype of the slopes.
 
     Attributes:
       negative_slope: the ``nnx.Param`` of torch's `weight`, ``(num_parameters,)``.
 
     Raises:
-      ValueError: at the call, channels that the slopes do not fit.
+      ValueError: at the call, a number of channels other than `num_parameters`.
       TypeError: at the call, an input that does not hold floating-point numbers.
     """
 

@@ -15,12 +15,13 @@ from jax.typing import DTypeLike
 
 from jaxgroups._functional.recurrent import CELLS, Weights, recurrent
 from jaxgroups._types import Shape
-from jaxgroups.nnx._recurrent_base import RecurrentBase, boolean, checked, mode_of, positive
+from jaxgroups.nnx._parameters import checked
+from jaxgroups.nnx._recurrent_base import RecurrentBase, at_least, boolean, mode_of
 
 _INSIDE = tuple(str(Path(file).parent) + os.sep for file in (Path(__file__).parent, flax.__file__))
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 _SIZES = ("input_size", "hidden_size", "num_layers")
-_HOW = ("bias", "batch_first", "dropout", "bidirectional")
+_OPTIONS = ("bias", "batch_first", "dropout", "bidirectional")
 
 _DOC = """{name} over sequences, with the arguments, parameters and states of ``torch.nn.{name}``.
 
@@ -36,7 +37,8 @@ _DOC = """{name} over sequences, with the arguments, parameters and states of ``
     Args:
       input_size: the number of features of the input.
       hidden_size: the number of features of the hidden state.
-      num_layers: the number of layers; each but the first reads the outputs of the one before.
+      num_layers: the number of layers; each layer after the first reads the outputs of the one
+        before it.
 {nonlinearity}\
       bias: whether there are `bias_ih` and `bias_hh`.
       batch_first: whether input and output are ``(N, L, features)``. The states are not.
@@ -72,7 +74,7 @@ _ONE_STATE = {
 
 
 class _Recurrent(RecurrentBase):
-    shown = (*_SIZES, *_HOW)
+    shown = (*_SIZES, *_OPTIONS)
     layer_dropout: nnx.Dropout | None
 
     def _build(
@@ -100,9 +102,9 @@ class _Recurrent(RecurrentBase):
         self.bias = boolean("bias", bias)
         self.batch_first = boolean("batch_first", batch_first)
         self.bidirectional = boolean("bidirectional", bidirectional)
-        self.input_size = positive("input_size", input_size)
-        self.hidden_size = positive("hidden_size", hidden_size)
-        self.num_layers = positive("num_layers", num_layers)
+        self.input_size = at_least(1, "input_size", input_size)
+        self.hidden_size = at_least(1, "hidden_size", hidden_size)
+        self.num_layers = at_least(1, "num_layers", num_layers)
         if dropout > 0 and num_layers == 1:
             _warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero "
@@ -110,7 +112,7 @@ class _Recurrent(RecurrentBase):
                 f"dropout={dropout} and num_layers={num_layers}"
             )
         sentence = "proj_size should be a positive integer or zero to disable projections"
-        self.proj_size = positive("proj_size", proj_size, 0, sentence)
+        self.proj_size = at_least(0, "proj_size", proj_size, sentence)
         if proj_size >= hidden_size:
             raise ValueError(
                 f"proj_size has to be smaller than hidden_size, got proj_size={proj_size} and "
@@ -124,7 +126,7 @@ class _Recurrent(RecurrentBase):
             self.layer_dropout = nnx.Dropout(self.dropout, deterministic=deterministic, rngs=rngs)
 
     @property
-    def _ends(self) -> tuple[str, ...]:
+    def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse") if self.bidirectional else ("",)
 
     @property
@@ -136,14 +138,14 @@ class _Recurrent(RecurrentBase):
         rows = CELLS[self.mode].gates * self.hidden_size
         shapes: dict[str, Shape] = {}
         for layer in range(self.num_layers):
-            inputs = len(self._ends) * self._output_size if layer else self.input_size
-            for end in self._ends:
-                of = {"weight_ih": (rows, inputs), "weight_hh": (rows, self._output_size)}
+            inputs = len(self._suffixes) * self._output_size if layer else self.input_size
+            for suffix in self._suffixes:
+                own = {"weight_ih": (rows, inputs), "weight_hh": (rows, self._output_size)}
                 if self.bias:
-                    of |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+                    own |= {"bias_ih": (rows,), "bias_hh": (rows,)}
                 if self.proj_size:
-                    of["weight_hr"] = (self.proj_size, self.hidden_size)
-                shapes |= {f"{name}_l{layer}{end}": shape for name, shape in of.items()}
+                    own["weight_hr"] = (self.proj_size, self.hidden_size)
+                shapes |= {f"{name}_l{layer}{suffix}": shape for name, shape in own.items()}
         return shapes
 
     def __call__(
@@ -159,8 +161,8 @@ class _Recurrent(RecurrentBase):
         Args:
           input: the sequences.
           hx: the first state: an array, of an LSTM a pair of two. None by default: zeros.
-          deterministic: in place of the layer's own setting.
-          rngs: in place of the layer's own random stream.
+          deterministic: overrides the layer's setting.
+          rngs: overrides the layer's random stream.
         """
         name = type(self).__name__
         cell = CELLS[self.mode]
@@ -184,7 +186,7 @@ class _Recurrent(RecurrentBase):
                 f"{jnp.shape(input)}"
             )
         sizes = (self._output_size, self.hidden_size)[: cell.states]
-        shapes = [(self.num_layers * len(self._ends), x.shape[1], size) for size in sizes]
+        shapes = [(self.num_layers * len(self._suffixes), x.shape[1], size) for size in sizes]
         if given is not None:
             for place, (state, shape) in enumerate(zip(given, shapes, strict=True)):
                 if state.shape != shape:
@@ -217,32 +219,33 @@ class _Recurrent(RecurrentBase):
         self, x: jax.Array, states: list[jax.Array] | None
     ) -> tuple[Any, list[list[Weights]]]:
         """The dtype to compute in, and in it the weights of each layer and direction."""
-        found = [
-            [self._of(f"_l{layer}{end}") for end in self._ends] for layer in range(self.num_layers)
+        layers = [
+            [self._layer_weights(f"_l{layer}{suffix}") for suffix in self._suffixes]
+            for layer in range(self.num_layers)
         ]
-        dtype = self._common(x, *(states or ()), found[0][0].ih)
-        return dtype, jax.tree.map(lambda weight: weight.astype(dtype), found)
+        dtype = self._common(x, *(states or ()), layers[0][0].ih)
+        return dtype, jax.tree.map(lambda weight: weight.astype(dtype), layers)
 
-    def _of(self, end: str) -> Weights:
-        return Weights(*(self._parameter(name + end) for name in _NAMES))  # type: ignore[arg-type]
+    def _layer_weights(self, suffix: str) -> Weights:
+        return Weights(*(self._parameter(name + suffix) for name in _NAMES))  # type: ignore[arg-type]
 
 
 def _check_ndim(ndim: int, states: list[jax.Array]) -> None:
-    """torch's sentences for a state with a batch axis where the input has none, and back."""
+    """Refuse a state with a batch axis for an input without one, and the other way round."""
     if all(state.ndim == ndim for state in states):
         return
     batched = "batched" if ndim == 3 else "unbatched"
-    found = [f"{state.ndim}-D" for state in states]
-    which, given = "hx", f"{found[0]} tensor"
+    ranks = [f"{state.ndim}-D" for state in states]
+    which, given = "hx", f"{ranks[0]} tensor"
     if len(states) == 2:
-        which, given = "hx and cx", f"({', '.join(found)}) tensors"
+        which, given = "hx and cx", f"({', '.join(ranks)}) tensors"
     raise ValueError(
         f"For {batched} {ndim}-D input, {which} should also be {ndim}-D but got {given}"
     )
 
 
 def _warn(text: str) -> None:
-    """A warning at the first line outside of jaxgroups.nnx and Flax."""
+    """Warn at the first line of the stack that is outside of jaxgroups.nnx and Flax."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
         level, frame = level + 1, frame.f_back
@@ -256,7 +259,7 @@ class RNN(_Recurrent):
         nonlinearity='      nonlinearity: of the cells, ``"tanh"`` or ``"relu"``.\n',
         **_ONE_STATE,
     )
-    shown = (*_SIZES, "nonlinearity", *_HOW)
+    shown = (*_SIZES, "nonlinearity", *_OPTIONS)
 
     @checked
     def __init__(
@@ -339,11 +342,11 @@ class LSTM(_Recurrent):
         out="(proj_size or hidden_size)",
         states="h_0 and h_n ``(D * num_layers, N, proj_size or hidden_size)``;\n      "
         + _STATE.format("c_0 and c_n"),
-        projection="      proj_size: the number of features of the outputs and of h, which are then"
-        " a product\n        of the hidden state and `weight_hr`. 0 by default: without it.\n",
+        projection="      proj_size: the number of features that `weight_hr` projects the hidden"
+        " state to;\n        the outputs and h then have as many. 0 by default: no projection.\n",
         hr=", weight_hr_l0",
     )
-    shown = (*_SIZES, *_HOW, "proj_size")
+    shown = (*_SIZES, *_OPTIONS, "proj_size")
 
     @checked
     def __init__(

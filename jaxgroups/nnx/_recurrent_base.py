@@ -1,46 +1,40 @@
 """What recurrent layers and their cells share: settings, parameters, dtype, and their checks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxgroups import _keywords as keywords
 from jaxgroups import _layers as layers
 from jaxgroups._types import Shape
+from jaxgroups.nnx import _parameters as parameters
 from jaxgroups.nnx._base import FeatureLayer
 
-Init = TypeVar("Init", bound=Callable[..., None])
 MODES = {"tanh": "RNN_TANH", "relu": "RNN_RELU"}
 
 
-def checked(init: Init) -> Init:
-    """`init` that explains wrong keywords and a missing `rngs`; type checkers see `init` itself."""
-    return keywords.checked(init, {"rngs": "rngs=nnx.Rngs(0)"})
-
-
-def positive(name: str, value: Any, least: int = 1, sentence: str = "") -> int:
-    """An integer of at least `least`; otherwise torch's sentence."""
+def at_least(minimum: int, name: str, value: Any, sentence: str = "") -> int:
+    """The argument as an int; refuses one below `minimum` with torch's sentence."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
-    if value < least:
+    if value < minimum:
         raise ValueError(f"{sentence or f'{name} must be greater than zero'}, got {name}={value}")
     return int(value)
 
 
 def boolean(name: str, value: Any) -> bool:
-    """A bool; otherwise torch's sentence."""
+    """The argument as a bool; refuses other types with torch's sentence."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
     return value
 
 
 def mode_of(nonlinearity: Any) -> str:
-    """The kind of an RNN's cell."""
+    """The key in `CELLS` of an RNN with this nonlinearity."""
     if not isinstance(nonlinearity, str) or nonlinearity not in MODES:
         raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
     return MODES[nonlinearity]
@@ -53,13 +47,9 @@ class RecurrentBase(FeatureLayer):
     dtype: DTypeLike | None
 
     def _add(self, shapes: dict[str, Shape], rngs: nnx.Rngs, param_dtype: DTypeLike) -> None:
-        """Make the parameters, U(-b, b) with ``b = 1 / sqrt(hidden_size)`` as torch's."""
+        """Add the parameters: U(-b, b) with ``b = 1 / sqrt(hidden_size)``, as in torch."""
         name = type(self).__name__
-        if not isinstance(rngs, nnx.Rngs):
-            raise TypeError(
-                f"{name}(): rngs must be flax.nnx.Rngs, such as nnx.Rngs(0), not "
-                f"{type(rngs).__name__}"
-            )
+        parameters.check_rngs(name, rngs)
         if not jnp.issubdtype(param_dtype, jnp.floating):
             raise ValueError(
                 "Only Tensors of floating point and complex dtype can require gradients: "
@@ -67,12 +57,11 @@ class RecurrentBase(FeatureLayer):
             )
         self.param_dtype = param_dtype
         uniform = layers.torch_uniform(self.hidden_size)
-        for leaf, shape in shapes.items():
-            setattr(self, leaf, nnx.Param(uniform(rngs.params(), shape, param_dtype)))
+        for parameter, shape in shapes.items():
+            setattr(self, parameter, nnx.Param(uniform(rngs.params(), shape, param_dtype)))
 
     def _parameter(self, name: str) -> jax.Array | None:
-        found = getattr(self, name, None)
-        return None if found is None else found[...]
+        return parameters.value(getattr(self, name, None))
 
     def _array(self, input: Any) -> jax.Array:
         """The argument `input` as an array of floating-point numbers."""
@@ -101,8 +90,8 @@ class RecurrentBase(FeatureLayer):
         pair = isinstance(hx, Sequence)
         if pair != (count == 2) or (pair and len(hx) != 2):
             needed = "a pair (h_0, c_0)" if count == 2 else "one array h_0"
-            given = f"{len(hx)} of them" if pair else type(hx).__name__
-            raise TypeError(f"{type(self).__name__}: hx must be {needed}, got {given}")
+            got = f"{len(hx)} of them" if pair else type(hx).__name__
+            raise TypeError(f"{type(self).__name__}: hx must be {needed}, got {got}")
         return [jnp.asarray(state) for state in (hx if pair else [hx])]
 
     def _common(self, *arrays: Any) -> Any:

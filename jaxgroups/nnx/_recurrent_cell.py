@@ -9,7 +9,8 @@ from jax.typing import DTypeLike
 
 from jaxgroups._functional.recurrent import CELLS, State, Weights, one_step
 from jaxgroups._types import Shape
-from jaxgroups.nnx._recurrent_base import RecurrentBase, boolean, checked, mode_of, positive
+from jaxgroups.nnx._parameters import checked
+from jaxgroups.nnx._recurrent_base import RecurrentBase, at_least, boolean, mode_of
 
 _DOC = """One step of {layer}, with the arguments and parameters of ``torch.nn.{layer}Cell``.
 
@@ -44,11 +45,23 @@ _ONE_STATE = {"first": "h", "last": "h", "states": "h"}
 
 class _Cell(RecurrentBase):
     shown = ("input_size", "hidden_size", "bias")
-    mode: str
+    mode: str  # the key in `CELLS`
+
+    @checked
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self._build(input_size, hidden_size, bias, dtype, param_dtype, rngs)
 
     def _build(
         self,
-        mode: str,
         input_size: int,
         hidden_size: int,
         bias: bool,
@@ -56,12 +69,11 @@ class _Cell(RecurrentBase):
         param_dtype: DTypeLike,
         rngs: nnx.Rngs,
     ) -> None:
-        self.mode = mode
-        self.input_size = positive("input_size", input_size)
-        self.hidden_size = positive("hidden_size", hidden_size)
+        self.input_size = at_least(1, "input_size", input_size)
+        self.hidden_size = at_least(1, "hidden_size", hidden_size)
         self.bias = boolean("bias", bias)
         self.dtype = dtype
-        rows = CELLS[mode].gates * hidden_size
+        rows = CELLS[self.mode].gates * hidden_size
         shapes: dict[str, Shape] = {
             "weight_ih": (rows, input_size),
             "weight_hh": (rows, hidden_size),
@@ -79,11 +91,11 @@ class _Cell(RecurrentBase):
         given = self._states(hx, cell.states)
         self._check(x, given or [])
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        found = Weights(*(self._parameter(name) for name in names))  # type: ignore[arg-type]
-        dtype = self._common(x, *(given or ()), found.ih)
+        weights = Weights(*(self._parameter(name) for name in names))  # type: ignore[arg-type]
+        dtype = self._common(x, *(given or ()), weights.ih)
         if given is None:
             given = [jnp.zeros((*x.shape[:-1], self.hidden_size), dtype)] * cell.states
-        weights = jax.tree.map(lambda w: w.astype(dtype), found)
+        weights = jax.tree.map(lambda w: w.astype(dtype), weights)
         arrays = [array.astype(dtype) for array in (x, *given)]
         batch = arrays if x.ndim == 2 else [array[None] for array in arrays]
         new = one_step(cell, weights, batch[0], tuple(batch[1:]))
@@ -146,11 +158,11 @@ class RNNCell(_Cell):
         rngs: nnx.Rngs,
     ) -> None:
         self.nonlinearity = nonlinearity
-        mode = mode_of(nonlinearity)
-        self._build(mode, input_size, hidden_size, bias, dtype, param_dtype, rngs)
+        self.mode = mode_of(nonlinearity)
+        self._build(input_size, hidden_size, bias, dtype, param_dtype, rngs)
 
     def __call__(self, input: Any, hx: Any = None) -> jax.Array:
-        """The next h; `hx` is the h before, zeros by default."""
+        """The next h, from the input and the last h, `hx`; zeros by default."""
         return self._step(input, hx)[0]
 
 
@@ -163,42 +175,18 @@ class LSTMCell(_Cell):
         last="h, c",
         states="h and c",
     )
-
-    @checked
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        *,
-        dtype: DTypeLike | None = None,
-        param_dtype: DTypeLike = jnp.float32,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self._build("LSTM", input_size, hidden_size, bias, dtype, param_dtype, rngs)
+    mode = "LSTM"
 
     def __call__(self, input: Any, hx: Any = None) -> tuple[jax.Array, jax.Array]:
-        """The next ``(h, c)``; `hx` is the pair before, zeros by default."""
+        """The next ``(h, c)``, from the input and the last pair, `hx`; zeros by default."""
         h, c = self._step(input, hx)
         return h, c
 
 
 class GRUCell(_Cell):
     __doc__ = _DOC.format(layer="GRU", gates="3 * ", nonlinearity="", **_ONE_STATE)
-
-    @checked
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        *,
-        dtype: DTypeLike | None = None,
-        param_dtype: DTypeLike = jnp.float32,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self._build("GRU", input_size, hidden_size, bias, dtype, param_dtype, rngs)
+    mode = "GRU"
 
     def __call__(self, input: Any, hx: Any = None) -> jax.Array:
-        """The next h; `hx` is the h before, zeros by default."""
+        """The next h, from the input and the last h, `hx`; zeros by default."""
         return self._step(input, hx)[0]

@@ -1,4 +1,4 @@
-"""Layers that resize, with torch's names and arguments, channels last. They have no parameters."""
+"""Resizing layers with torch's names and arguments, channels last. They have no parameters."""
 
 from typing import Any
 
@@ -19,13 +19,12 @@ class Upsample(FeatureLayer):
 
     Args:
       size: size of the output, an int or one for each spatial axis.
-      scale_factor: the output has ``floor(size * scale_factor)`` elements, a number or one for each
-        spatial axis.
+      scale_factor: a number or one for each spatial axis; the output has
+        ``floor(size * scale_factor)`` elements.
       mode: ``"nearest"``, ``"nearest-exact"``, ``"area"``, ``"linear"``, ``"bilinear"``,
         ``"bicubic"`` or ``"trilinear"``.
-      align_corners: whether the centres of the corner elements keep their places.
-      recompute_scale_factor: whether distances follow from the sizes of input and output, although
-        `scale_factor` is given.
+      align_corners: whether the centres of the corner elements of input and output are aligned.
+      recompute_scale_factor: whether to use the ratio of the sizes in place of `scale_factor`.
 
     Raises:
       ValueError: at the call, arguments that torch refuses.
@@ -41,7 +40,7 @@ class Upsample(FeatureLayer):
         align_corners: bool | None = None,
         recompute_scale_factor: bool | None = None,
     ) -> None:
-        # tuples, because nnx takes lists for parts of the model
+        # nnx treats a list as a part of the model, so it becomes a tuple
         self.size = tuple(size) if isinstance(size, (list, tuple)) else size
         factors = scale_factor
         self.scale_factor = tuple(factors) if isinstance(factors, (list, tuple)) else factors
@@ -86,8 +85,8 @@ class UpsamplingNearest2d(Upsample):
 
     Args:
       size: size of the output, an int or one for each of H, W.
-      scale_factor: the output has ``floor(size * scale_factor)`` elements, a number or one for each
-        of H, W.
+      scale_factor: a number or one for each of H, W; the output has
+        ``floor(size * scale_factor)`` elements.
 
     Raises:
       ValueError: at the call, arguments that torch refuses.
@@ -112,8 +111,8 @@ class UpsamplingBilinear2d(Upsample):
 
     Args:
       size: size of the output, an int or one for each of H, W.
-      scale_factor: the output has ``floor(size * scale_factor)`` elements, a number or one for each
-        of H, W.
+      scale_factor: a number or one for each of H, W; the output has
+        ``floor(size * scale_factor)`` elements.
 
     Raises:
       ValueError: at the call, arguments that torch refuses.

@@ -9,15 +9,14 @@ from flax import nnx
 class Sequential(nnx.Module):
     """Calls its items one after the other, as ``torch.nn.Sequential(OrderedDict(...))``.
 
-    Items without names need no layer of ours: ``flax.nnx.Sequential(*items)`` is torch's
-    ``Sequential(*items)``.
+    For items without names, use ``flax.nnx.Sequential(*items)``.
 
     Args:
-      items: by name, layers or functions of one array. Each becomes an attribute, so that the
-        names of parameters are torch's.
+      items: layers or functions of one array, by name. Each becomes an attribute, so that
+        parameters have torch's names.
 
     Raises:
-      ValueError: a name that every ``nnx.Module`` has already, such as ``train``.
+      ValueError: a name that is an attribute of ``nnx.Module``, such as ``train``.
     """
 
     def __init__(self, **items: Callable[[Any], Any]) -> None:
@@ -29,7 +28,7 @@ class Sequential(nnx.Module):
             setattr(self, name, item)
 
     def __call__(self, x: Any) -> Any:
-        """The last item's result."""
+        """The result of the last item."""
         for name in self.names:
             x = getattr(self, name)(x)
         return x

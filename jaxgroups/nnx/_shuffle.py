@@ -9,7 +9,7 @@ from jaxgroups.nnx._base import FeatureLayer
 
 
 class PixelShuffle(FeatureLayer):
-    """Moves channels into space, with the arguments of ``torch.nn.PixelShuffle``.
+    """Rearranges channels into positions, with the arguments of ``torch.nn.PixelShuffle``.
 
     Shape: input ``(*batch, H, W, C r r)``, output ``(*batch, H r, W r, C)``. The channels of the
     input are in torch's order, ``(C, r, r)`` flattened.
@@ -33,7 +33,7 @@ class PixelShuffle(FeatureLayer):
 
 
 class PixelUnshuffle(FeatureLayer):
-    """Moves space into channels, with the arguments of ``torch.nn.PixelUnshuffle``.
+    """Rearranges positions into channels, with the arguments of ``torch.nn.PixelUnshuffle``.
 
     Shape: input ``(*batch, H r, W r, C)``, output ``(*batch, H, W, C r r)``. The channels of the
     output are in torch's order, ``(C, r, r)`` flattened.

@@ -14,10 +14,10 @@ NOTE = (
 
 @contextmanager
 def exact_attention() -> Iterator[list[str]]:
-    """Within the block the function keeps float64, by its definition; Flax's attention calls it.
+    """Within the block, attention of float64 is computed in float64, in Flax's layers too.
 
     Yields:
-      A list, which gets a sentence once the definition stood for the function.
+      A list, which gets `NOTE` once attention has been computed so.
     """
     notes: list[str] = []
     original = jax.nn.dot_product_attention
@@ -33,8 +33,8 @@ def exact_attention() -> Iterator[list[str]]:
         if bias is not None:
             scores = scores + bias
         if how.get("is_causal"):
-            seen = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-            scores = jnp.where(seen, scores, -jnp.inf)
+            causal = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+            scores = jnp.where(causal, scores, -jnp.inf)
         if mask is not None:
             scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), value)

@@ -1,15 +1,15 @@
-"""Dropout as a number: random masks cannot be compared, the place, the rate and the kind can.
+"""A deterministic stand-in for dropout, since the random masks of two libraries differ.
 
-In the comparisons of training a dropout multiplies its input by ``1 + rate``, and by more if it
-drops whole channels or keeps the mean and the variance (alpha dropout). A dropout that is missing,
-at another place or of another rate then changes the outputs.
+In the comparisons of training mode, a dropout multiplies its input by ``1 + rate``, and by more if
+it drops whole channels or is an alpha dropout. So a dropout that is missing, misplaced or of
+another rate changes the outputs.
 """
 
 import re
 
 
 def factor(rate: float, kind: str, whole_channels: bool = False) -> float:
-    """The number for a rate and the name of the layer's class."""
+    """The factor for a rate and the name of the layer's class."""
     if not rate:
         return 1.0
     whole = whole_channels or re.search(r"[123]d$", kind) or kind.startswith("Feature")

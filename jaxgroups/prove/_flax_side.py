@@ -1,4 +1,4 @@
-"""What the Flax module computes: outputs, gradients, steps of SGD, as jitted functions."""
+"""Outputs, gradients and SGD steps of the Flax module, as jitted functions."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -31,11 +31,11 @@ class FlaxSide:
 
     Args:
       model: the model; it is not changed.
-      train: whether it is in training mode, in which a dropout multiplies by a number.
-      to_flax: puts the inputs in Flax's layout.
+      to_flax: converts the inputs to Flax's layout.
+      train: whether it is in training mode, with `factor` in place of dropout.
 
     Attributes:
-      branches: whether the model asked for values while it was traced.
+      branches: whether Python branched on a traced value, so that calls are not jitted.
       draws: whether a call drew random numbers.
     """
 
@@ -51,18 +51,21 @@ class FlaxSide:
         self._run = jax.jit(self._apply)
 
     def forward(self, arrays: Arrays) -> tuple[list[np.ndarray], Values]:
-        """The outputs, and the state after the call without the parameters; kept state is old."""
+        """The outputs, and the state after the call, without the parameters.
+
+        The state of this object does not change.
+        """
         outputs, rest = self._called(self._run, self._apply, self.params, self.rest, arrays)
         self.draws |= _drawn(self.rest, rest)
         return [np.asarray(leaf) for leaf in outputs], values(rest)
 
     def narrow(self, arrays: Arrays) -> str:
-        """The dtype of a result inside the model that has fewer bits than float64; or ``""``."""
+        """The dtype of an intermediate result with fewer bits than float64; or ``""``."""
         if self.branches:
             return ""
         text = str(jax.make_jaxpr(self._apply)(self.params, self.rest, arrays))
-        found = re.search(r":(f32|f16|bf16)\[[^=\n]* = ", text)
-        return _NARROW[found[1]] if found else ""
+        match = re.search(r":(f32|f16|bf16)\[[^=\n]* = ", text)
+        return _NARROW[match[1]] if match else ""
 
     def gradients(self, arrays: Arrays, weights: Arrays) -> tuple[Values, list[Any]]:
         """Gradients of ``sum(weights * outputs)``: of the parameters, and of the inputs."""
@@ -84,7 +87,10 @@ class FlaxSide:
         return values(of_params), by_input
 
     def sgd(self, batches: list[tuple[Arrays, Arrays]], rate: float) -> list[float]:
-        """As torch's side: steps on the mean of squared distances; the state is the new one."""
+        """SGD steps on the mean squared error to the targets; returns the losses.
+
+        The state of this object is the new one afterwards.
+        """
 
         def loss(params: Any, rest: Any, arrays: Any, targets: Any) -> Any:
             outputs, rest = self._apply(params, rest, arrays)
@@ -93,10 +99,10 @@ class FlaxSide:
 
         @jax.jit
         def step(params: Any, rest: Any, arrays: Any, targets: Any) -> Any:
-            (value, rest), found = jax.value_and_grad(loss, has_aux=True)(
+            (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(
                 params, rest, arrays, targets
             )
-            return value, jax.tree.map(lambda p, g: p - rate * g, params, found), rest
+            return value, jax.tree.map(lambda p, g: p - rate * g, params, gradients), rest
 
         losses = []
         for arrays, targets in batches:
@@ -120,13 +126,13 @@ class FlaxSide:
 
 
 def widen(model: nnx.Module) -> None:
-    """Make layers compute in float64 that were made to compute in float32, in place.
+    """Set the dtype of layers that compute in float32 to float64, in place.
 
-    Some, such as ``nnx.Embed``, keep the dtype of their first weights.
+    Some layers, such as ``nnx.Embed``, store the dtype of their initial weights.
     """
     for _, layer in nnx.iter_modules(model):
         dtype = getattr(layer, "dtype", None)
-        # a dtype or a scalar type of numpy or jax; an array that has this name is left alone
+        # a dtype or a scalar type of numpy or jax, not an array that is named dtype
         if not isinstance(dtype, jax.Array | np.ndarray) and dtype in ("float32", jnp.float32):
             layer.dtype = jnp.dtype("float64")  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -145,7 +151,7 @@ def in_mode(model: nnx.Module, train: bool) -> nnx.Module:
 
 @contextmanager
 def marked_dropout(model: nnx.Module) -> Iterator[None]:
-    """Within the block a dropout multiplies by a number, as on torch's side."""
+    """Within the block, a dropout multiplies by its `factor`."""
 
     def around(call: Any, layer: Any, args: Any, kwargs: Any) -> Any:
         whole = bool(getattr(layer, "broadcast_dims", ()))
@@ -156,9 +162,9 @@ def marked_dropout(model: nnx.Module) -> Iterator[None]:
 
 
 def dropouts(model: nnx.Module) -> list[Any]:
-    """The layers of dropout: of Flax, and others whose class says so and that have a rate."""
-    found = (module for _, module in nnx.iter_modules(model))
-    return [m for m in found if "Dropout" in type(m).__name__ and _rate(m) is not None]
+    """The dropout layers: those with a rate, and with Dropout in the name of the class."""
+    modules = (module for _, module in nnx.iter_modules(model))
+    return [m for m in modules if "Dropout" in type(m).__name__ and _rate(m) is not None]
 
 
 def values(state: Any) -> Values:
@@ -181,7 +187,7 @@ def _floating(outputs: list[Any]) -> list[Any]:
 
 
 def _drawn(before: Any, after: Any) -> bool:
-    """Whether a random stream has counted on."""
+    """Whether the counter of a random stream has changed."""
     counts = [
         [int(held(leaf)) for _, leaf in nnx.to_flat_state(s) if isinstance(leaf, nnx.RngCount)]
         for s in (before, after)

@@ -14,7 +14,7 @@ from jaxgroups.prove._outputs import ran
 from jaxgroups.prove._result import Check, measured
 from jaxgroups.prove._tolerance import Rounding, relative
 
-LEAST = 1e-3  # a gradient that is only rounding is measured by the largest of all
+FLOOR = 1e-3  # of the largest gradient: smaller gradients are measured relative to this
 
 
 def gradients(
@@ -27,22 +27,22 @@ def gradients(
     weights = [rng.standard_normal(y.shape) for y in outputs]
     in_flax = [np.asarray(layout.output(w, o)) for w, o in zip(weights, ours, strict=True)]
     theirs, their_inputs = torch_side.gradients(module, arrays, weights)
-    found, error = ran(lambda: flax.gradients(arrays, in_flax))
+    computed, error = ran(lambda: flax.gradients(arrays, in_flax))
     if error:
         return [Check("gradients", "parameters", "different", where=error)]
-    by_name, by_input = found
+    by_name, by_input = computed
     allowed = rounding.gradient
-    least = LEAST * max((float(np.abs(g).max(initial=0)) for g in theirs.values()), default=0.0)
-    made = [
-        (relative(p.theirs, p.ours, least), f"{p.torch} ({p.flax})")
+    floor = FLOOR * max((float(np.abs(g).max(initial=0)) for g in theirs.values()), default=0.0)
+    errors = [
+        (relative(p.theirs, p.ours, floor), f"{p.torch} ({p.flax})")
         for p in pairs(plan, theirs, by_name)
     ]
     checks = []
-    if made:
-        # the error of a module reaches all parameters before it: the last one is the nearest
-        bad = [name for error, name in made if not error <= allowed]
-        worst = max(error for error, _ in made)
-        what = f"{len(made)} parameters"
+    if errors:
+        # an error propagates to all parameters before it, so the last one is the nearest
+        bad = [name for error, name in errors if not error <= allowed]
+        worst = max(error for error, _ in errors)
+        what = f"{len(errors)} parameters"
         checks.append(measured("gradients", what, worst, allowed, bad[-1] if bad else ""))
     for number, (t, o) in enumerate(zip(their_inputs, by_input, strict=True)):
         if t is not None:

@@ -13,9 +13,13 @@ Arrays = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Spec:
-    """One argument of the modules: its shape, and the array where the user gave one.
+    """One argument of the modules.
 
-    Integers are drawn from 0 to the largest one of the array. Booleans stay as they are given.
+    Random integers are drawn from 0 to the maximum of the given array; booleans are not changed.
+
+    Attributes:
+      shape: its shape in torch's layout.
+      given: the array that the user gave; None for a shape.
     """
 
     shape: Shape
@@ -27,7 +31,7 @@ class Spec:
 
 
 def specs_of(example: Any) -> list[Spec]:
-    """The arguments that an example stands for: a shape, an array, or a tuple of them.
+    """The arguments that an example describes: a shape, an array, or a tuple of them.
 
     Raises:
       TypeError: something else.
@@ -54,33 +58,33 @@ def random(specs: list[Spec], seed: int) -> Arrays:
 
 
 def inputs(specs: list[Spec]) -> dict[str, Arrays]:
-    """Every input of the example's size, by what it is."""
-    found = {"random": random(specs, 0)}
+    """All inputs of the example's size, by kind."""
+    result = {"random": random(specs, 0)}
     if any(spec.given is not None for spec in specs):
-        found["example"] = [
+        result["example"] = [
             array if spec.given is None else spec.given
-            for spec, array in zip(specs, found["random"], strict=True)
+            for spec, array in zip(specs, result["random"], strict=True)
         ]
     if any(spec.floating for spec in specs):
         for name, make in _KINDS.items():
-            found[name] = [
+            result[name] = [
                 make(array) if spec.floating else array
                 for spec, array in zip(specs, random(specs, 1), strict=True)
             ]
-    return found
+    return result
 
 
 def other_batch(specs: list[Spec], size: int) -> list[Spec]:
-    """The arguments for a batch of another size: all that have the first one's batch."""
+    """The arguments for another batch size; those without the batch axis are not changed."""
     first = specs[0].shape[:1]
     return [replace(s, shape=(size, *s.shape[1:])) if s.shape[:1] == first else s for s in specs]
 
 
 def other_sizes(specs: list[Spec]) -> list[list[Spec]]:
-    """The arguments with other spatial sizes; one that torch takes is enough.
+    """Alternatives for other spatial sizes, of which torch needs to accept one.
 
-    The first sizes are odd where the example's are even, which shows padding that goes by the
-    size. The second ones are for networks that halve the size several times.
+    The first sizes are odd where the example's are even, which shows padding that depends on the
+    size. The second ones suit networks that halve the size several times.
     """
     if not any(spec.floating and len(spec.shape) >= 3 for spec in specs):
         return []
@@ -106,7 +110,7 @@ def _drawn(spec: Spec, rng: np.random.Generator) -> np.ndarray:
 
 
 def _ramps(x: np.ndarray) -> np.ndarray:
-    """A ramp of another slope along each axis: no two axes or directions are alike."""
+    """A ramp with another slope along each axis, so that no two axes or directions are alike."""
     out = np.zeros(x.shape)
     for axis, n in enumerate(x.shape):
         line = np.linspace(-1.0, 1.0 + axis / 3, n) if n > 1 else np.zeros(1)
@@ -115,7 +119,7 @@ def _ramps(x: np.ndarray) -> np.ndarray:
 
 
 def _one_hot(x: np.ndarray) -> np.ndarray:
-    """One value beside the corner, so that it meets the padding of one side only."""
+    """A one beside a corner, so that windows with it meet the padding of one side only."""
     out = np.zeros(x.shape)
     if out.size:
         out[tuple(min(1, n - 1) for n in x.shape)] = 1.0

@@ -1,4 +1,4 @@
-"""One order of axes for the whole model: inputs and outputs between torch and Flax."""
+"""The order of axes of inputs and outputs in torch and in Flax."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,12 @@ from jaxgroups.prove._inputs import Arrays
 
 
 class Layout:
-    """How the arrays of torch lie in Flax.
+    """The order of the axes of torch's arrays in Flax.
 
     Args:
       channels_last: whether arrays of three or more axes are ``(N, C, *spatial)`` in torch and
-        ``(N, *spatial, C)`` in Flax; otherwise they are alike. Of several inputs, one for each.
+        ``(N, *spatial, C)`` in Flax; otherwise the order is the same. A sequence has one value for
+        each input.
     """
 
     def __init__(self, channels_last: bool | Sequence[bool]) -> None:
@@ -25,7 +26,7 @@ class Layout:
         self._axis = 1 if channels_last else -1
 
     def learn(self, module: Any, arrays: Arrays) -> None:
-        """Learn the axis of the output's channels from the layer that makes it."""
+        """Take the channel axis of the output from the layer that computes it."""
         calls = run_torch(module, arrays)
         axes = ChannelAxes(calls, self._axis)
         for call in calls:
@@ -33,16 +34,14 @@ class Layout:
                 self._axis = axes.of(call)
 
     def to_flax(self, arrays: Sequence[Any]) -> list[Any]:
-        """The inputs of torch in Flax's order; jax arrays stay jax arrays."""
+        """Torch's inputs in Flax's order; jax arrays stay jax arrays."""
         last = self._inputs or [self.channels_last] * len(arrays)
-        return [self._moved(x, moved) for x, moved in zip(arrays, last, strict=True)]
-
-    def _moved(self, x: Any, moved: bool) -> Any:
-        if not moved or x.ndim < 3:
-            return x
-        return x.transpose(0, *range(2, x.ndim), 1)
+        return [
+            x.transpose(0, *range(2, x.ndim), 1) if permuted and x.ndim >= 3 else x
+            for x, permuted in zip(arrays, last, strict=True)
+        ]
 
     def output(self, theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
-        """An output of torch in the order of Flax's; torch's own order if no order fits."""
+        """Torch's output in the order of Flax's; unchanged if no order fits the shape."""
         fits = aligned(theirs, ours, self._axis)
         return fits[0] if fits else theirs

@@ -21,25 +21,24 @@ class Pair:
 def pairs(
     plan: Plan, theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]
 ) -> Iterator[Pair]:
-    """The tensors that both sides have, of the entries that one tensor fills."""
+    """The tensors that both sides have, for entries with one torch tensor."""
     for entry in plan.leaves():
         flax = str(entry.flax)
         if entry.status == "ok" and entry.torch[0] in theirs and flax in ours:
-            moved = entry.op.to_flax(theirs[entry.torch[0]])
-            yield Pair(entry.torch[0], flax, moved, ours[flax])
+            yield Pair(entry.torch[0], flax, entry.op.to_flax(theirs[entry.torch[0]]), ours[flax])
 
 
 def computed(plan: Plan) -> list[Entry]:
-    """The entries whose parameter is computed: training it is not what torch trains."""
+    """The entries whose parameter is computed from torch's tensors, so that training differs."""
     return plan.of_status("folded", "summed", "constant")
 
 
 def flattened(plan: Plan) -> dict[str, ChannelsLast]:
-    """The layers of torch whose weight is reordered because they read a flattened feature map."""
-    found = {}
+    """The reordering of the weights of torch layers that read a flattened feature map."""
+    layers = {}
     for entry in plan.of_status("ok"):
         module, _, leaf = entry.torch[0].rpartition(".")
         for op in entry.op.ops if isinstance(entry.op, Chain) else (entry.op,):
             if leaf == "weight" and isinstance(op, ChannelsLast) and op.axis == 0:
-                found[module] = op
-    return found
+                layers[module] = op
+    return layers

@@ -1,4 +1,4 @@
-"""Outputs: in evaluation mode, on every input, in float64 and in float32."""
+"""Outputs in evaluation mode, on every input, in float64 and in float32."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from jaxgroups.prove._layout import Layout
 from jaxgroups.prove._result import Check, measured
 from jaxgroups.prove._tolerance import Rounding, relative
 
-Where = Callable[[Arrays, float], str]
+Locate = Callable[[Arrays, float], str]  # the first module that differs, for a tolerance
 
 
 def outputs(
@@ -21,33 +21,29 @@ def outputs(
     given: dict[str, Arrays],
     layout: Layout,
     rounding: Rounding,
-    where: Where,
+    locate: Locate,
 ) -> list[Check]:
-    """A check for each input, in float64.
-
-    Args:
-      where: names the first module that differs on an input, for a tolerance.
-    """
-    found, kept, changed = [], values(flax.rest), ""
+    """A check for each input, in float64."""
+    checks, before, changed = [], values(flax.rest), ""
     for name, arrays in given.items():
         theirs = torch_side.forward(module, arrays)
         ours, error = ran(lambda arrays=arrays: flax.forward(arrays))
         what = f"{name} {_shapes(arrays)}"
         if error:
-            found.append(Check("outputs", what, "different", where=error))
+            checks.append(Check("outputs", what, "different", where=error))
             continue
         actual, after = ours
-        changed = changed or _changed(kept, after)
+        changed = changed or _changed(before, after)
         if problem := wrong_number(theirs, actual):
-            found.append(Check("outputs", what, "different", where=problem))
+            checks.append(Check("outputs", what, "different", where=problem))
             continue
         error = largest(theirs, actual, layout)
         allowed = rounding.float64
-        first = where(arrays, allowed) if not error <= allowed else ""
-        found.append(measured("outputs", what, error, allowed, first))
+        first = locate(arrays, allowed) if not error <= allowed else ""
+        checks.append(measured("outputs", what, error, allowed, first))
     if changed:
-        found.append(Check("outputs", "state after evaluation", "different", where=changed))
-    return found
+        checks.append(Check("outputs", "state after evaluation", "different", where=changed))
+    return checks
 
 
 def in_float32(
@@ -57,10 +53,10 @@ def in_float32(
     given: dict[str, Arrays],
     layout: Layout,
     rounding: Rounding,
-    where: Where,
+    locate: Locate,
 ) -> list[Check]:
-    """A check for each input: torch in float64, `wide`, is the reference of both."""
-    found = []
+    """A check for each input; the reference is `wide`, the torch module in float64."""
+    checks = []
     for name, arrays in given.items():
         what = f"{name} {_shapes(arrays)} in float32"
         narrow = [a.astype("float32") if a.dtype.kind == "f" else a for a in arrays]
@@ -70,15 +66,15 @@ def in_float32(
         ours, error = ran(lambda narrow=narrow: flax.forward(narrow))
         problem = error or wrong_number(theirs, ours[0])
         if problem:
-            found.append(Check("outputs", what, "different", where=problem))
+            checks.append(Check("outputs", what, "different", where=problem))
             continue
-        own = max((relative(e, t) for e, t in zip(exact, theirs, strict=True)), default=0.0)
-        if not np.isfinite(own):  # float32 overflows in torch: both must be alike
-            exact, own = theirs, 0.0
-        gap, allowed = largest(exact, ours[0], layout), rounding.float32(own)
-        first = (where(arrays, allowed) or "only in float32") if not gap <= allowed else ""
-        found.append(measured("outputs", what, gap, allowed, first))
-    return found
+        torch_error = max((relative(e, t) for e, t in zip(exact, theirs, strict=True)), default=0.0)
+        if not np.isfinite(torch_error):  # torch overflows: Flax must give the same
+            exact, torch_error = theirs, 0.0
+        gap, allowed = largest(exact, ours[0], layout), rounding.float32(torch_error)
+        first = (locate(arrays, allowed) or "only in float32") if not gap <= allowed else ""
+        checks.append(measured("outputs", what, gap, allowed, first))
+    return checks
 
 
 def largest(theirs: list[np.ndarray], ours: list[np.ndarray], layout: Layout) -> float:
@@ -88,14 +84,14 @@ def largest(theirs: list[np.ndarray], ours: list[np.ndarray], layout: Layout) ->
 
 
 def wrong_number(theirs: list[np.ndarray], ours: list[np.ndarray]) -> str:
-    """What is wrong with the number of outputs, if something is."""
+    """A message if the numbers of outputs differ; otherwise empty."""
     if len(theirs) == len(ours) and theirs:
         return ""
     return f"torch returns {len(theirs)} arrays, Flax {len(ours)}"
 
 
 def ran(call: Callable[[], Any]) -> tuple[Any, str]:
-    """The result of the Flax module, or what it raised."""
+    """The result of a call of the Flax module, and a message if it raised an error."""
     try:
         return call(), ""
     except Exception as error:  # a user's module may raise anything
@@ -104,7 +100,7 @@ def ran(call: Callable[[], Any]) -> tuple[Any, str]:
 
 
 def _changed(before: Values, after: Values) -> str:
-    """A part of the state that a call in evaluation mode changed."""
+    """A message if a call in evaluation mode changed the state; otherwise empty."""
     for name, value in before.items():
         if name in after and not np.array_equal(after[name], value):
             return f"{name} changes in evaluation mode in Flax"

@@ -8,8 +8,6 @@ from jaxgroups import _console
 from jaxgroups._printable import printable
 
 ITEMS = ("structure", "outputs", "gradients", "state", "steps")
-STATUSES = ("equal", "different", "not compared")
-VERDICTS = ("equal", "different", "not proven")
 
 
 @dataclass(frozen=True)
@@ -20,9 +18,9 @@ class Check:
       item: ``structure``, ``outputs``, ``gradients``, ``state`` or ``steps``.
       what: what was compared.
       status: ``equal``, ``different`` or ``not compared``.
-      difference: the largest relative difference; None where there is no figure, infinite where a
-        shape or a value that is not finite differs.
-      tolerance: the largest difference that rounding explains; None where there is no figure.
+      difference: the largest relative difference; infinite where shapes differ, or values that are
+        not finite; None where nothing is measured.
+      tolerance: the largest difference that rounding explains; None where nothing is measured.
       where: the first module or tensor that differs, or the reason.
     """
 
@@ -35,7 +33,7 @@ class Check:
 
 
 def measured(item: str, what: str, difference: float, tolerance: float, where: str = "") -> Check:
-    """A comparison by its figure; a NaN is a difference."""
+    """The check for a measured difference; NaN is a difference."""
     equal = difference <= tolerance
     status = "equal" if equal else "different"
     return Check(item, what, status, difference, tolerance, "" if equal else where)
@@ -43,13 +41,13 @@ def measured(item: str, what: str, difference: float, tolerance: float, where: s
 
 @dataclass(frozen=True, repr=False)
 class Proof:
-    """What was compared of two modules, and how close it came; ``str(proof)`` is a table.
+    """The result of `prove`; ``str(proof)`` is a table.
 
     Attributes:
       torch, flax: names of the modules' classes.
       checks: every comparison, in the order of the work.
       limits: what could not be compared; with any of them the verdict is not ``equal``.
-      notes: what a reader should know besides, such as the warnings of the plan.
+      notes: further information, such as the warnings of the plan.
       rounding: the figures from which the tolerances are derived.
     """
 
@@ -62,12 +60,12 @@ class Proof:
 
     @property
     def verdict(self) -> str:
-        """``different`` if a check found a difference, ``not proven`` if something is missing."""
-        found = {check.status for check in self.checks}
-        if "different" in found:
+        """``different`` if a check is, else ``not proven`` if any is missing, else ``equal``."""
+        statuses = {check.status for check in self.checks}
+        if "different" in statuses:
             return "different"
         complete = {check.item for check in self.checks} == set(ITEMS)
-        return "equal" if complete and found == {"equal"} and not self.limits else "not proven"
+        return "equal" if complete and statuses == {"equal"} and not self.limits else "not proven"
 
     @property
     def first(self) -> Check | None:

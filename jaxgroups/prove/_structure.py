@@ -1,4 +1,4 @@
-"""Structure: every torch tensor has its Flax tensor; trained and shared are the same ones."""
+"""Structure: every torch tensor has its Flax tensor, and the same ones are trained and shared."""
 
 from math import prod
 from typing import Any
@@ -12,7 +12,7 @@ from jaxgroups.prove._result import Check
 
 
 def structure(module: Any, model: nnx.Module, plan: Plan) -> list[Check]:
-    """The checks of tensors, of what is trained, and of what is shared."""
+    """The checks of the tensors, of which are trained, and of which are shared."""
     if not plan.complete:
         error = ConversionError(plan.model, plan.entries, plan.hints)
         text = "; ".join(line.strip() for line in str(error).split("\n")[1:])
@@ -32,7 +32,7 @@ def _check(what: str, problem: str) -> Check:
 
 
 def _trained(module: Any, model: nnx.Module, plan: Plan) -> str:
-    """A parameter that is a buffer on the other side, or a number of values that differs."""
+    """A message if a parameter is a buffer on the other side, or the numbers of values differ."""
     parameters = dict(module.named_parameters(remove_duplicate=False))
     info = {tuple(p.path): p for p in of_nnx(model).params}
     flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
@@ -51,16 +51,16 @@ def _trained(module: Any, model: nnx.Module, plan: Plan) -> str:
 
 
 def _shared(module: Any, plan: Plan) -> str:
-    """A tensor that is one on one side and several on the other."""
+    """A message if a tensor is shared on one side only."""
     named = {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
-    owner: dict[tuple[int, str], str] = {}
+    first_path: dict[tuple[int, str], str] = {}
     for e in plan.of_status("ok"):
         if e.torch[0] in named:
             key = (id(named[e.torch[0]]), repr(e.op))
-            other = owner.setdefault(key, str(e.flax))
+            other = first_path.setdefault(key, str(e.flax))
             if other != e.flax:
                 return f"{e.torch[0]} is one tensor in torch, {other} and {e.flax} are two in Flax"
     for e in plan.of_status("alias"):

@@ -1,13 +1,13 @@
-"""What rounding may make of two modules that are the same function.
+"""The differences between two modules that rounding explains.
 
-float64: each operation adds at most ``terms`` roundings, for the longest sum in the network, and a
-network has at most as many operations in a row as torch runs at all. What an operation adds is made
-larger or smaller by those after it; the amplification of a small change of the input, measured on
-torch, stands for that. So ``eps * operations * terms * amplification`` is allowed, relative to the
+float64: each operation adds at most ``terms`` roundings, for the longest sum in the network. The
+longest chain has at most as many operations as torch runs in all. Later operations amplify or
+attenuate an error; the estimate for that is the amplification of a small change of the input,
+measured in torch. So ``eps * operations * terms * amplification`` is allowed, relative to the
 largest value. A gradient passes through the network twice. Every step of SGD adds its own.
 
-float32: torch's own difference between float32 and float64 on the same input shows what rounding
-does to this network. Flax may have four times as much, and the expected random walk of the
+float32: torch's own difference between float32 and float64 on the same input shows the effect of
+rounding on this network. Flax may differ by four times as much, plus the random walk of the
 roundings, ``eps * sqrt(operations * terms)``.
 """
 
@@ -22,12 +22,18 @@ from jaxgroups.prove._inputs import Arrays
 
 EPS64 = float(np.finfo(np.float64).eps)
 EPS32 = float(np.finfo(np.float32).eps)
-TOO_LARGE = 1e-6  # settings such as an epsilon change outputs by no more
+TOO_LARGE = 1e-6  # a difference as small as that may be a setting, such as an epsilon
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """The figures of one network."""
+    """The figures of one network.
+
+    Attributes:
+      operations: the number of operations that torch runs.
+      terms: the number of terms of the longest sum.
+      amplification: the relative change of the output over that of the input.
+    """
 
     operations: int
     terms: int
@@ -44,9 +50,9 @@ class Rounding:
     def steps(self, count: int) -> float:
         return self.gradient * (count + 1)
 
-    def float32(self, own: float) -> float:
-        """For an input on which torch's float32 differs by `own` from its float64."""
-        return 4 * own + EPS32 * sqrt(self.operations * self.terms)
+    def float32(self, torch_error: float) -> float:
+        """For an input on which torch's float32 differs by `torch_error` from its float64."""
+        return 4 * torch_error + EPS32 * sqrt(self.operations * self.terms)
 
     def as_dict(self, batch: int) -> dict[str, float]:
         return {
@@ -62,25 +68,25 @@ def rounding(module: Any, found: torch_side.Operations, arrays: Arrays, factor: 
 
     Args:
       found: its operations on the input.
-      factor: how many times as many positions the largest batch has.
+      factor: the ratio of the largest batch in the proof to that of the input.
     """
     change, rng = 1e-9, np.random.default_rng(3)
     floating = [np.issubdtype(a.dtype, np.floating) for a in arrays]
-    moved = [
+    perturbed = [
         a + change * np.abs(a).max(initial=0) * rng.uniform(-1, 1, a.shape) if f else a
         for a, f in zip(arrays, floating, strict=True)
     ]
-    before, after = torch_side.forward(module, arrays), torch_side.forward(module, moved)
+    before, after = torch_side.forward(module, arrays), torch_side.forward(module, perturbed)
     amplified = max((relative(a, b) for a, b in zip(before, after, strict=True)), default=0.0)
     amplified = amplified / change if np.isfinite(amplified) else 1.0
     return Rounding(found.count, found.terms * factor, amplified)
 
 
-def relative(expected: np.ndarray, actual: np.ndarray, least: float = 0.0) -> float:
-    """The largest difference, relative to the largest finite expected value, or to `least`.
+def relative(expected: np.ndarray, actual: np.ndarray, floor: float = 0.0) -> float:
+    """The largest difference, relative to the largest finite expected value, at least to `floor`.
 
-    Values that are alike, infinite ones and NaNs too, do not differ. Infinite if the shapes, or
-    values of which one is not finite, differ.
+    Equal infinities and NaN at the same places do not differ. The result is infinite if the shapes
+    differ, or values of which one is not finite.
     """
     if expected.shape != actual.shape:
         return float("inf")
@@ -90,7 +96,7 @@ def relative(expected: np.ndarray, actual: np.ndarray, least: float = 0.0) -> fl
     alike = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
     if not (alike | (finite & np.isfinite(actual))).all():
         return float("inf")
-    scale = max(float(np.abs(expected[finite]).max(initial=0)), least) or 1.0
+    scale = max(float(np.abs(expected[finite]).max(initial=0)), floor) or 1.0
     with np.errstate(invalid="ignore"):
         gap = np.where(alike, 0.0, np.abs(expected - actual))
     return float(gap.max(initial=0) / scale)

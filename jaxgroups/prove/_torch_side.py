@@ -1,4 +1,4 @@
-"""What torch computes: outputs, gradients, steps of SGD, on a copy of the module."""
+"""Outputs, gradients and SGD steps of the torch module, on copies of it."""
 
 import copy
 import re
@@ -18,7 +18,7 @@ Tensors = dict[str, np.ndarray]
 
 @contextmanager
 def defaults(dtype: str) -> Iterator[None]:
-    """Within the block new tensors have the dtype; torch's random numbers are kept."""
+    """Within the block, new tensors have the dtype; torch's random state is restored afterwards."""
     import torch
 
     before = torch.get_default_dtype()
@@ -32,7 +32,7 @@ def defaults(dtype: str) -> Iterator[None]:
 
 
 def copy_of(module: Any, dtype: str, *, train: bool = False) -> Any:
-    """A copy on the CPU whose parameters all have gradients; its dropout is off.
+    """A copy on the CPU, all of whose parameters need gradients, without dropout.
 
     Raises:
       ValueError: a module that cannot be copied.
@@ -51,10 +51,10 @@ def copy_of(module: Any, dtype: str, *, train: bool = False) -> Any:
     return copied
 
 
-def spread(module: Any) -> None:
-    """Change, in place, tensors whose values are all alike, as a new module has them.
+def perturb_constants(module: Any) -> None:
+    """Randomly change tensors whose values are all equal, in place.
 
-    A norm with weight 1 and bias 0, or a scale of 0 in front of a branch, hides differences.
+    A norm with weight 1 and bias 0, or a scale of 0 before a branch, would hide differences.
     """
     import torch
 
@@ -72,7 +72,7 @@ def spread(module: Any) -> None:
 
 
 def dropouts(module: Any) -> dict[str, Any]:
-    """The layers of dropout, by name."""
+    """The dropout layers, by name."""
     import torch
 
     kind = torch.nn.modules.dropout._DropoutNd
@@ -89,7 +89,7 @@ def _recurrent(module: Any) -> list[Any]:
 
 @contextmanager
 def marked_dropout(module: Any) -> Iterator[None]:
-    """Within the block a dropout multiplies by a number that its rate and its kind make."""
+    """Within the block, a dropout multiplies by its `factor`."""
     hooks = [
         layer.register_forward_hook(
             lambda layer, _, output: output * factor(layer.p, type(layer).__name__)
@@ -109,18 +109,17 @@ def marked_dropout(module: Any) -> Iterator[None]:
 
 
 def _marked_recurrent(layer: Any, rate: float) -> list[Any]:
-    """Hooks under which the weights of the inputs of all layers but the first are multiplied.
+    """Hooks that multiply the input weights of all layers but the first by the factor.
 
-    That is the same as a factor of these inputs, where torch has its dropout.
+    That is the same as multiplying the inputs of these layers, where torch applies dropout.
     """
-    number = factor(rate, "Dropout")
+    by = factor(rate, "Dropout")
 
     def before(layer: Any, _: Any) -> None:
         layer.dropout = 0.0
         named = zip(layer._flat_weights_names, layer._flat_weights, strict=True)
         layer._flat_weights = [
-            weight * number if re.match("weight_ih_l[1-9]", name) else weight
-            for name, weight in named
+            weight * by if re.match("weight_ih_l[1-9]", name) else weight for name, weight in named
         ]
 
     return [
@@ -159,7 +158,7 @@ def state(module: Any) -> Tensors:
 def gradients(module: Any, arrays: Arrays, weights: Arrays) -> tuple[Tensors, list[Any]]:
     """Gradients of ``sum(weights * outputs)``: of the parameters by name, and of the inputs.
 
-    A parameter without influence has zeros; an input of integers has None.
+    They are zeros for a parameter that is not used, and None for an input of integers.
     """
     import torch
 
@@ -170,10 +169,10 @@ def gradients(module: Any, arrays: Arrays, weights: Arrays) -> tuple[Tensors, li
     total = torch.stack([(y * torch.from_numpy(w)).sum() for y, w in pairs]).sum()
     named = dict(module.named_parameters(remove_duplicate=False))
     tensors = [*named.values(), *wanted]
-    found = torch.autograd.grad(total, tensors, allow_unused=True) if tensors else ()
+    computed = torch.autograd.grad(total, tensors, allow_unused=True) if tensors else ()
     both = [
         np.zeros(tuple(t.shape)) if g is None else _numpy(g)
-        for t, g in zip([*named.values(), *wanted], found, strict=True)
+        for t, g in zip(tensors, computed, strict=True)
     ]
     of_inputs = iter(both[len(named) :])
     by_input = [next(of_inputs) if x.is_floating_point() else None for x in given]
@@ -181,11 +180,11 @@ def gradients(module: Any, arrays: Arrays, weights: Arrays) -> tuple[Tensors, li
 
 
 def sgd(module: Any, batches: list[tuple[Arrays, Arrays]], rate: float | None) -> tuple[float, Any]:
-    """Steps of SGD on the mean of squared distances to the targets, in place.
+    """SGD steps on the mean squared error to the targets, in place.
 
     Args:
       batches: inputs and targets of each step.
-      rate: the learning rate; None takes one that changes the weights by about a hundredth.
+      rate: the learning rate; None for one that changes the weights by about one percent.
 
     Returns:
       The learning rate and the losses.
@@ -201,14 +200,14 @@ def sgd(module: Any, batches: list[tuple[Arrays, Arrays]], rate: float | None) -
         pairs = zip(outputs, targets, strict=True)
         loss = torch.stack([((y - torch.from_numpy(t)) ** 2).mean() / 2 for y, t in pairs]).sum()
         losses.append(float(loss.detach()))
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         step = rate or 0.0
         if rate is None:
             size = sum(float((p.detach() ** 2).sum()) for p in parameters) ** 0.5
-            slope = sum(float((g**2).sum()) for g in found if g is not None) ** 0.5
+            slope = sum(float((g**2).sum()) for g in gradients if g is not None) ** 0.5
             step = rate = 0.01 * size / slope if slope else 0.01
         with torch.no_grad():
-            for p, g in zip(parameters, found, strict=True):
+            for p, g in zip(parameters, gradients, strict=True):
                 if g is not None:
                     p.sub_(g * step)
     return rate or 0.0, losses
@@ -216,13 +215,13 @@ def sgd(module: Any, batches: list[tuple[Arrays, Arrays]], rate: float | None) -
 
 @dataclass
 class Operations:
-    """What torch runs in one call.
+    """The operations of one call of a torch module.
 
     Attributes:
-      count: the number of operations, at least as many as the longest chain of them.
-      terms: the largest number of positions that share a channel.
-      random, data_dependent: names of operations that draw random numbers, or whose result decides
-        what Python does next.
+      count: the number of operations, an upper bound for the longest chain of them.
+      terms: the number of terms of the longest sum: positions of a channel, or the fan-in.
+      random: names of the operations that draw random numbers.
+      data_dependent: names of the operations whose result Python may branch on.
     """
 
     count: int = 0
@@ -265,7 +264,7 @@ def operations(module: Any, arrays: Arrays) -> Operations:
 
 
 def _by_integers(func: Any, args: Any) -> bool:
-    """Whether it is indexing whose result has a known shape: not by a mask."""
+    """Whether the operation is indexing by integers, not by a mask: its shape is known."""
     import torch
 
     if not str(func).startswith("aten.index."):
@@ -274,7 +273,7 @@ def _by_integers(func: Any, args: Any) -> bool:
 
 
 def _drops_nothing(func: Any, args: Any, kwargs: Any) -> bool:
-    """Whether it is attention with a dropout of 0."""
+    """Whether the operation is attention with a dropout of 0."""
     names = [argument.name for argument in func._schema.arguments]
     if "dropout_p" not in names or "attention" not in str(func):
         return False

@@ -1,4 +1,4 @@
-"""The command line: explain against counting and torch, bad spellings, and the edges."""
+"""The command line: explain against counting and torch, bad descriptors, and the edges."""
 
 import json
 import os
@@ -19,7 +19,7 @@ needs_torch = pytest.mark.skipif(
 # --- explain -------------------------------------------------------------------------------------
 
 RESNEXT = "conv2d in=128 out=128 kernel=3 padding=1 groups=32 batch=1 size=56"
-# of the two spellings, counted by hand: 4 * 128 * 9 weights and 128 biases, 56 * 56 outputs;
+# of the two descriptors, counted by hand: 4 * 128 * 9 weights and 128 biases, 56 * 56 outputs;
 # 4 / 2 * 6 * 5 weights and 6 biases, (7 - 1) * 2 - 2 + 4 + 1 = 15 outputs
 EXPLAINED = {
     RESNEXT: {
@@ -47,17 +47,17 @@ EXPLAINED = {
 }
 
 
-@pytest.mark.parametrize("spelling", EXPLAINED)
-def test_explain(capsys, spelling):
-    status, out, err = run(capsys, "explain", spelling, "--json")
+@pytest.mark.parametrize("descriptor", EXPLAINED)
+def test_explain(capsys, descriptor):
+    status, out, err = run(capsys, "explain", descriptor, "--json")
     assert (status, err) == (0, "")
     data = json.loads(out)
-    assert data["spec"] == spelling
-    known = EXPLAINED[spelling]
+    assert data["spec"] == descriptor
+    known = EXPLAINED[descriptor]
     assert {key: data[key] for key in known} == known
-    status, out, err = run(capsys, "explain", spelling)
+    status, out, err = run(capsys, "explain", descriptor)
     assert (status, err) == (0, "")
-    assert out.splitlines()[0] == spelling
+    assert out.splitlines()[0] == descriptor
     assert f"{known['parameters']:,} (with groups=1: {known['parameters_groups1']:,})" in out
     if known["flops"]:
         assert f"{known['flops']:,}" in out
@@ -67,11 +67,11 @@ def test_explain(capsys, spelling):
 
 
 @needs_torch
-@pytest.mark.parametrize("spelling", EXPLAINED)
-def test_explained_numbers_are_torchs(spelling):
+@pytest.mark.parametrize("descriptor", EXPLAINED)
+def test_explained_numbers_are_torchs(descriptor):
     import torch
 
-    known, spec = EXPLAINED[spelling], jg.ConvSpec.parse(spelling)
+    known, spec = EXPLAINED[descriptor], jg.ConvSpec.parse(descriptor)
     kind = {"conv2d": torch.nn.Conv2d, "conv_transpose1d": torch.nn.ConvTranspose1d}[spec.op]
     kw = {"stride": spec.stride, "padding": tuple(low for low, _ in spec.padding)}
     kw |= {"groups": spec.groups, "bias": spec.bias}
@@ -110,12 +110,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("spelling", REFUSED)
+@pytest.mark.parametrize("descriptor", REFUSED)
 @pytest.mark.parametrize("more", [(), ("--json",)])
-def test_explain_refuses_in_one_line(capsys, spelling, more):
-    status, out, err = run(capsys, "explain", spelling, *more)
+def test_explain_refuses_in_one_line(capsys, descriptor, more):
+    status, out, err = run(capsys, "explain", descriptor, *more)
     assert (status, out) == (2, "")
-    assert err.startswith(f"jaxgroups explain: {REFUSED[spelling]}")
+    assert err.startswith(f"jaxgroups explain: {REFUSED[descriptor]}")
     assert len(err.splitlines()) == 1
     assert "Traceback" not in err
 
@@ -157,7 +157,7 @@ def test_a_wrong_command_line_is_status_2(capsys, argv, sentence):
     assert sentence in err.splitlines()[-1]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE to be told about")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
 @pytest.mark.parametrize("argv", [("explain", RESNEXT), ("--help",)])
 def test_nobody_reads(argv):
     """As with ``| head``: no traceback, and the status that a shell gives to such programs."""

@@ -193,7 +193,7 @@ def test_inspect_tells_what_is_there(run, tmp_path):
     )
     status, _, err = run("inspect", "nested.pth", "--reader", "own")
     assert status == 2
-    assert "say which with key='model' (1 tensor)" in err
+    assert "select one with key='model' (1 tensor)" in err
     status, out, _ = run("inspect", "nested.pth", "--reader", "own", "--key", "model")
     assert status == 0
     assert "w  float32    (3,)" in out
@@ -336,7 +336,7 @@ def test_rules_with_unknown_entries(run, source, tmp_path):
         ("[flatten]\nfc = [0, 2, 12]", "each >= 1, got (0, 2, 12)"),
         ("[unflatten]\nfc = 5", "fc must be [C, H, W], got 5"),
         ("keep_order = 'fc'", "keep_order must be a list of paths"),
-        ("[flatten]\nfcc = [6, 2, 2]", "rules has 'fcc', which is no layer here"),
+        ("[flatten]\nfcc = [6, 2, 2]", "rules has 'fcc', which no layer or parameter of"),
         ("[recurrent]\nfc = 1", "recurrent: fc must be a table of arguments, got 1"),
         ("[recurrent]\nfc = {first = -1}", "fc: RNNLayers: first must be an integer >= 0, got -1"),
         ("[recurrent]\nfc = {bias = 0}", "fc: RNNLayers: bias must be True or False, got 0"),

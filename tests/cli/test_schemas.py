@@ -120,9 +120,9 @@ def test_formats_and_dtypes_are_the_codes():
 
 
 def test_problems_are_the_codes():
-    told = {"error", *_plan.ConversionError("Net", []).as_dict()}
+    keys = {"error", *_plan.ConversionError("Net", []).as_dict()}
     for command in ("convert", "verify"):
-        assert set(schema(command)["$defs"]["misfits"]["properties"]) == told
+        assert set(schema(command)["$defs"]["misfits"]["properties"]) == keys
 
 
 def test_instruction_sets_are_the_codes():
@@ -160,10 +160,10 @@ def test_the_doctor_here(capsys):
 
 
 def test_changes_are_of_every_place():
-    told = [what for what, _ in changes({"a": {"names": {"x": "y"}}, "b": ["z"]}, maps={"names"})]
-    assert sum(what.endswith("is of no kind") for what in told) == 6
-    assert sum(what.endswith("more") for what in told) == 4  # three objects and a list
-    assert [what for what in told if "lacks" in what] == [
+    listed = [what for what, _ in changes({"a": {"names": {"x": "y"}}, "b": ["z"]}, maps={"names"})]
+    assert sum(what.endswith("is of no kind") for what in listed) == 6
+    assert sum(what.endswith("more") for what in listed) == 4  # three objects and a list
+    assert [what for what in listed if "lacks" in what] == [
         "() lacks 'a'",
         "('a',) lacks 'names'",
         "() lacks 'b'",

@@ -231,11 +231,11 @@ def test_a_block_that_is_mapped_by_names_need_not_have_the_same_output():
     assert found.blocks[0].relative > 0.1
     assert "block" not in [d.torch for d in found.layers]
     assert str(found).splitlines()[1] == (
-        "no difference: block ends elsewhere in the Flax model, what it holds and what follows "
-        "agrees"
+        "no difference: block ends with another layer in the Flax model; its layers and the next "
+        "layer agree"
     )
     text = found._repr_html_()
-    assert "no difference: block ends elsewhere" in text
+    assert "no difference: block ends with another layer" in text
 
 
 def test_a_block_whose_successor_differs_is_a_difference():

@@ -33,19 +33,19 @@ def test_nan_and_infinities_are_kept_and_reported(files, rng):
     arrays["up.bias"][:2] = np.inf, -np.inf
     written(out / "nan.safetensors", arrays)
     plan = jc.plan(net(), out / "nan.safetensors")
-    said = [
+    message = [
         "fc.kernel holds 1 NaN and 0 infinite of 36 values: kept as is",
         "up.bias holds 0 NaN and 2 infinite of 6 values: kept as is",
     ]
-    assert sorted(jc.convert_file(out / "nan.safetensors", out / "f.safetensors", plan)) == said
+    assert sorted(jc.convert_file(out / "nan.safetensors", out / "f.safetensors", plan)) == message
     assert np.isnan(tensors(out / "f.safetensors")["fc.kernel"][3, 2])
     with pytest.warns(jc.ConversionWarning, match="kept as is") as seen:
         model, report = jc.load_torch(net(), arrays)
     assert [str(w.message) for w in seen] == report.warnings
-    assert sorted(report.warnings) == said
+    assert sorted(report.warnings) == message
     assert np.isnan(model.fc.kernel.get_value()[3, 2])
     back = jc.convert_file(out / "f.safetensors", out / "b.safetensors", plan, to="torch")
-    assert sorted(back) == [text.replace("kernel", "weight") for text in said]
+    assert sorted(back) == [text.replace("kernel", "weight") for text in message]
     assert path
 
 
@@ -85,9 +85,9 @@ def test_the_way_back_is_by_the_same_plan(files, rng):
         with pytest.raises(ValueError, match="was made by another plan"):
             attempt()
     # what a plan says to its reader does not matter
-    said = jc.Plan.from_json(plan.to_json())
-    said.warnings.append("more")
-    jc.convert_file(out / "flax.safetensors", out / "b.safetensors", said, to="torch")
+    changed = jc.Plan.from_json(plan.to_json())
+    changed.warnings.append("more")
+    jc.convert_file(out / "flax.safetensors", out / "b.safetensors", changed, to="torch")
     assert_same_tensors(tensors(out / "b.safetensors"), tensors(path))
 
 
@@ -95,7 +95,7 @@ def test_the_way_back_is_by_the_same_plan(files, rng):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda a: a | {"new": np.ones(2)}, 'Unexpected key(s) in state_dict: "new"'),
         (lambda a: a | {"torch:new": np.ones(2)}, 'Unexpected key(s) in state_dict: "torch:new"'),
@@ -108,7 +108,7 @@ def test_the_way_back_is_by_the_same_plan(files, rng):
         ),
     ],
 )
-def test_a_plan_of_another_checkpoint_is_refused(files, rng, change, said):
+def test_a_plan_of_another_checkpoint_is_refused(files, rng, change, message):
     """Otherwise a tensor that the plan does not know would be lost without a word."""
     path, plan, out = files
     jc.convert_file(path, out / "flax.safetensors", plan)
@@ -120,7 +120,7 @@ def test_a_plan_of_another_checkpoint_is_refused(files, rng, change, said):
     ):
         with pytest.raises(jc.ConversionError) as error:
             attempt()
-        assert said in str(error.value)
+        assert message in str(error.value)
         assert "the plan was made of another checkpoint" in str(error.value)
     assert sorted(os.listdir(out)) == ["flax.safetensors", "other.safetensors"]
 
@@ -133,10 +133,10 @@ def test_a_flax_file_that_lost_or_won_tensors_is_refused(files):
     held = tensors(out / "flax.safetensors")
     lost = {n: a for n, a in held.items() if n != "fc.bias"}
     won = held | {"fc.scale": np.ones(3)}
-    for arrays, said in ((lost, 'Missing key.*"fc.bias"'), (won, 'Unexpected key.*"fc.scale"')):
+    for arrays, message in ((lost, 'Missing key.*"fc.bias"'), (won, 'Unexpected key.*"fc.scale"')):
         changed = out / f"{len(arrays)}.safetensors"
         written(changed, arrays, stamp)
-        with pytest.raises(jc.ConversionError, match=said):
+        with pytest.raises(jc.ConversionError, match=message):
             jc.convert_file(changed, out / "b.safetensors", plan, to="torch")
     assert not (out / "b.safetensors").exists()
 
@@ -297,7 +297,7 @@ def test_a_plan_as_json_is_the_same_plan(files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda d: "[]", "Expecting|not a plan"),
         (lambda d: "{", "not a plan of jaxgroups"),
@@ -317,12 +317,12 @@ def test_a_plan_as_json_is_the_same_plan(files, tmp_path):
         (lambda d: entry(d, op=["Permute", {"axes": [0, 0]}]), "must be a permutation"),
     ],
 )
-def test_a_plan_that_is_none_is_refused(files, change, said):
+def test_a_plan_that_is_none_is_refused(files, change, message):
     _, plan, out = files
     data = change(json.loads(plan.to_json()))
     path = out / "plan.json"
     path.write_text(data if isinstance(data, str) else json.dumps(data))
-    with pytest.raises(ValueError, match=said) as error:
+    with pytest.raises(ValueError, match=message) as error:
         jc.Plan.from_json(path)
     assert str(path) in str(error.value)
 

@@ -1,4 +1,4 @@
-"""What is not a layer's kernel alone: bare parameters, weight norm, flatten, layers of others."""
+"""Parameters outside of layers, weight norms, flattened features, and layers of other libraries."""
 
 import jax
 import jax.numpy as jnp
@@ -38,13 +38,13 @@ def bare_state(gamma=(3,)):
     }
 
 
-def bare():
+def without_layers():
     return nnx.eval_shape(lambda: Bare(nnx.Rngs(0)))
 
 
 def test_bare_parameters_go_by_their_exact_names(tmp_path):
     state = bare_state()
-    model, _ = jc.load_torch(bare(), state)
+    model, _ = jc.load_torch(without_layers(), state)
     assert model.logit_scale.get_value() == 1.5
     assert model.table.get_value().dtype == "int32"
     np.testing.assert_array_equal(model.linear.kernel.get_value(), state["linear.weight"].T)
@@ -54,9 +54,9 @@ def test_bare_parameters_go_by_their_exact_names(tmp_path):
 def test_a_bare_parameter_of_another_shape_needs_a_rule(tmp_path):
     state = bare_state((1, 3, 1, 1))
     with pytest.raises(jc.ConversionError, match=r"size mismatch for gamma: .* \(1, 3, 1, 1\)"):
-        jc.load_torch(bare(), state)
+        jc.load_torch(without_layers(), state)
     rules = {"gamma": jc.Reshape((1, 3, 1, 1), (3,))}
-    model, _ = jc.load_torch(bare(), state, rules=rules)
+    model, _ = jc.load_torch(without_layers(), state, rules=rules)
     np.testing.assert_array_equal(model.gamma.get_value(), state["gamma"].ravel())
     assert_same_tensors(saved(model, tmp_path, rules=rules), state)
 
@@ -65,31 +65,31 @@ def test_a_rule_tells_a_bare_parameter_another_name(tmp_path):
     state = bare_state((1, 3))
     state["scale"] = state.pop("gamma")
     rules = {"gamma": jc.TensorRule("scale", jc.Reshape((1, 3), (3,)))}
-    model, _ = jc.load_torch(bare(), state, rules=rules)
+    model, _ = jc.load_torch(without_layers(), state, rules=rules)
     assert_same_tensors(saved(model, tmp_path, rules=rules), state)
     state["scale"] = state["scale"].ravel()
     names = {"gamma": "scale"}
-    model, _ = jc.load_torch(bare(), state, names=names)
+    model, _ = jc.load_torch(without_layers(), state, names=names)
     assert_same_tensors(saved(model, tmp_path, names=names), state)
 
 
 # --- weight norm ----------------------------------------------------------------------------------
 
 
-def normalized(spelling, dim):
+def normalized(style, dim):
     torch.manual_seed(0)
     layer = tnn.ConvTranspose2d(4, 6, (3, 2), groups=2).double()
-    if spelling == "parametrizations":
+    if style == "parametrizations":
         return tnn.utils.parametrizations.weight_norm(layer, dim=dim)
     with pytest.warns(FutureWarning):
         return tnn.utils.weight_norm(layer, dim=dim)
 
 
 @pytest.mark.filterwarnings("ignore:.*taken as a weight norm:jaxgroups.convert.ConversionWarning")
-@pytest.mark.parametrize("spelling", ["parametrizations", "weight_g"])
+@pytest.mark.parametrize("style", ["parametrizations", "weight_g"])
 @pytest.mark.parametrize("dim", [0, 1, 2, None])
-def test_weight_norm_is_folded_and_told(spelling, dim, tmp_path):
-    layer = normalized(spelling, dim)
+def test_weight_norm_is_folded_and_reported(style, dim, tmp_path):
+    layer = normalized(style, dim)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.endswith(("original0", "weight_g")):

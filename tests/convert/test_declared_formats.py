@@ -64,7 +64,7 @@ def test_mlx_with_a_convolution_is_refused(tmp_path):
         with pytest.raises(jc.CheckpointError) as caught:
             call(abstract(Net), path)
         assert str(caught.value) == (
-            f"{path}: its metadata say format='mlx', so conv.weight are in MLX's layout (out, "
+            f"{path}: its metadata have format='mlx', so conv.weight are in MLX's layout (out, "
             "*kernel, in/groups), not in torch's: pass a dict of arrays, a convolution's as "
             "numpy.moveaxis(w, -1, 1), a transposed one's as numpy.moveaxis(w, -1, 0); if the "
             'layout is torch\'s after all, write the file again with metadata={"format": "pt"}'
@@ -98,13 +98,13 @@ def test_a_plan_of_a_torch_file_does_not_convert_one_of_mlx(tmp_path):
     safetensors.numpy.save_file(NET, torch, {"format": "pt"})
     safetensors.numpy.save_file(mlx(NET), other, {"format": "mlx"})
     plan = jc.plan(abstract(Net), torch)
-    with pytest.raises(jc.CheckpointError, match="its metadata say format='mlx'"):
+    with pytest.raises(jc.CheckpointError, match="its metadata have format='mlx'"):
         jc.convert_file(other, tmp_path / "out.safetensors", plan)
     assert not (tmp_path / "out.safetensors").exists()
 
 
 @pytest.mark.parametrize(
-    ("format", "said"),
+    ("format", "message"),
     [
         ("flax", r"so its layout is Flax's: load it with safetensors\.flax\.load_file"),
         ("jax", "so its layout is JAX's"),
@@ -112,16 +112,16 @@ def test_a_plan_of_a_torch_file_does_not_convert_one_of_mlx(tmp_path):
         ("paddle", r"so its layout is Paddle's, with linear weights \(in, out\): transpose them"),
     ],
 )
-def test_other_frameworks_are_refused(tmp_path, format, said):
+def test_other_frameworks_are_refused(tmp_path, format, message):
     path = tmp_path / "net.safetensors"
     safetensors.flax.save_file(LINEARS, path, {"format": format})
-    with pytest.raises(jc.CheckpointError, match=said):
+    with pytest.raises(jc.CheckpointError, match=message):
         jc.plan(abstract(Linears), path)
 
 
 @pytest.mark.parametrize("format", [None, "pt", "PT", "pytorch", "torch"])
 def test_no_word_on_torch(tmp_path, format):
-    """safetensors' own writers for numpy and jax write no format unless they are told one."""
+    """safetensors' own writers for numpy and jax write no format unless one is given."""
     path = tmp_path / "net.safetensors"
     safetensors.numpy.save_file(NET, path, None if format is None else {"format": format})
     plan = jc.plan(abstract(Net), path)
@@ -134,8 +134,8 @@ def test_a_format_that_tells_nothing_is_warned_of(tmp_path, format):
     path = tmp_path / "net.safetensors"
     safetensors.numpy.save_file(NET, path, {"format": format})
     warning = (
-        f"{path}: its metadata say format={format!r}, which does not tell a layout: conv.weight "
-        "and 1 more are taken as torch's, (out, in/groups, *kernel) and (out, in)"
+        f"{path}: its metadata have format={format!r}, which does not determine a layout: "
+        "conv.weight and 1 more are taken as torch's, (out, in/groups, *kernel) and (out, in)"
     )
     plan = jc.plan(abstract(Net), path)
     assert plan.warnings == [warning]
@@ -165,8 +165,8 @@ def test_explain_does_not_count_filters_in_an_unknown_layout(tmp_path, format, l
     known = layout == "torch"
     assert row.filters == (8 if known else None)
     assert row.kernel_size == ((3, 3) if known else None)
-    assert ("its metadata say format='mlx'" in answer.note) is not known
-    assert ("its metadata say format='mlx'" in str(answer)) is not known
+    assert ("its metadata have format='mlx'" in answer.note) is not known
+    assert ("its metadata have format='mlx'" in str(answer)) is not known
 
 
 # --- parametrizations -----------------------------------------------------------------------------
@@ -321,8 +321,8 @@ def test_names_that_a_function_gives_get_no_table():
     arrays = renamed(BODY, body="body._orig_mod")
     with pytest.raises(jc.ConversionError) as caught:
         jc.load_torch(abstract(Block), arrays, names=lambda name: name, ignore="x")
-    said = "hint: the checkpoint has _orig_mod (from torch.compile) within its names: remove it"
-    assert said in str(caught.value)
+    message = "hint: the checkpoint has _orig_mod (from torch.compile) within its names: remove it"
+    assert message in str(caught.value)
 
 
 def test_no_hint_without_a_wrapper(tmp_path):

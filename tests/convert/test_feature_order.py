@@ -442,12 +442,12 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("given", ["example", "nothing"])
 def test_a_rule_that_the_model_contradicts_is_refused(name, given):
-    network, rules, said = WRONG[name]
+    network, rules, message = WRONG[name]
     x, theirs, ours, _ = network()
     module, _ = theirs_and(x, **theirs)
     model = flax_net(**ours)
     how = {"example": example_of(x)} if given == "example" else {}
-    with warnings.catch_warnings(), pytest.raises(jc.ConversionError, match=said) as error:
+    with warnings.catch_warnings(), pytest.raises(jc.ConversionError, match=message) as error:
         warnings.simplefilter("ignore")
         jc.load_torch(model, module.state_dict(), rules=rules, **how)
     assert "order mismatch for " in str(error.value)
@@ -474,7 +474,7 @@ def test_an_operation_is_not_checked():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: jc.FlattenLinear(7), r"sizes must be those of \(C, \*spatial\)"),
         (lambda: jc.UnflattenLinear(7, 0), r"sizes must be those of \(C, \*spatial\)"),
@@ -482,23 +482,23 @@ def test_an_operation_is_not_checked():
         (lambda: jc.FlattenLinear(7, 2, output=(3,)), r"sizes must be those of \(C, \*spatial\)"),
     ],
 )
-def test_sizes_are_checked_at_once(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_sizes_are_checked_at_once(make, message):
+    with pytest.raises(ValueError, match=message):
         make()
 
 
 def test_a_rule_on_a_layer_that_it_is_not_for():
     _, theirs, ours, _ = _flatten()
     module, _ = theirs_and(IMAGE, **theirs)
-    for rule, said in (
+    for rule, message in (
         (jc.FlattenVector(2, 2, 2), "is for a layer of vectors, but kernel has shape"),
         (jc.UnflattenLinear(2, 2, 2), "UnflattenLinear is for a Linear or Dense layer"),
     ):
-        with pytest.raises(jc.ConversionError, match=said):
+        with pytest.raises(jc.ConversionError, match=message):
             jc.load_torch(flax_net(**ours), module.state_dict(), rules={"conv": rule})
 
 
-# --- what cannot be known is said -----------------------------------------------------------------
+# --- warnings on what is not known ----------------------------------------------------------------
 
 
 class Several(nnx.Module):

@@ -53,13 +53,13 @@ def refused_linen(make, state, shape):
 
 def test_batch_norm_of_torch_without_affine_gets_a_hint():
     state = arrays(held(tnn.BatchNorm2d(5, affine=False)))
-    said = (
+    message = (
         "hint: layer: torch's layer has affine=False: make the model's with use_scale=False, "
         "use_bias=False"
     )
-    assert said in refused(Holder(nnx.BatchNorm(5, rngs=nnx.Rngs(0))), state)
+    assert message in refused(Holder(nnx.BatchNorm(5, rngs=nnx.Rngs(0))), state)
     make = lambda name: nn.BatchNorm(use_running_average=True, name=name)  # noqa: E731
-    assert said in refused_linen(make, state, (2, 3, 5))
+    assert message in refused_linen(make, state, (2, 3, 5))
     bare = nnx.BatchNorm(5, use_bias=False, use_scale=False, rngs=nnx.Rngs(0))
     assert jc.plan(Holder(bare), state).complete
 
@@ -136,7 +136,7 @@ def test_a_constant_is_for_one_parameter():
 
 def test_instance_norm_with_running_statistics_gets_a_hint():
     state = arrays(held(tnn.InstanceNorm2d(5, affine=True, track_running_stats=True)))
-    said = (
+    message = (
         "hint: Unexpected running stats buffer(s) 'num_batches_tracked' and 'running_mean' and "
         "'running_var' for InstanceNorm, layer: a torch layer with track_running_stats=True "
         "normalizes by them in evaluation, which is a BatchNorm with use_running_average=True in "
@@ -144,9 +144,9 @@ def test_instance_norm_with_running_statistics_gets_a_hint():
     )
     ignore = r".*\.(running_mean|running_var|num_batches_tracked)"
     text = refused(Holder(nnx.InstanceNorm(5, rngs=nnx.Rngs(0))), state)
-    assert f'{said}ignore=[r"{ignore}"]' in text
+    assert f'{message}ignore=[r"{ignore}"]' in text
     make = lambda name: nn.InstanceNorm(name=name)  # noqa: E731
-    assert said in refused_linen(make, state, (2, 3, 4, 5))
+    assert message in refused_linen(make, state, (2, 3, 4, 5))
     model = Holder(nnx.InstanceNorm(5, rngs=nnx.Rngs(0)))
     assert jc.plan(model, state, ignore=[ignore]).complete
 

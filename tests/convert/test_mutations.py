@@ -165,7 +165,7 @@ MUTATIONS = {
         ),
     ),
     "flatten: the rule lost": (
-        {"load": "rules has 'flat', which is no layer here"},
+        {"load": "rules has 'flat', which no layer or parameter of the model uses"},
         lambda m: m.setattr(_build, "strip_collection", lambda structure, path: f"lost.{path}"),
     ),
     "attention: query and key swapped": (

@@ -1,4 +1,4 @@
-"""Every operation between torch's tensors and Flax's leaves: exact, and undone exactly.
+"""Every operation between torch's tensors and Flax's leaves: exact, with an exact inverse.
 
 The definition of each is a formula for one element, applied element by element to the raw bits;
 data are random bits, so NaNs of every payload, infinities and denormals are among them.

@@ -94,8 +94,8 @@ def assert_loaded(name, module, tmp_path, noun, warnings=()):
     flax = tmp_path / "flax.safetensors"
     assert jc.convert_file(source, flax, plan) == report.folded
     assert jc.verify_file(source, flax, plan) == []
-    said = f"a folded {noun} cannot be taken apart again"
-    with pytest.raises(ValueError, match=said):
+    message = f"a folded {noun} cannot be taken apart again"
+    with pytest.raises(ValueError, match=message):
         jc.convert_file(flax, tmp_path / "back.safetensors", plan, to="torch")
     jc.save_torch(model, tmp_path / "back.safetensors")
     plain = LAYERS[name][0]().double()
@@ -312,19 +312,19 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_vectors_of_other_sizes_are_refused(name):
-    change, said = WRONG[name]
+    change, message = WRONG[name]
     state = {"weight_orig": np.ones((4, 4)), "weight_u": np.ones(4), "weight_v": np.ones(4)}
     state |= change
     inputs = state["weight_orig"].shape[1]
     model = nnx.Linear(inputs, 4, use_bias=False, rngs=nnx.Rngs(0))
     text = refused(state, model)
-    assert f"size mismatch for weight_u, weight_v: {said}" in text
+    assert f"size mismatch for weight_u, weight_v: {message}" in text
 
 
-@pytest.mark.parametrize(("mask", "said"), [((4, 1), "(4, 1)"), ((4,), "(4,)")])
-def test_a_mask_of_another_shape_is_refused(mask, said):
+@pytest.mark.parametrize(("mask", "message"), [((4, 1), "(4, 1)"), ((4,), "(4,)")])
+def test_a_mask_of_another_shape_is_refused(mask, message):
     state = {"weight_orig": np.ones((4, 4)), "weight_mask": np.ones(mask), "bias": np.ones(4)}
-    assert f"the shapes (4, 4) and {said} are not the same" in refused(state)
+    assert f"the shapes (4, 4) and {message} are not the same" in refused(state)
 
 
 def test_a_base_of_another_shape_is_refused():
@@ -339,8 +339,8 @@ def test_vectors_of_another_kind_are_refused(dtype):
     """A complex one would lose its imaginary part."""
     state = {"weight_orig": np.ones((4, 4)), "weight_u": np.ones(4), "weight_v": np.ones(4)}
     state |= {"weight_v": np.ones(4, dtype), "bias": np.ones(4)}
-    said = f"dtype mismatch for weight_v: {dtype}, but weight_orig is float64."
-    assert said in refused(state)
+    message = f"dtype mismatch for weight_v: {dtype}, but weight_orig is float64."
+    assert message in refused(state)
 
 
 def test_another_file_than_the_plan_was_made_of_is_refused(tmp_path):
@@ -355,7 +355,7 @@ def test_another_file_than_the_plan_was_made_of_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (["Exec", {}], "unknown merge"),
         (["Orthogonal", {"map": "qr"}], "map must be one of matrix_exp"),
@@ -369,6 +369,6 @@ def test_another_file_than_the_plan_was_made_of_is_refused(tmp_path):
         (None, "unknown merge"),
     ],
 )
-def test_json_outside_the_closed_set_is_refused(data, said):
-    with pytest.raises(ValueError, match=said):
+def test_json_outside_the_closed_set_is_refused(data, message):
+    with pytest.raises(ValueError, match=message):
         merges.from_json(data)

@@ -87,10 +87,10 @@ def warnings_of(layer):
     return plan.warnings
 
 
-@pytest.mark.parametrize(("layer", "said"), LINT)
-def test_lint(layer, said):
+@pytest.mark.parametrize(("layer", "message"), LINT)
+def test_lint(layer, message):
     (warning,) = warnings_of(layer)
-    assert warning.startswith(said if said.startswith("feature") else f"layer: {said}")
+    assert warning.startswith(message if message.startswith("feature") else f"layer: {message}")
 
 
 @pytest.mark.parametrize("layer", QUIET)
@@ -124,7 +124,7 @@ POOLS = {
 
 @pytest.mark.parametrize("name", POOLS)
 def test_lint_of_pools(name):
-    how, said = POOLS[name]
+    how, message = POOLS[name]
 
     class Model(nnx.Module):
         def __init__(self):
@@ -140,7 +140,7 @@ def test_lint_of_pools(name):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         plan = jc.plan(Model(), tensors, example=example)
-    assert [str(w.message) for w in caught] == plan.warnings == ([said] if said else [])
+    assert [str(w.message) for w in caught] == plan.warnings == ([message] if message else [])
 
 
 class Vgg(nn.Module):

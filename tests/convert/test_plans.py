@@ -226,7 +226,7 @@ def test_a_pattern_that_ignores_nothing_is_an_error():
 
 
 def test_a_pattern_may_match_tensors_that_are_used():
-    """Counters are kept aside in any case."""
+    """Counters are not loaded in any case."""
     plan = jc.plan(net(), state(), ignore=[r".*\.num_batches_tracked"])
     assert plan.complete
     assert len(plan.of_status("counter")) == 2
@@ -261,12 +261,12 @@ NOWHERE = [
 ]
 
 
-@pytest.mark.parametrize(("how", "said", "near"), NOWHERE)
-def test_a_misspelt_path_is_an_error_not_a_lost_rule(how, said, near):
+@pytest.mark.parametrize(("how", "message", "near"), NOWHERE)
+def test_a_misspelt_path_is_an_error_not_a_lost_rule(how, message, near):
     error = problems(net(), state(), **how)
     (note,) = error.unknown
-    assert note.startswith(f"{said}, which is no layer here that takes one")
-    assert near is None or f"near it: '{near}" in note
+    assert note.startswith(f"{message}, which no layer or parameter of the model uses")
+    assert near is None or f"similar: '{near}" in note
 
 
 @pytest.mark.parametrize("path", ["features", "features.layers.0.conv", "features.layers.0.bn"])
@@ -295,7 +295,7 @@ def test_an_operation_is_for_one_parameter():
 
 
 @pytest.mark.parametrize(
-    ("how", "kind", "said"),
+    ("how", "kind", "message"),
     [
         ({"ignore": ["("]}, ValueError, r"ignore: invalid regular expression '\('"),
         ({"names": [("(", "x")]}, jc.ConversionError, "names: invalid regular expression"),
@@ -303,8 +303,8 @@ def test_an_operation_is_for_one_parameter():
         ({"rules": {"fc": 3}}, TypeError, r"rules\['fc'\] must be a FlattenLinear, .* got 3"),
     ],
 )
-def test_arguments_that_are_none(how, kind, said):
-    with pytest.raises(kind, match=said):
+def test_arguments_that_are_none(how, kind, message):
+    with pytest.raises(kind, match=message):
         jc.load_torch(net(), state(), **how)
 
 

@@ -328,9 +328,9 @@ def test_without_biases(tmp_path):
     back = load_file(path)
     assert {k: v.tolist() for k, v in back.items()} == {k: v.tolist() for k, v in state.items()}
     model.layer.cell.hf.bias.set_value(jnp.full(H, 0.5))
-    said = r"layer\.cell\.hf\.bias must be 0 to be saved: torch's layer does not have it"
+    message = r"layer\.cell\.hf\.bias must be 0 to be saved: torch's layer does not have it"
     for how in ({"rules": rules}, {"plan": report.plan}):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             jc.save_torch(model, tmp_path / "other.safetensors", **how)
     assert not (tmp_path / "other.safetensors").exists()
 

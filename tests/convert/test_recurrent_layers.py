@@ -81,9 +81,9 @@ def test_the_features_of_a_flattened_map_are_reordered(given):
         expected = module.rnn(columns)[0].numpy()
     last = jnp.asarray(np.moveaxis(x, 1, -1))
     how = {"example": last} if given else {}
-    with pytest.warns(jc.ConversionWarning) as said:
+    with pytest.warns(jc.ConversionWarning) as caught:
         model, _ = jc.load_torch(Reader(nnx.Rngs(0)), module.state_dict(), **how)
-    (warning,) = said
+    (warning,) = caught
     rule = '"rnn.weight_ih_l0": ChannelsLast(axis=1, sizes=(4, 3))'
     assert rule in str(warning.message)
     np.testing.assert_allclose(model(last), expected, rtol=1e-11)
@@ -102,9 +102,9 @@ def test_where_the_model_cannot_be_called_the_warning_has_the_rule():
     module = tnn.Module()
     module.conv, module.rnn = tnn.Conv2d(2, 4, 3), tnn.LSTM(12, H, bidirectional=True)
     state = random_state(module, 5).state_dict()
-    with pytest.warns(jc.ConversionWarning) as said:
+    with pytest.warns(jc.ConversionWarning) as caught:
         jc.load_torch(WithFlag(nnx.Rngs(0)), state)
-    (warning,) = said
+    (warning,) = caught
     order = "ChannelsLast(axis=1, sizes=(4, h, w))"
     assert str(warning.message) == (
         "feature order is not known: rnn reads 12 = 4 * 3 features: if they are a flattened "

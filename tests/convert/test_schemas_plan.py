@@ -81,7 +81,7 @@ def merged(kind, **fields):
 ONE = {"op": step("Identity"), "torch_shape": [6], "flax_shape": [6]}
 NO_TENSOR = {"torch": [], "torch_shape": None}
 MERGES = {
-    "a merge of nothing said": ({"status": "folded", "torch": ["a", "b"]}, False),
+    "a merge without a kind": ({"status": "folded", "torch": ["a", "b"]}, False),
     "a weight norm": ({"status": "folded", "torch": ["a", "b"]} | merged("WeightNorm"), True),
     "a mask": ({"status": "folded", "torch": ["a", "b"]} | merged("Mask"), True),
     "a spectral norm": (
@@ -106,7 +106,7 @@ MERGES = {
     "a sum": ({"status": "summed", "torch": ["a", "b"]} | merged("Sum"), True),
     "a sum of a GRU": ({"status": "summed", "torch": ["a", "b"]} | merged("GRUSum"), True),
     "a sum of one": ({"status": "summed", "torch": ["a"]} | merged("Sum"), False),
-    "a sum of nothing said": ({"status": "summed", "torch": ["a", "b"]}, False),
+    "a sum without a kind": ({"status": "summed", "torch": ["a", "b"]}, False),
     "a summed mask": ({"status": "summed", "torch": ["a", "b"]} | merged("Mask"), False),
     "a constant": (
         {"status": "constant"} | NO_TENSOR | merged("FlaxOnly", value=1.5, exact=False),

@@ -68,8 +68,8 @@ def test_which_reader(place, monkeypatch, capsys, format, torch):
     }
     command = ["verify", format, "flax.safetensors", "--plan", "plan.json"]
     assert main(command) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["every tensor comes back bit for bit", names[different.reader]]
+    message = capsys.readouterr().out.splitlines()
+    assert message == ["every tensor comes back bit for bit", names[different.reader]]
     assert main([*command, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["reader"], answer["converted_by"]) == (different.reader, "own")

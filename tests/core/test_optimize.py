@@ -367,7 +367,7 @@ def test_16_bits_and_loops_are_left():
     optimized = jg.optimize(function, x)
     np.testing.assert_array_equal(*(f(x).astype("float32") for f in (optimized, jax.jit(function))))
     assert optimized.report().convolutions[0].stopped == (
-        "left: bfloat16: the roundings between its operations are kept"
+        "not changed: bfloat16: its operations are rounded one by one"
     )
 
     def loop(x):
@@ -377,7 +377,7 @@ def test_16_bits_and_loops_are_left():
     optimized = jg.optimize(loop, x)
     close(optimized(x), loop(x))
     assert optimized.report().convolutions == ()
-    assert optimized.report().notes == ("a convolution inside of scan is left as it is",)
+    assert optimized.report().notes == ("a convolution inside of scan is not changed",)
 
 
 def test_weights_that_are_arguments():
@@ -392,7 +392,7 @@ def test_weights_that_are_arguments():
         close(got, expected)
     first, second = optimized.report().convolutions
     assert (first.folded, first.fused, first.packed_bytes) == (("shift",), "relu", 0)
-    assert second.stopped == "its weights or its bias are no constants"
+    assert second.stopped == "its weights or its bias are not constant"
 
 
 def test_gradients_and_vmap():
@@ -472,7 +472,7 @@ def test_other_arguments_and_wrong_targets_are_refused():
     assert str(caught.value).startswith(
         "jaxgroups.optimize(): the first argument must be a function or a model that can be called"
     )
-    with pytest.raises(ValueError, match="the parameters are traced, so they are no constants"):
+    with pytest.raises(ValueError, match="the parameters are traced, so they are not constant"):
         jax.jit(lambda w: jg.optimize(lambda x: x @ w, x)(x))(x.T)
     assert repr(optimized) == "<Optimized for (f64[2,3], f64[2,3])>"
 

@@ -1,4 +1,4 @@
-"""Tables fit the width they are given; what is left out or shortened is told."""
+"""Tables fit the width they are given; what is left out or shortened is listed."""
 
 import numpy as np
 import pytest
@@ -52,15 +52,17 @@ def test_no_line_is_longer_than_the_width(deep, width):
     assert any(str(512 * 9 + 512) in row.replace(",", "") for row in rows)
 
 
-def test_what_is_left_out_is_told(deep):
+def test_what_is_left_out_is_listed(deep):
     wide = deep.text(width=200)
     assert "left out" not in wide
     assert "encoder.feature_extractor.stage_with_a_long_name.depthwise " in wide
     narrow = deep.text(width=80)
     assert "…" in narrow
     assert "stage_with_a_long_name.depthwise " not in narrow
-    told = narrow[narrow.index("left out at a width of 80: ") :]
-    names = told.removeprefix("left out at a width of 80: ").replace("\n", " ").strip().split(", ")
+    listed = narrow[narrow.index("left out at a width of 80: ") :]
+    names = (
+        listed.removeprefix("left out at a width of 80: ").replace("\n", " ").strip().split(", ")
+    )
     assert "bytes" in names
     assert not any(name in headings(narrow) for name in names)
     assert set(names) | set(headings(narrow).replace("in → out", "").split()) == set(

@@ -212,7 +212,7 @@ class TestOwnReader:
         }
         path = write(tmp_path / "a.pt", format, pickled(root), {"0": array})
         assert_bits(open_checkpoint(path, "model", reader="own").read("w"), array)
-        refused(r"say which with key='model' \(1 tensor\)$", path, reader="own")
+        refused(r"select one with key='model' \(1 tensor\)$", path, reader="own")
 
     def test_keys(self, tmp_path, rng, format):
         arrays = {str(i): rng.standard_normal(i + 1) for i in range(4)}
@@ -235,17 +235,20 @@ class TestOwnReader:
         assert names("nets.7") == (["w", "0"], ())
         assert names("") == (["top"], ("epoch", "model", "nets", "empty"))
         assert names("empty") == ([], ())
-        said = refused("tensors lie at several levels", path, reader="own")
+        message = refused("tensors are at several levels", path, reader="own")
         for part in (
             "key='model' (2 tensors)",
             "key='nets.ema.decay' (1 tensor)",
             "key='nets.7' (2 tensors)",
             "key='' for the top level alone (1 tensor)",
         ):
-            assert part in said
-        assert "empty" not in said
+            assert part in message
+        assert "empty" not in message
         refused(
-            r"key='modle' leads to nothing: say which with key='model'", path, "modle", reader="own"
+            r"key='modle' leads to nothing: select one with key='model'",
+            path,
+            "modle",
+            reader="own",
         )
         refused("key='epoch' leads to no dict", path, "epoch", reader="own")
         refused("key='top' leads to no dict", path, "top", reader="own")
@@ -414,13 +417,13 @@ class TestAttacks:
         if name in EMPTY:
             assert open_checkpoint(path, reader="own").infos == {}
             return
-        said = refused(".", path, reader="own").removeprefix(str(path))
+        message = refused(".", path, reader="own").removeprefix(str(path))
         assert not mark.exists()
         words = ("refused", "damaged", "nothing was imported", "made by", "not a dict")
-        assert any(word in said for word in words)
+        assert any(word in message for word in words)
         for word in ("system", "exec", "eval", "getattr", "_reconstruct"):
             if word in name and "persistent" not in name:
-                assert word in said
+                assert word in message
 
     def test_the_attacks_are_real(self, tmp_path, format):
         """Else their being refused would say nothing."""
@@ -861,7 +864,7 @@ class TestWriter:
         from jaxgroups.convert._files import write as _write
 
         monkeypatch.setattr(_write.os, "fsync", lambda descriptor: os.pwrite(descriptor, b"!", 90))
-        with pytest.raises(CheckpointError, match="'a' reads back other than it was written"):
+        with pytest.raises(CheckpointError, match="'a' differs after it was written and read back"):
             write_safetensors(tmp_path / "a.safetensors", sources({"a": np.ones(20)}))
         assert os.listdir(tmp_path) == []
 

@@ -148,7 +148,7 @@ class TestReaders:
         first = saved["optimizer"]["state"][0]
         assert_reads(path, first, format, "optimizer.state.0")
         readers = available(READERS, format)
-        messages = {refused("say which with", path, reader=reader) for reader in readers}
+        messages = {refused("select one with", path, reader=reader) for reader in readers}
         assert len(messages) == 1
         assert "key='optimizer.state.1' (3 tensors)" in messages.pop()
 
@@ -183,8 +183,8 @@ class TestReaders:
         sparse = {"w": torch.eye(3).to_sparse()}
         path = save(tmp_path / "a.pt", sparse, format)
         for reader in available(OWN, format):
-            said = r"'w' is made by torch._utils._rebuild_sparse_tensor: no dense .*to_dense\(\)"
-            refused(said, path, reader=reader)
+            message = r"'w' is made by torch._utils._rebuild_sparse_tensor: no dense .*to_dense\(\)"
+            refused(message, path, reader=reader)
         refused("'w' is a sparse_coo float32", path, reader="torch")
         path = save(tmp_path / "a.pt", torch.nn.Linear(2, 2), format)
         for reader in available(READERS, format):

@@ -33,7 +33,7 @@ def tar(file):
 
 
 OTHERS = {
-    "a Git LFS pointer, which stands for the file: run git lfs pull": LFS,
+    "a Git LFS pointer in place of the file: run git lfs pull": LFS,
     r"a numpy \.npy file": saved(np.save, WEIGHT),
     r"a numpy \.npz file": saved(np.savez, **{"fc.weight": WEIGHT}),
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(100),
@@ -46,11 +46,11 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("said", OTHERS)
-def test_other_files(tmp_path, said, suffix):
+@pytest.mark.parametrize("message", OTHERS)
+def test_other_files(tmp_path, message, suffix):
     path = tmp_path / f"net{suffix}"
-    path.write_bytes(OTHERS[said])
-    with pytest.raises(CheckpointError, match=f"net{suffix}: {said}"):
+    path.write_bytes(OTHERS[message])
+    with pytest.raises(CheckpointError, match=f"net{suffix}: {message}"):
         open_checkpoint(path)
 
 

@@ -95,7 +95,7 @@ for path in sys.argv[2:]:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is told by Linux ALONE")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the size of a process")
 def test_a_bomb_takes_little_memory(tmp_path):
     """All are refused by a process that may grow by no more than the smallest of them may make."""
     paths = []
@@ -122,8 +122,10 @@ def test_the_error_says_so(tmp_path, name, format):
     path = write(
         tmp_path / "a.pt", format, b"\x80\x04" + BOMBS[name] + b".", {"0": np.ones(1, "f4")}
     )
-    said = r"first \d+ bytes make objects of over \d+ bytes, far more than a state_dict does.*alone"
-    with pytest.raises(CheckpointError, match=said):
+    message = (
+        r"first \d+ bytes make objects of over \d+ bytes, far more than a state_dict does.*alone"
+    )
+    with pytest.raises(CheckpointError, match=message):
         open_checkpoint(path)
 
 

@@ -46,8 +46,8 @@ class TestCompressed:
     @pytest.mark.parametrize("reader", MAPPED)
     def test_refused_where_bytes_are_taken_from_the_file(self, tmp_path, reader, method):
         path = rewritten(saved(tmp_path / "a.pt"), method=method)
-        said = "is compressed or encrypted, as torch.save never does: try reader='zipfile', or"
-        refused(said, path, reader=reader)
+        message = "is compressed or encrypted, as torch.save never does: try reader='zipfile', or"
+        refused(message, path, reader=reader)
 
     def test_right_where_they_are_unpacked(self, tmp_path, method):
         path = rewritten(saved(tmp_path / "a.pt"), method=method)
@@ -67,8 +67,8 @@ class TestEveryReader:
             return content[:more] if more < 0 else content + b"\1" * more
 
         path = rewritten(saved(tmp_path / "a.pt"), change)
-        said = f"it needs storage 0 of 40 bytes, but the file holds {40 + more} of it"
-        refused(said, path, reader=reader)
+        message = f"it needs storage 0 of 40 bytes, but the file holds {40 + more} of it"
+        refused(message, path, reader=reader)
 
     def test_a_short_record_beside_the_tensors_asked_for(self, tmp_path, reader):
         root = {
@@ -87,14 +87,14 @@ class TestEveryReader:
         path = tmp_path / "a.pt"
         for name in ("archive/data/0", "ARCHIVE/data/0", "archive/data.pkl"):
             path = saved(tmp_path / "a.pt", extra=[(name, b"\0" * 40)])
-            said = f"6 members, but 5 names: {name.lower()} is there 2 times"
-            refused(said, path, reader=reader)
+            message = f"6 members, but 5 names: {name.lower()} is there 2 times"
+            refused(message, path, reader=reader)
 
     def test_one_storage_named_with_two_lengths(self, tmp_path, reader):
         root = {"a": dense("0", ARRAYS["a"]), "b": dense("0", ARRAYS["a"][:4])}
         (tmp_path / "a.pt").write_bytes(zipped(pickled(root), {"0": ARRAYS["a"]}))
-        said = "storage 0 is named as 5 float64 and as 4 float64"
-        refused(said, tmp_path / "a.pt", reader=reader)
+        message = "storage 0 is named as 5 float64 and as 4 float64"
+        refused(message, tmp_path / "a.pt", reader=reader)
 
 
 @pytest.mark.parametrize("reader", MAPPED)
@@ -146,8 +146,8 @@ class TestChecksums:
             where = data.index(b"X\1\0\0\0b") + 5  # the name b becomes c
             data[where] ^= 1
 
-        said = "damaged: .*data.pkl .*(checksum|Bad CRC-32)"
-        refused(said, patched(saved(tmp_path / "a.pt"), change), reader=reader)
+        message = "damaged: .*data.pkl .*(checksum|Bad CRC-32)"
+        refused(message, patched(saved(tmp_path / "a.pt"), change), reader=reader)
 
     @pytest.mark.parametrize("reader", ALL)
     def test_files_without_checksums_are_read(self, tmp_path, reader):
@@ -183,8 +183,8 @@ class TestUnpacking:
         pickle = b"\x80\x02" + b"N0" * 1_000_000 + b"}."
         path = tmp_path / "a.pt"
         path.write_bytes(zipped(pickle, {}, compression=zipfile.ZIP_DEFLATED))
-        said = r"data.pkl unpacks from \d+ to 2000004 bytes, .* 1048576$"
-        refused(said, path, reader="zipfile")
+        message = r"data.pkl unpacks from \d+ to 2000004 bytes, .* 1048576$"
+        refused(message, path, reader="zipfile")
 
     def test_damaged_streams(self, tmp_path):
         path = rewritten(saved(tmp_path / "a.pt"), method=zipfile.ZIP_DEFLATED)

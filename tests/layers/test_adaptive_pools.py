@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import opinfo
+from support import opinfo, transformed
 from support.helpers import distinct, to_last
+from support.messages import error_test
 from support.torch_bridge import to_numpy, to_torch, torch
 
 import jaxgroups as jg
@@ -124,23 +125,18 @@ def test_indices_of_the_layer(rng):
         np.testing.assert_array_equal(ours, to_last(to_numpy(their), 2))
 
 
-@pytest.mark.parametrize("kind", ["avg", "max"])
-def test_transformations(rng, kind):
+@pytest.mark.parametrize("kind", ["hessian", "vmap"])
+@pytest.mark.parametrize("pool", ["avg", "max"])
+def test_transformations(rng, pool, kind):
     x = jnp.asarray(distinct(rng, (2, 7, 5)))
 
     def ours(x):
-        return getattr(jg, f"adaptive_{kind}_pool2d")(x, (3, 2))
+        return getattr(jg, f"adaptive_{pool}_pool2d")(x, (3, 2))
 
     def their(x):
-        return getattr(torch.nn.functional, f"adaptive_{kind}_pool2d")(x, (3, 2))
+        return getattr(torch.nn.functional, f"adaptive_{pool}_pool2d")(x, (3, 2))
 
-    expected = torch.autograd.functional.hessian(lambda x: (their(x) ** 2).sum(), to_torch(x))
-    got = jax.jit(jax.hessian(lambda x: (ours(x) ** 2).sum()))(x)
-    np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-12, atol=1e-12)
-    batch = jnp.stack([x, x[:, ::-1]])
-    np.testing.assert_allclose(
-        jax.jit(jax.vmap(ours))(batch), to_numpy(their(to_torch(batch))), rtol=1e-14
-    )
+    transformed.assert_transforms(rng, kind, ours, their, x)
 
 
 X = np.ones((2, 3, 7, 6), "float32")
@@ -195,8 +191,4 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:40] for *_, text in ERRORS])
-def test_errors(call, error, text):
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == text
+test_errors = error_test(ERRORS)

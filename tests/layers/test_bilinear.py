@@ -70,3 +70,16 @@ def test_other_errors():
         jg.bilinear(x.astype("float32"), y, w)
     with pytest.raises(ValueError, match=r"must be > 0, but got \(in1_features=0\)$"):
         jnn.Bilinear(0, 4, 5, rngs=nnx.Rngs(0))
+
+
+def test_errors_of_the_constructor():
+    for keywords, text in (
+        ({}, "Bilinear() needs the keyword argument 'rngs': add rngs=nnx.Rngs(0)"),
+        ({"rngs": 0}, "Bilinear(): rngs must be flax.nnx.Rngs, such as nnx.Rngs(0), not int"),
+        (
+            {"use_bias": False, "rngs": nnx.Rngs(0)},
+            "Bilinear() got an unexpected keyword argument 'use_bias': torch's name is 'bias'",
+        ),
+    ):
+        with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
+            jnn.Bilinear(3, 4, 5, **keywords)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.helpers import distinct
+from support.messages import error_test
 from support.torch_bridge import to_numpy, to_torch, torch
 
 from jaxgroups import nnx as jnn
@@ -140,8 +141,4 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:60] for *_, text in ERRORS])
-def test_errors(call, error, text):
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == text
+test_errors = error_test(ERRORS)

@@ -43,18 +43,18 @@ ROWS = [
 
 @pytest.mark.parametrize(("row", "flax", "theirs", "maps"), ROWS, ids=[row[0] for row in ROWS])
 def test_layers_of_flax(rng, row, flax, theirs, maps):
-    """In float64 with a large mean, which a variance from squares would not survive; RMSNorm in
+    """In float64 with a large mean, where the difference of squares cancels; RMSNorm in
     float32 on small numbers, where its epsilon matters."""
     assert f"`{row}`" in TABLE
     layer, torchs = flax(), theirs()
-    dtype, mean, spread = ("float32", 0, 1e-3) if "RMS" in row else ("float64", 1e4, 0.1)
+    dtype, mean, deviation = ("float32", 0, 1e-3) if "RMS" in row else ("float64", 1e4, 0.1)
     torchs = torchs.to(getattr(torch, dtype))
     for leaf, name in (("scale", "weight"), ("kernel", "weight"), ("bias", "bias")):
         if getattr(layer, leaf, None) is not None:
             value = rng.uniform(0.5, 2, getattr(layer, leaf).shape).astype("float32")
             getattr(layer, leaf)[...] = jnp.asarray(value)
             getattr(torchs, name).data.copy_(torch.from_numpy(value.T.copy()))
-    x = (rng.normal(size=(3, 4, 5, 4)) * spread + mean).astype(dtype)
+    x = (rng.normal(size=(3, 4, 5, 4)) * deviation + mean).astype(dtype)
     if maps:
         got, expected = to_first(layer(to_last(x, 2)), 2), to_numpy(torchs(to_torch(x)))
     else:
@@ -64,7 +64,7 @@ def test_layers_of_flax(rng, row, flax, theirs, maps):
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 3])
 def test_dropout_of_whole_channels(rank):
-    """Torch drops whole channels, and so does Flax so; what is left is scaled alike."""
+    """Flax drops whole channels with these axes, and scales the others, as torch does."""
     dims = tuple(range(-rank - 1, -1))
     row = f"broadcast_dims={dims}, " if rank else ""
     assert f"`nnx.Dropout(p, {row}rngs=rngs)`" in TABLE
@@ -142,3 +142,11 @@ def test_activations(rng, theirs, ours):
         (gradient,) = pullback(jnp.asarray(weights))
         limit = {"rtol": 1e-7 if loose else 1e-11, "atol": 1e-13}
         np.testing.assert_allclose(gradient, to_numpy(tensor.grad), **limit)
+
+
+def test_the_table_has_every_layer_of_jaxgroups():
+    names = set(jaxgroups.nnx.__all__) - {"Layer"}
+    listed = set(re.findall(r"\w+", TABLE))
+    assert {name for name in names if not {name, re.sub(r"[123]d$", "", name)} & listed} <= {
+        name for name in names if re.sub(r"[23]d$", "1d", name) in listed
+    }

@@ -1,4 +1,4 @@
-"""Sampling on a grid: torch's samples, places that are not finite, borders, layouts and errors."""
+"""Sampling on a grid: torch's samples, points that are not finite, borders, layouts and errors."""
 
 from functools import partial
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import opinfo
 from support.helpers import to_last
+from support.messages import error_test
 from support.torch_bridge import to_numpy, to_torch, torch
 
 import jaxgroups as jg
@@ -32,8 +33,8 @@ def test_samples(dtype):
 @pytest.mark.parametrize(
     ("mode", "rank"), [("bilinear", 2), ("nearest", 2), ("bicubic", 2), ("bilinear", 3)]
 )
-def test_borders_and_places_that_are_not_finite(rng, mode, rank, padding, align):
-    """Unequal sizes, places on the outermost elements, far outside, NaN and infinite."""
+def test_borders_and_points_that_are_not_finite(rng, mode, rank, padding, align):
+    """Unequal sizes, points on the outermost elements, far outside, NaN and infinite."""
     x = rng.integers(1, 50, (2, 3, 4, 5, 6)[: rank + 2]).astype("float64")
     special = [-1.0, 1.0, 0.0, 7.3, -9.1, np.nan, np.inf, -np.inf, 0.37]
     grid = rng.uniform(-1.5, 1.5, (2, *(1,) * (rank - 1), 9 * rank, rank))
@@ -62,8 +63,8 @@ def test_gradients_at_the_border(rng, padding, align):
     x = rng.integers(1, 50, (1, 2, 4, 7)).astype("float64")
     ends = [-1.0, 1.0] if align else [-0.75, 0.75, -6 / 7, 6 / 7, -1.2, 0.3]
     grid = np.array([[[(a, b) for a in ends] for b in ends]])
-    tensor, places = to_torch(x).requires_grad_(), to_torch(grid).requires_grad_()
-    expected = torch.nn.functional.grid_sample(tensor, places, "bilinear", padding, align)
+    tensor, points = to_torch(x).requires_grad_(), to_torch(grid).requires_grad_()
+    expected = torch.nn.functional.grid_sample(tensor, points, "bilinear", padding, align)
     cotangent = rng.integers(1, 9, tuple(expected.shape)).astype("float64")
     expected.backward(to_torch(cotangent))
 
@@ -77,7 +78,7 @@ def test_gradients_at_the_border(rng, padding, align):
 
     got, gradients = with_gradients(x, grid)
     np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-12, atol=1e-12)
-    for found, true in zip(gradients, (tensor, places), strict=True):
+    for found, true in zip(gradients, (tensor, points), strict=True):
         np.testing.assert_allclose(found, to_numpy(true.grad), rtol=1e-12, atol=1e-11)
 
 
@@ -213,8 +214,4 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:50] for *_, text in ERRORS])
-def test_errors(call, error, text):
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == text
+test_errors = error_test(ERRORS)

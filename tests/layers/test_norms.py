@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support import opinfo
+from support import opinfo, transformed
 from support.helpers import to_first, to_last
+from support.messages import error_test
 from support.torch_bridge import to_numpy, to_torch, torch
 
 import jaxgroups as jg
@@ -301,9 +302,9 @@ def test_local_response_norm_of_integers(rng):
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("derivative", ["jvp", "hessian", "vmap"])
+@pytest.mark.parametrize("kind", transformed.KINDS)
 @pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm", "rms_norm"])
-def test_transformations(rng, name, derivative):
+def test_transformations(rng, name, kind):
     x = jnp.asarray(numbers(rng, (2, 4, 3)))
     first = {"batch_norm": (None, None), "group_norm": (2,)}.get(name, ((3,),))
     weight = np.linspace(0.5, 2, 4 if name in ("batch_norm", "group_norm") else 3)
@@ -315,18 +316,7 @@ def test_transformations(rng, name, derivative):
     def theirs(x):
         return getattr(F, name)(x, *first, to_torch(weight), **kw)
 
-    tensor = to_torch(x)
-    if derivative == "jvp":
-        tangent = jnp.asarray(numbers(rng, x.shape))
-        _, expected = torch.autograd.functional.jvp(theirs, tensor, to_torch(tangent))
-        got = jax.jit(lambda x, t: jax.jvp(ours, (x,), (t,))[1])(x, tangent)
-    elif derivative == "hessian":
-        expected = torch.autograd.functional.hessian(lambda x: (theirs(x) ** 3).sum(), tensor)
-        got = jax.jit(jax.hessian(lambda x: (ours(x) ** 3).sum()))(x)
-    else:
-        expected = torch.stack([theirs(tensor), theirs(tensor.flip(1))])
-        got = jax.jit(jax.vmap(ours))(jnp.stack([x, x[:, ::-1]]))
-    np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-9, atol=1e-11)
+    transformed.assert_transforms(rng, kind, ours, theirs, x, power=3, rtol=1e-9)
 
 
 # --- accuracy -------------------------------------------------------------------------------------
@@ -341,13 +331,13 @@ def test_a_large_mean_costs_no_digits_of_the_variance(rng, mean):
     y = layer(x)
     theirs = torch.nn.BatchNorm2d(3, momentum=1.0)
     expected = to_last(to_numpy(theirs(to_torch(to_first(x, 2)))), 2)
-    centre, spread = exact.mean((0, 1, 2)), exact.std((0, 1, 2))
-    true = (exact - centre) / np.sqrt(spread**2 + 1e-5)
-    rounding = abs(mean) * np.finfo("float32").eps / spread.min()
+    centre, deviation = exact.mean((0, 1, 2)), exact.std((0, 1, 2))
+    true = (exact - centre) / np.sqrt(deviation**2 + 1e-5)
+    rounding = abs(mean) * np.finfo("float32").eps / deviation.min()
     assert np.abs(np.asarray(y, "float64") - true).max() <= 2 * rounding + 2e-6
     assert np.abs(np.asarray(expected, "float64") - true).max() <= 8 * rounding + 1e-5
     n = exact[..., 0].size
-    np.testing.assert_allclose(layer.var[...], spread**2 * n / (n - 1), rtol=2e-6)
+    np.testing.assert_allclose(layer.var[...], deviation**2 * n / (n - 1), rtol=2e-6)
     np.testing.assert_allclose(layer.mean[...], centre, rtol=2e-7, atol=2e-6)
 
 
@@ -590,11 +580,7 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:50] for *_, text in ERRORS])
-def test_errors(call, error, text):
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == text
+test_errors = error_test(ERRORS)
 
 
 def test_channels_that_do_not_matter_are_warned_of():

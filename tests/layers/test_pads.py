@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support import opinfo
 from support.helpers import distinct, to_last
+from support.messages import error_test
 from support.torch_bridge import to_numpy, to_torch, torch
 
 import jaxgroups as jg
@@ -168,8 +169,4 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:70] for *_, text in ERRORS])
-def test_errors(call, error, text):
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == text
+test_errors = error_test(ERRORS)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import opinfo
+from support import opinfo, transformed
 from support.helpers import to_last
+from support.messages import error_test
 from support.torch_bridge import to_numpy, to_torch, torch
 
 import jaxgroups as jg
@@ -111,9 +112,9 @@ def test_layers_are_channels_last_with_any_batch(rng, name):
     assert repr(layer).startswith(f"{cls}({'norm_type=2.0, ' if first else ''}kernel_size=3")
 
 
-@pytest.mark.parametrize("derivative", ["jvp", "hessian", "vmap"])
+@pytest.mark.parametrize("kind", transformed.KINDS)
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "lp_pool2d"])
-def test_transformations(rng, name, derivative):
+def test_transformations(rng, name, kind):
     x = jnp.asarray(rng.permutation(1.0 + np.arange(2 * 7 * 5)).reshape(2, 7, 5))
     first = (3.0,) if name == "lp_pool2d" else ()
 
@@ -123,18 +124,7 @@ def test_transformations(rng, name, derivative):
     def theirs(x):
         return getattr(torch.nn.functional, name)(x, *first, 3, 2)
 
-    tensor = to_torch(x)
-    if derivative == "jvp":
-        tangent = jnp.asarray(rng.integers(1, 9, x.shape).astype("float64"))
-        _, expected = torch.autograd.functional.jvp(theirs, tensor, to_torch(tangent))
-        got = jax.jvp(ours, (x,), (tangent,))[1]
-    elif derivative == "hessian":
-        expected = torch.autograd.functional.hessian(lambda x: (theirs(x) ** 2).sum(), tensor)
-        got = jax.hessian(lambda x: (ours(x) ** 2).sum())(x)
-    else:
-        expected = theirs(torch.stack([tensor, tensor.flip(1)]))
-        got = jax.vmap(ours)(jnp.stack([x, x[:, ::-1]]))
-    np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-12, atol=1e-12)
+    transformed.assert_transforms(rng, kind, ours, theirs, x)
 
 
 X = np.ones((2, 3, 7, 6), "float32")
@@ -194,11 +184,7 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:40] for *_, text in ERRORS])
-def test_errors(call, error, text):
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == text
+test_errors = error_test(ERRORS)
 
 
 POOLS_TWICE = {
@@ -232,3 +218,13 @@ def test_the_element_is_found_in_what_xla_computes_several_times(pool, rng):
     np.testing.assert_allclose(jax.jit(jax.grad(total))(x), expected, rtol=1e-9, atol=1e-12)
     for ours, theirs in zip(jax.jit(places)(x), places(x), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["avg_pool1d", "lp_pool1d", "max_pool1d"])
+def test_long_windows_have_a_gradient_under_jit(rng, name):
+    x = rng.integers(1, 50, (2, 3, 300)).astype("float64")
+    arguments = (2.0, 100, 70) if name == "lp_pool1d" else (100, 70)
+    tensor = to_torch(x).requires_grad_()
+    getattr(torch.nn.functional, name)(tensor, *arguments).square().sum().backward()
+    gradient = jax.jit(jax.grad(lambda x: (getattr(jg, name)(x, *arguments) ** 2).sum()))(x)
+    np.testing.assert_allclose(gradient, to_numpy(tensor.grad), rtol=1e-12)

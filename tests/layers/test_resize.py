@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import opinfo
+from support import opinfo, transformed
 from support.helpers import to_last
+from support.messages import error_test
 from support.torch_bridge import to_numpy, to_torch, torch
 
 import jaxgroups as jg
@@ -224,31 +225,18 @@ def test_no_gradient_is_a_scatter(mode):
     assert "gather" in text
 
 
-@pytest.mark.parametrize("derivative", ["jvp", "hessian", "vmap"])
+@pytest.mark.parametrize("kind", transformed.KINDS)
 @pytest.mark.parametrize("mode", ["bicubic", "nearest"])
-def test_transformations(rng, mode, derivative):
+def test_transformations(rng, mode, kind):
     x = jnp.asarray(rng.integers(1, 50, (1, 2, 4, 3)).astype("float64"))
-    size = (3, 7)
 
     def ours(x):
-        return jg.interpolate(x, size, mode=mode)
+        return jg.interpolate(x, (3, 7), mode=mode)
 
     def theirs(x):
-        return torch.nn.functional.interpolate(x, size, mode=mode)
+        return torch.nn.functional.interpolate(x, (3, 7), mode=mode)
 
-    tensor = to_torch(x)
-    if derivative == "jvp":
-        tangent = jnp.asarray(rng.integers(1, 9, x.shape).astype("float64"))
-        _, expected = torch.autograd.functional.jvp(theirs, tensor, to_torch(tangent))
-        got = jax.jvp(ours, (x,), (tangent,))[1]
-    elif derivative == "hessian":
-        expected = torch.autograd.functional.hessian(lambda x: (theirs(x) ** 2).sum(), tensor)
-        got = jax.hessian(lambda x: (ours(x) ** 2).sum())(x)
-    else:
-        expected = torch.stack([theirs(tensor), theirs(tensor.flip(3))], 2)
-        both = jnp.stack([x, x[..., ::-1]], 2)
-        got = jax.vmap(ours, in_axes=2, out_axes=2)(both)
-    np.testing.assert_allclose(got, to_numpy(expected), rtol=1e-12, atol=1e-12)
+    transformed.assert_transforms(rng, kind, ours, theirs, x, axis=2)
 
 
 @pytest.mark.parametrize(
@@ -402,8 +390,4 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[text[:40] for *_, text in ERRORS])
-def test_errors(call, error, text):
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == text
+test_errors = error_test(ERRORS)

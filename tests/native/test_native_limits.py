@@ -1,4 +1,4 @@
-"""Numbers too large for the handlers: such convolutions are valid, so others compute them."""
+"""Sizes too large for the handlers: other implementations compute these convolutions."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from jaxgroups._problem.problem import problem_of
 
 MISSING = native.status().missing
 needs_kernels = pytest.mark.skipif(MISSING is not None, reason=f"NO KERNELS to call: {MISSING}")
-LARGE = "the kernels take no number above 268435456"
+LARGE = "the kernels take no value above 268435456"
 REFUSED = {
     "conv1d in=6 out=6 kernel=1 stride=268435457 groups=6 batch=1 size=2": LARGE,
     "conv1d in=6 out=6 kernel=1 dilation=268435457 groups=6 batch=1 size=2": LARGE,

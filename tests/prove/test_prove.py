@@ -251,7 +251,7 @@ def test_channels_first_and_integers():
     x = np.ones((2, 4, 4), "float32")
     assert prove(Theirs(), Ours(), (tokens, x), channels_last=False).verdict == "equal"
     proof = prove(Theirs(), Ours(), (tokens, x))
-    assert proof.verdict == "different", "the second argument has its axes moved"
+    assert proof.verdict == "different", "the axes of the second argument are permuted"
 
 
 def test_other_sizes_are_those_that_torch_takes():

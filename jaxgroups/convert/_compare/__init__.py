@@ -1,8 +1,8 @@
-"""Run a torch module and its nnx counterpart on one input; name the first layer that differs.
+"""Run a torch module and an nnx model on one input; find the first layer that differs.
 
 trace    the outputs of all modules of both models
 axes     the order of axes in which two outputs are compared
-blocks   containers that end elsewhere, while all that is in them and after them agrees
+blocks   containers with different ends in the two models, although their layers agree
 result   the differences, as text and as HTML
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from jaxgroups.convert._compare.axes import ChannelAxes, aligned, flat_features, last
-from jaxgroups.convert._compare.blocks import end_elsewhere
+from jaxgroups.convert._compare.blocks import with_other_ends
 from jaxgroups.convert._compare.result import Comparison, Difference
 from jaxgroups.convert._compare.trace import run_nnx, run_torch
 from jaxgroups.convert._model.names import Names, TorchNames
@@ -34,11 +34,10 @@ def compare(
 ) -> Comparison:
     """Compare the outputs of all layers of both models on one input; neither model is changed.
 
-    Outputs of different shapes are compared if moving torch's channels to the end makes the shapes
-    equal. Where the shapes do not tell whether to move them (equal sizes), the kind of layer does:
-    a convolution's channels are moved, a Linear's features are last already. An output of a
-    container is taken as the layers that make it or read it take it, or else by `channels_last`.
-    The values never decide.
+    Outputs are compared with torch's channels at the end, if that makes the shapes equal. Where
+    both orders have the same shape, the kind of layer decides: the channels of a convolution are
+    axis 1 in torch, the features of a Linear are last. The output of a container has the order of
+    the layers that compute or read it, or else that of `channels_last`. The values never decide.
 
     Args:
       torch_module: the torch module, in evaluation mode.
@@ -50,9 +49,9 @@ def compare(
         model gets as ``(N, *spatial, C)``; False gives it what torch gets.
 
     Returns:
-      The difference of each layer that has the same torch name in both models. A container whose
-      output differs, but whose layers and whose successor agree, is under ``blocks``: the two
-      models end it at different places, and `names` maps it for the sake of what it holds.
+      The differences of all layers with the same torch name in both models. A container whose
+      output differs, although its layers and its successor agree, is listed under ``blocks``: it
+      ends with another layer in the other model.
 
     Raises:
       ValueError: torch's module is in training mode, or no layer has a counterpart.
@@ -86,8 +85,9 @@ def compare_as_they_are(
     """As `compare`, in the mode that the models are in; their statistics may change.
 
     Args:
-      features: for torch layers that read a flattened feature map, how its values lie in Flax.
-      partial: whether the modules before an error of the nnx model are enough.
+      torch_module, model, arrays, names, rtol, channels_last: as in `compare`.
+      features: the reordering of the input of torch layers that read a flattened feature map.
+      partial: whether to compare the modules before an error of the nnx model; else it is raised.
     """
     theirs = run_torch(torch_module, arrays)
     structure = of_nnx(model)
@@ -100,41 +100,41 @@ def compare_as_they_are(
             raise
     torch_names = TorchNames(structure, names, prefix="")
     by_name = {}
-    for path in ours:  # what a container holds comes before the container
+    for path in ours:  # the layers of a container come before the container
         by_name.setdefault(torch_names.of(path), path)
     channel_axes = ChannelAxes(theirs, 1 if channels_last else -1)
     flattened = flat_features(theirs, features or {})
-    found = {}
+    compared = {}
     for call in theirs:
         if call.name in by_name:
             path = by_name[call.name]
             orders = aligned(call.output, ours[path], channel_axes.of(call))
             if call.makes.key in flattened and call.output.shape == ours[path].shape:
                 orders = [flattened[call.makes.key](call.output)]
-            found[call.name] = _difference(call.name, dotted(path), orders, call.output, ours[path])
-    if not found:
+            compared[call.name] = _difference(call.name, path, orders, call.output, ours[path])
+    if not compared:
         raise ValueError("no layer of the torch module has a counterpart of its name in the model")
-    different = {name for name, d in found.items() if not d.relative <= rtol}
-    elsewhere = end_elsewhere(theirs, found.keys(), different)
+    different = {name for name, d in compared.items() if not d.relative <= rtol}
+    other_ends = with_other_ends(theirs, compared.keys(), different)
     return Comparison(
-        [d for name, d in found.items() if name not in elsewhere],
+        [d for name, d in compared.items() if name not in other_ends],
         rtol,
-        [d for name, d in found.items() if name in elsewhere],
+        [d for name, d in compared.items() if name in other_ends],
     )
 
 
 def _difference(
-    name: str, path: str, orders: list[np.ndarray], theirs: np.ndarray, ours: np.ndarray
+    name: str, path: Path, orders: list[np.ndarray], theirs: np.ndarray, ours: np.ndarray
 ) -> Difference:
-    """Compare in the first of the orders; the others are for the error message only."""
+    """The difference in the first of the orders; the second one is for the message only."""
     errors = [_relative(order, ours) for order in orders]
     error = errors[0] if errors else float("inf")
     in_other_order = errors[1] if len(errors) > 1 else None
-    return Difference(name, path, error, theirs.shape, ours.shape, in_other_order)
+    return Difference(name, dotted(path), error, theirs.shape, ours.shape, in_other_order)
 
 
 def _relative(expected: np.ndarray, actual: np.ndarray) -> float:
-    """The largest difference; a NaN stays NaN, which no limit allows."""
+    """The largest difference, relative to the largest value; NaN if either array has NaN."""
     wide = np.complex128 if np.iscomplexobj(expected) else np.float64
     expected, actual = expected.astype(wide), actual.astype(wide)
     scale = max(float(np.abs(expected).max(initial=0)), float(np.finfo(np.float32).tiny))

@@ -1,4 +1,4 @@
-"""The order of axes in which an output of torch is compared with Flax's: never by the values."""
+"""The order of axes in which outputs of torch and Flax are compared; it never depends on values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,36 +15,36 @@ def last(x: np.ndarray, channels: int) -> np.ndarray:
 
 
 def aligned(theirs: np.ndarray, ours: np.ndarray, channels: int) -> list[np.ndarray]:
-    """Torch's output with its axes in each order that gives Flax's shape.
+    """Torch's output with its axes in every order that has Flax's shape.
 
-    The first is the one to compare: channels moved from the axis `channels`. Another comes first
-    only if the moved one has another shape.
+    The first one is to be compared: with the axis `channels` at the end, if that has the shape.
     """
     if theirs.ndim < 2:
         return [theirs] if theirs.shape == ours.shape else []
     axes = dict.fromkeys((channels % theirs.ndim, 1, theirs.ndim - 1))
-    return [moved for moved in (last(theirs, axis) for axis in axes) if moved.shape == ours.shape]
+    orders = (last(theirs, axis) for axis in axes)
+    return [order for order in orders if order.shape == ours.shape]
 
 
 def flat_features(
     calls: list[Call], features: Mapping[str, ChannelsLast]
 ) -> dict[int, Callable[[np.ndarray], np.ndarray]]:
-    """How a flattened feature map lies in Flax, by the key of torch's tensor.
+    """The reordering of flattened feature maps from torch to Flax, by the key of torch's tensor.
 
     Args:
       calls: the calls of all modules.
-      features: for layers that read such a tensor, the operation on their features; layers that
-        hand it on as it is, such as a dropout, are followed back.
+      features: the operation on the input features of layers that read such a tensor. Layers that
+        keep the order, such as a dropout, are followed backwards.
     """
-    found: dict[int, ChannelsLast] = {}
+    flat_maps: dict[int, ChannelsLast] = {}
     for call in reversed(calls):
         op = features.get(call.name)
         if op is None and call.kind == "as read":
-            op = found.get(call.makes.key)
+            op = flat_maps.get(call.makes.key)
         if op is not None:
             flat = replace(op, axis=1)
-            found |= {read.key: flat for read in call.reads if read.rank == 2}
-    return {key: op.to_flax for key, op in found.items()}
+            flat_maps |= {read.key: flat for read in call.reads if read.rank == 2}
+    return {key: op.to_flax for key, op in flat_maps.items()}
 
 
 class ChannelAxes:
@@ -52,7 +52,7 @@ class ChannelAxes:
 
     Args:
       calls: the calls of all modules.
-      default: the axis where nothing tells it.
+      default: the axis where it is not known.
     """
 
     def __init__(self, calls: list[Call], default: int) -> None:

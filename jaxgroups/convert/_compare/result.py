@@ -15,8 +15,8 @@ class Difference:
       relative: the largest difference, relative to the largest value of torch's output; infinite
         where the shapes differ.
       torch_shape, flax_shape: the shapes of the outputs.
-      in_other_order: the difference if torch's channels were taken at another axis; None where the
-        shapes allow one order only.
+      in_other_order: the difference with another axis as torch's channels; None where the shapes
+        allow one order only.
     """
 
     torch: str
@@ -29,13 +29,13 @@ class Difference:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """All layers that both models ran, in torch's order of execution.
+    """The differences of all layers that both models ran, in torch's order of execution.
 
     Attributes:
       layers: the difference of each layer's outputs.
       rtol: the largest relative difference allowed.
-      blocks: containers whose outputs differ while their layers and the layer after them agree:
-        the models end them at different places.
+      blocks: containers whose outputs differ although their layers and the layer after them agree:
+        they end with different layers in the two models.
     """
 
     layers: list[Difference]
@@ -44,7 +44,7 @@ class Comparison:
 
     @property
     def first(self) -> Difference | None:
-        """The first layer beyond `rtol`, or None."""
+        """The first layer whose difference is larger than `rtol`, or None."""
         return next((d for d in self.layers if not d.relative <= self.rtol), None)
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ class Comparison:
         if self.blocks:
             names = printable(", ".join(d.torch for d in self.blocks))
             lines.append(
-                f"no difference: {names} ends elsewhere in the Flax model, "
-                "what it holds and what follows agrees"
+                f"no difference: {names} ends with another layer in the Flax model; its layers "
+                "and the next layer agree"
             )
         return "\n".join(lines)

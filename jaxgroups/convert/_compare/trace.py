@@ -19,9 +19,9 @@ class Tensor:
     """One tensor object of torch, which several modules may read.
 
     Attributes:
-      key: equal for the same object only.
+      key: identifies the object.
       rank: its number of axes.
-      since: the time at which a module first read or made it.
+      since: the time at which a module first read or returned it.
     """
 
     key: int
@@ -34,8 +34,12 @@ class Call:
     """The first call of one torch module.
 
     Attributes:
+      name: the name of the module.
+      output: its output.
+      reads: the tensors among its arguments.
+      makes: the tensor that it returned.
       start, end: times, counted over the starts and ends of all calls.
-      kind: what is known of torch's layout, from the module's class: see `_kind`.
+      kind: the position of the features, by the class of the module: see `_kind`.
       spatial: the number of axes after the channels, for the kind ``"spatial"``.
     """
 
@@ -54,7 +58,7 @@ def run_torch(module: Any, arrays: list[np.ndarray]) -> list[Call]:
     import torch  # installed, since the caller has a torch module
 
     clock = itertools.count()
-    alive: dict[int, tuple[Any, Tensor]] = {}  # an id is not used again while its tensor is here
+    alive: dict[int, tuple[Any, Tensor]] = {}  # keeps tensors alive, so that ids stay unique
     started: dict[str, tuple[int, tuple[Tensor, ...]]] = {}
     calls: dict[str, Call] = {}
 
@@ -110,11 +114,11 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _kind(tnn: Any, layer: Any) -> tuple[str, int]:
-    """Where the class of a torch module puts the features.
+    """The position of the features in the output of a torch module, by its class.
 
-    ``"spatial"``: in front of a number of spatial axes; ``"second"``: axis 1; ``"last"``;
-    ``"as read"``: a module of torch without parameters and children; ``""``: not known, or a
-    container. A ``forward`` that is not torch's own may do anything.
+    ``"spatial"``: before the given number of spatial axes; ``"second"``: axis 1; ``"last"``: the
+    last axis; ``"as read"``: that of the input, for a module of torch without parameters and
+    children; ``""``: not known, as for a ``forward`` that is not torch's own.
     """
     if not str(type(layer).forward.__module__).startswith("torch.nn."):
         return "", 0
@@ -137,10 +141,13 @@ def run_nnx(
     arrays: Iterable[np.ndarray],
     outputs: dict[Path, np.ndarray],
 ) -> None:
-    """First output of every module, by path, in order of execution, also if the model raises."""
+    """Fill `outputs` with the first output of every module, by path, in order of execution.
+
+    If the model raises an error, `outputs` has the modules before it.
+    """
     paths = {id(layer): path for path, layer in structure.layers.items()}
 
-    def note(call: Any, layer: Any, args: tuple, kwargs: dict) -> Any:
+    def record(call: Any, layer: Any, args: tuple, kwargs: dict) -> Any:
         out = call(*args, **kwargs)
         path = paths.get(id(layer))
         if path is not None and hasattr(out, "shape") and not isinstance(out, Tracer):
@@ -148,5 +155,5 @@ def run_nnx(
         return out
 
     kinds = {type(layer) for layer in structure.layers.values() if callable(layer)}
-    with wrapped_calls(kinds, note):
+    with wrapped_calls(kinds, record):
         model(*arrays)  # pyright: ignore[reportCallIssue]

@@ -1,7 +1,7 @@
-"""Write files that appear complete or not at all, even if the process is killed.
+"""Write files that are complete or do not exist, even if the process is killed.
 
-Where the system can (Linux, most file systems), a file has no name while it is written: a process
-that is killed leaves nothing behind. Elsewhere it has a temporary name in the same directory.
+If the system supports it (Linux, most file systems), a file has no name while it is written, so a
+process that is killed leaves nothing behind. Otherwise it has a temporary name in the directory.
 """
 
 import errno
@@ -26,15 +26,19 @@ _CANNOT = (
 
 @contextmanager
 def new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
-    """An open file and a path to read it by; at the end of the block it takes the name `path`.
+    """An open file and a path to read it by; at the end of the block it gets the name `path`.
 
-    An exception in the block, a file that is there without `overwrite`, or a symbolic link leaves
-    no trace.
+    After an exception in the block, nothing is left.
+
+    Raises:
+      CheckpointError: `path` exists and `overwrite` is not set, or is a symbolic link or a
+        directory.
+      OSError: the file cannot be written.
     """
     try:
         with _new_file(path, overwrite) as opened:
             yield opened
-    except OSError as error:  # the error of a full disk names no file
+    except OSError as error:  # the error of a full disk has no file name
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -57,25 +61,26 @@ def _new_file(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
             raise
     else:
         with open(descriptor, "w+b") as file:
-            yield file, _way_to(descriptor)
+            yield file, _path_of(descriptor)
             _flush(file)
             _name(descriptor, path, overwrite)
     _sync_directory(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, complete or not at all, in place of an older one."""
+    """Write a text file, complete or not at all; an existing one is replaced."""
     with about(path), new_file(path, overwrite=True) as (file, _):
         file.write(text.encode())
 
 
-_THERE = "the file is there already: overwrite=True, or --overwrite, replaces it"
+_EXISTS = "the file is there already: overwrite=True, or --overwrite, replaces it"
 
 
 def refuse_link(path: Path) -> None:
-    """CheckpointError for a symbolic link: whether it or its target is to be replaced is unknown.
+    """Refuse a symbolic link, so that no file elsewhere is changed.
 
-    Nothing is written through a link, so a file elsewhere is never changed.
+    Raises:
+      CheckpointError: it is a symbolic link.
     """
     if path.is_symlink():
         raise CheckpointError(
@@ -85,11 +90,12 @@ def refuse_link(path: Path) -> None:
 
 
 def check_free(path: Path, overwrite: bool) -> None:
+    """Raise CheckpointError if a file of that name must not be written."""
     refuse_link(path)
     if path.is_dir():
         raise CheckpointError("a directory is in the way: give the name of a file")
     if not overwrite and os.path.lexists(path):
-        raise CheckpointError(_THERE)
+        raise CheckpointError(_EXISTS)
 
 
 def _unnamed(directory: Path) -> int | None:
@@ -103,12 +109,12 @@ def _unnamed(directory: Path) -> int | None:
         raise
 
 
-def _way_to(descriptor: int) -> Path:
+def _path_of(descriptor: int) -> Path:
     return Path(f"/proc/self/fd/{descriptor}")
 
 
 def _name(descriptor: int, path: Path, overwrite: bool) -> None:
-    """Gives an unnamed file its name: in one step, or over an older file by a hidden name."""
+    """Give an unnamed file its name; an existing file is replaced through a hidden name."""
     check_free(path, overwrite)
     hidden = hidden_name(path)
     try:
@@ -116,7 +122,7 @@ def _name(descriptor: int, path: Path, overwrite: bool) -> None:
         if overwrite:
             os.replace(hidden, path)
     except FileExistsError as error:
-        raise CheckpointError(_THERE) from error
+        raise CheckpointError(_EXISTS) from error
     finally:
         if overwrite:
             hidden.unlink(missing_ok=True)
@@ -125,12 +131,12 @@ def _name(descriptor: int, path: Path, overwrite: bool) -> None:
 def _link(descriptor: int, target: Path) -> None:
     directory = os.open(target.parent, os.O_RDONLY)
     try:  # with a directory given, link follows /proc to the file itself
-        os.link(_way_to(descriptor), target.name, dst_dir_fd=directory)
+        os.link(_path_of(descriptor), target.name, dst_dir_fd=directory)
     except FileExistsError:
         raise
-    except OSError:  # this file system names no unnamed file: copy it
+    except OSError:  # this file system cannot link an unnamed file: copy it
         try:
-            with open(_way_to(descriptor), "rb") as source, open(target, "xb") as copy:
+            with open(_path_of(descriptor), "rb") as source, open(target, "xb") as copy:
                 shutil.copyfileobj(source, copy, 1 << 20)
                 _flush(copy)
         except BaseException as error:
@@ -142,7 +148,7 @@ def _link(descriptor: int, target: Path) -> None:
 
 
 def hidden_name(path: Path) -> Path:
-    """A new name beside `path` for what is still being written."""
+    """A new name in the folder of `path`, for a file that is being written."""
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
 
 
@@ -152,7 +158,7 @@ def _flush(file: BinaryIO) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Makes the new name last; not every system can do that for a directory."""
+    """Flush the new name to the disk, if the system supports that for a directory."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:

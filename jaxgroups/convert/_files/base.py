@@ -24,9 +24,9 @@ Format = Literal[
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or written as asked; the message says what to do.
+    """A checkpoint that cannot be read or written; the message says what to do.
 
-    It is a ValueError. The message is one line, and what comes from the file is escaped in it.
+    It is a ValueError. The message is one line, with text from the file escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -57,13 +57,13 @@ class Checkpoint(ABC):
 
     Attributes:
       path: the file, or None in memory.
-      format: which of the formats it is.
-      reader: what reads the data: ``"own"``, ``"torch"``, ``"zipfile"`` or ``"safetensors"``, the
-        official library; ``""`` in memory.
+      format: one of the formats.
+      reader: the reader of the data: ``"own"``, ``"torch"``, ``"zipfile"`` or ``"safetensors"``,
+        the official library; ``""`` in memory.
       infos: shape and dtype of every tensor by name, in the order of the file, aliases included.
-      aliases: names that stand for another tensor's memory, and that tensor's name.
-      metadata: the strings a safetensors file carries; empty otherwise.
-      extras: names beside the tensors that hold something else.
+      aliases: for each name that shares the memory of another tensor, that tensor's name.
+      metadata: the strings in a safetensors file; empty otherwise.
+      extras: the names of values that are not tensors.
     """
 
     path: Path | None
@@ -95,10 +95,11 @@ class Checkpoint(ABC):
         self.extras = tuple(extras)
 
     def read(self, name: str) -> np.ndarray:
-        """The tensor of that name: a new C-contiguous array, the bits of the file.
+        """The tensor of that name: a new C-contiguous array with the bits of the file.
 
         Raises:
-          CheckpointError: no such name, a damaged file, or one that changed since it was opened.
+          CheckpointError: no such name, a damaged file, or one that was changed since it was
+            opened.
         """
         with about(self.path):
             if self.closed:
@@ -115,7 +116,7 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def _read(self, name: str) -> np.ndarray:
-        """The tensor of that name, which exists and is not an alias: C order, its own memory."""
+        """The tensor of that name, which exists and is not an alias, as a new array in C order."""
 
     def close(self) -> None:
         """Close the file; arrays that were read stay valid. Closing twice is allowed."""
@@ -148,12 +149,12 @@ class Checkpoint(ABC):
     def _hint(self, name: str) -> str:
         near = get_close_matches(name, self.infos, n=3)
         if near:
-            return f"among the {len(self.infos)}; near it: {', '.join(map(repr, near))}"
+            return f"among the {len(self.infos)}; similar: {', '.join(map(repr, near))}"
         return f"among the {len(self.infos)}"
 
 
 def repeated(keys: Mapping[str, Hashable]) -> dict[str, str]:
-    """The first name of the same key, for every other name; a key of None equals no other."""
+    """For every name with the same key as an earlier name, that name; None is no key."""
     first: dict[Hashable, str] = {}
     return {
         name: kept
@@ -163,7 +164,7 @@ def repeated(keys: Mapping[str, Hashable]) -> dict[str, str]:
 
 
 def short(value: object) -> str:
-    """A repr of bounded length and cost, however the value shares and nests its parts."""
+    """A repr of bounded length and cost for any value."""
     try:
         return reprlib.repr(value)
     except ValueError:  # Python's limit on the digits of an int
@@ -172,12 +173,12 @@ def short(value: object) -> str:
 
 @contextmanager
 def about(subject: object) -> Iterator[None]:
-    """Put `subject`, unless None, in front of the message of a CheckpointError."""
+    """Put `subject`, unless None, before the message of a CheckpointError."""
     try:
         yield
     except CheckpointError as error:
         if subject is None:
             raise
         named = CheckpointError(f"{subject}: {error}")
-        # the message has the cause's text; a traceback would print it once more, not escaped
+        # without the cause, whose message a traceback would print without escapes
         raise named.with_traceback(error.__traceback__) from None

@@ -1,4 +1,4 @@
-"""Arrays out of a stretch of a file, checked against what the file holds."""
+"""Reads arrays from a byte range of a file, with checks."""
 
 import os
 import zlib
@@ -11,17 +11,17 @@ import numpy as np
 
 from jaxgroups.convert._files.base import CheckpointError
 
-BUDGET = 1 << 25  # bytes read through one map of a file before it is let go
+BUDGET = 1 << 25  # bytes read through one memory map before it is closed
 
 
 class Budget:
-    """Counts what was read through a map of a file, whose pages stay in memory until it is gone."""
+    """Counts bytes read through a memory map, whose pages stay in memory until it is closed."""
 
     def __init__(self) -> None:
         self._used = 0
 
     def spent(self, nbytes: int) -> bool:
-        """Whether, with so many bytes more, it is time to let go; then it starts again."""
+        """Count more bytes; returns whether the map should be closed, and then starts again."""
         self._used += nbytes
         if self._used < BUDGET:
             return False
@@ -31,7 +31,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Stamp:
-    """Tells whether a file is still the one whose header was read."""
+    """Identifies a file, to detect changes after its header was read."""
 
     size: int
     time: int
@@ -52,7 +52,7 @@ class Stamp:
 
 
 class Place(NamedTuple):
-    """Where a storage lies in a file: first byte, length, and the CRC-32 of it (0 if not known)."""
+    """The byte range of a storage in a file: first byte, length, and CRC-32 (0 if not known)."""
 
     start: int
     length: int
@@ -60,7 +60,7 @@ class Place(NamedTuple):
 
 
 def check_crc(what: str, data: bytes | memoryview, crc: int) -> None:
-    """CheckpointError for data of another checksum; 0 is what torch writes without checksums."""
+    """Raise CheckpointError for data with another checksum; 0 is none, as torch writes it."""
     if crc and zlib.crc32(data) != crc:
         raise CheckpointError(
             f"damaged: the {len(data)} bytes of {what} do not have the checksum that the zip "
@@ -78,14 +78,14 @@ def read_array(
 ) -> np.ndarray:
     """The array that starts at byte `start`.
 
-    Only the stretch between its first and its last element is read.
+    Only the bytes from its first to its last element are read.
 
     Args:
       path: the file.
       start: the array's first byte in it.
       shape, dtype: of the array.
       stride: in elements; None for C order.
-      within: the storage that the array is a part of. If it is all of it, the checksum is compared.
+      within: the storage of the array. If the array fills it, the checksum is compared.
 
     Raises:
       CheckpointError: the file ends too early, or has another checksum.
@@ -100,20 +100,20 @@ def read_array(
 
 
 def strided(flat: np.ndarray, shape: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
-    """A C-contiguous copy of the view with this stride, in elements, that starts at `flat`'s first.
+    """A C-contiguous copy of the view of `flat` with this stride, in elements.
 
-    The caller has checked that the view lies within `flat`.
+    The caller has checked that the view is within `flat`.
     """
     strides = tuple(n * flat.itemsize for n in stride)
-    # not as_strided, which does not take all of ml_dtypes
+    # as_strided does not support all of ml_dtypes
     return np.array(np.ndarray(shape, flat.dtype, flat, strides=strides), order="C", copy=True)
 
 
 def extent(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """How many elements lie between the first and the last one, both included."""
+    """The number of elements from the first to the last one, both included."""
     if 0 in shape:
         return 0
-    return 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    return 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:

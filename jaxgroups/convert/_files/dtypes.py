@@ -1,6 +1,6 @@
-"""Names of dtypes: numpy's and ml_dtypes' are ours; safetensors' and torch's beside them.
+"""Names of dtypes: those of NumPy and ml_dtypes, and their names in safetensors and torch.
 
-torch spells every one of them as numpy and ml_dtypes do.
+torch's names of the dtypes themselves are the same as those of NumPy and ml_dtypes.
 """
 
 import ml_dtypes
@@ -28,7 +28,7 @@ TO_SAFETENSORS = {
 }
 FROM_SAFETENSORS = {code: name for name, code in TO_SAFETENSORS.items()}
 
-# what safetensors.safe_open(framework="numpy") reads in every version since 0.5
+# read by safetensors.safe_open(framework="numpy") in every version since 0.5
 READ_BY_LIBRARY = frozenset(
     name for name in TO_SAFETENSORS if not name.startswith(("float8", "complex"))
 )
@@ -40,7 +40,7 @@ TORCH_STORAGES = {
     **{"CharStorage": "int8", "ByteStorage": "uint8"},
     **{"ComplexDoubleStorage": "complex128", "ComplexFloatStorage": "complex64"},
 }
-# bytes of one element in storages of torch whose dtype numpy and ml_dtypes do not have
+# element sizes, in bytes, of torch's storages whose dtype NumPy and ml_dtypes do not have
 OPAQUE_STORAGES = {
     **{"QUInt8Storage": 1, "QInt8Storage": 1, "QInt32Storage": 4},
     **{"QUInt4x2Storage": 1, "QUInt2x4Storage": 1, "ComplexHalfStorage": 4},
@@ -48,5 +48,5 @@ OPAQUE_STORAGES = {
 
 
 def numpy_dtype(name: str) -> np.dtype:
-    """The dtype of that name, native byte order; KeyError for a name that is not in `NAMES`."""
+    """The dtype of that name in native byte order; raises KeyError for a name not in `NAMES`."""
     return _DTYPES[name]

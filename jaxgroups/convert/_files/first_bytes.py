@@ -1,4 +1,4 @@
-"""What a file is: by its first bytes, whatever its suffix promises; an index by its suffix."""
+"""Recognises the format of a file by its first bytes, that of an index by its suffix."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,12 +6,11 @@ from typing import Literal
 from jaxgroups.convert._files.base import CheckpointError
 
 _ZIP = b"PK\3\4"
-_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save began with before 1.6
+_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number of torch.save before 1.6
 _WEB_PAGE = "a web page, not the file that it offers: download the file itself"
-_OTHERS = {  # first bytes in lower case: what has them, and what to do
+_OTHERS = {  # first bytes in lower case -> the kind of file, and what to do
     b"version https://git-lfs": (
-        "a Git LFS pointer, which stands for the file: run git lfs pull, or download the file "
-        "itself"
+        "a Git LFS pointer in place of the file: run git lfs pull, or download the file itself"
     ),
     b"\x93numpy": (
         "a numpy .npy file, one array without a name: instead of the path, pass a dict of names "
@@ -36,10 +35,10 @@ FileFormat = Literal["safetensors", "index", "torch-zip", "torch-legacy"]
 
 
 def format_of(path: Path) -> FileFormat:
-    """How to read a file.
+    """The format of a file.
 
     Raises:
-      CheckpointError: no checkpoint, or one that is not what its suffix says; what it is instead.
+      CheckpointError: no checkpoint, or one with the suffix of another format.
       OSError: no such file, or it may not be read.
     """
     with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""The framework that the metadata of safetensors declare, by an agreement of their writers."""
+"""The framework that the metadata of a safetensors file declare, by convention."""
 
 from collections.abc import Mapping
 
@@ -7,6 +7,6 @@ _TORCH = ("pt", "torch", "pytorch")
 
 
 def other_framework(metadata: Mapping[str, str]) -> str | None:
-    """What stands under ``format``; None if it is torch, or if nothing does."""
-    said = metadata.get(KEY)
-    return None if said is None or said.lower() in _TORCH else said
+    """The value of ``format``; None if it is torch or missing."""
+    declared = metadata.get(KEY)
+    return None if declared is None or declared.lower() in _TORCH else declared

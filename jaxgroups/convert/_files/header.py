@@ -1,8 +1,8 @@
-"""The header of a safetensors file: read with every claim checked, and made.
+"""Reads and checks the header of a safetensors file, and makes one.
 
 8 bytes   length of the header, unsigned, little-endian
 header    {"__metadata__": {str: str}, name: {"dtype", "shape", "data_offsets": [start, stop]}}
-data      the tensors, C order, little-endian, back to back: no holes, no overlaps
+data      the tensors, C order, little-endian, without holes or overlaps
 """
 
 import json
@@ -14,13 +14,19 @@ from typing import Any
 from jaxgroups.convert._files import dtypes
 from jaxgroups.convert._files.base import CheckpointError, TensorInfo, short
 
-LIMIT = 100_000_000  # bytes of header; the official library's limit
+LIMIT = 100_000_000  # bytes of the header; the limit of the official library
 METADATA = "__metadata__"
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the header says: infos in the order of the data, where each starts in the file."""
+    """The content of a header.
+
+    Attributes:
+      infos: shape and dtype of the tensors by name, in the order of the data.
+      starts: their first bytes in the file.
+      metadata: the metadata.
+    """
 
     infos: dict[str, TensorInfo]
     starts: dict[str, int]
@@ -28,7 +34,11 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """The checked header of a safetensors file; CheckpointError names what is wrong with it."""
+    """The header of a safetensors file, checked.
+
+    Raises:
+      CheckpointError: it is damaged, or does not match the file.
+    """
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -60,7 +70,11 @@ def read_header(path: Path) -> Header:
 
 
 def make_header(infos: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bytes:
-    """The first bytes of the file, up to the data, which starts at a multiple of 8."""
+    """The first bytes of the file, up to the data, which start at a multiple of 8.
+
+    Raises:
+      CheckpointError: text that is not valid Unicode, or a header over the limit.
+    """
     table: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     stop = 0
     for name, info in infos.items():
@@ -93,7 +107,7 @@ def _parse(text: bytes) -> dict[str, Any]:
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """`object_pairs_hook` of json: a dict, but a key given twice is a CheckpointError."""
+    """An `object_pairs_hook` for json: a dict; raises CheckpointError for a duplicate key."""
     table = dict(pairs)
     if len(table) != len(pairs):
         keys = [key for key, _ in pairs]

@@ -1,4 +1,4 @@
-"""Tensors in memory: numpy's, jax's and torch's, without importing torch."""
+"""Tensors of NumPy, JAX and torch in memory, without importing torch."""
 
 import sys
 from collections.abc import Hashable, Mapping
@@ -29,26 +29,25 @@ class MemoryCheckpoint(Checkpoint):
 
 
 def from_dict(tensors: Mapping[str, Any]) -> Checkpoint:
-    """A checkpoint of tensors in memory, numpy, jax or torch; read copies them.
+    """A checkpoint of tensors in memory, of NumPy, JAX or torch; reading copies them.
 
-    Names that hold the same memory in the same way, the same object included, are aliases of the
-    first of them.
+    Tensors with the same memory, shape and strides are aliases of the first of them.
 
     Raises:
-      CheckpointError: a name that is no string, or a value that is no dense tensor of a dtype of
-        numpy or ml_dtypes: flatten nested dicts to dotted names first.
+      CheckpointError: a name that is not a string, or a value that is not a dense tensor with a
+        dtype of NumPy or ml_dtypes. Flatten nested dicts to dotted names first.
     """
     return MemoryCheckpoint(tensors)
 
 
 def is_torch(value: Any) -> bool:
-    """Whether it is a torch tensor, without importing torch."""
+    """Whether the value is a torch tensor, without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
 def info_of(name: str, value: Any) -> TensorInfo:
-    """Shape and dtype of a tensor in memory; CheckpointError for anything else."""
+    """Shape and dtype of a tensor in memory; raises CheckpointError for other values."""
     if is_torch(value):
         dtype = str(value.dtype).removeprefix("torch.")
         layout = str(value.layout).removeprefix("torch.")
@@ -74,7 +73,7 @@ def info_of(name: str, value: Any) -> TensorInfo:
 
 
 def memory_of(value: Any) -> Hashable:
-    """Equal for two tensors of exactly the same memory; None for one without elements."""
+    """A key that is equal for tensors with the same memory; None for one without elements."""
     if 0 in value.shape:
         return None
     if is_torch(value):
@@ -87,13 +86,13 @@ def memory_of(value: Any) -> Hashable:
 
 
 def copied(value: Any) -> np.ndarray:
-    """A tensor as a new C-contiguous numpy array of native byte order, the same bits."""
+    """A tensor as a new C-contiguous NumPy array in native byte order, bit for bit."""
     if not is_torch(value):
         array = np.asarray(value)
         return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
     uint8 = sys.modules["torch"].uint8
     dtype = dtypes.numpy_dtype(str(value.dtype).removeprefix("torch."))
-    if 0 in value.shape:  # whose strides may be such that torch refuses the view below
+    if 0 in value.shape:  # its strides may be refused by the view below
         return np.zeros(value.shape, dtype)
     dense = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
     flat = dense.reshape(-1).view(uint8).numpy().view(dtype)

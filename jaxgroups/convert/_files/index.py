@@ -1,4 +1,4 @@
-"""The index of several files: ``{"weight_map": {tensor: file}, "metadata": {...}}`` as JSON.
+"""The JSON index of several files: ``{"weight_map": {tensor: file}, "metadata": {...}}``.
 
 Names in use: ``model.safetensors.index.json``, ``pytorch_model.bin.index.json``, and with a variant
 ``model.safetensors.index.fp16.json``.
@@ -19,7 +19,7 @@ _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")  # of a shard
 
 
 class IndexCheckpoint(Checkpoint):
-    """The shards that an index names, which lie beside it.
+    """The shards that an index names, in the folder of the index.
 
     Args:
       path: the index.
@@ -95,7 +95,7 @@ def _index(path: Path) -> dict[str, Any]:
 
 
 def _shard(index: Path, file: str, open_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
-    # an index of safetensors must not lead to a pickle
+    # an index of safetensors must not name a pickle
     suffixes = _SUFFIXES[: 1 if ".safetensors.index." in index.name else None]
     if PurePath(file).name != file or "\\" in file or not file.endswith(suffixes):
         raise CheckpointError(
@@ -114,7 +114,7 @@ def _is_safetensors(file: str) -> bool:
 
 
 def _check_formats(described: dict[str, str], shards: dict[str, Checkpoint]) -> None:
-    """Shards of several frameworks may have several layouts, of which one load can undo one."""
+    """Refuse shards of several frameworks, which may have several layouts."""
     named = {
         file: shard.metadata[framework.KEY]
         for file, shard in shards.items()

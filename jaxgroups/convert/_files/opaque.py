@@ -1,9 +1,9 @@
-"""Values in a pickle that are not read: a name stands for each, and nothing is built of them."""
+"""Values in a pickle that are not read, of which only the name is kept."""
 
 from typing import Any
 
-# What no state_dict needs and what runs code where `pickle` reads it. Nothing here is imported or
-# called, whatever its name is; a file with such a name is refused so that its owner hears of it.
+# Names that no state_dict needs and that run code if `pickle` reads them. They are not imported or
+# called here; a file with such a name is refused to inform its user.
 _RUNS_CODE = frozenset(
     [
         *("os", "posix", "nt", "sys", "subprocess", "shutil", "pty", "socket", "ctypes"),
@@ -17,7 +17,7 @@ _RUNS_CODE = frozenset(
         ),
     ]
 )
-# Names whose calls make arrays: not to be passed over where tensors are read.
+# Names whose calls make arrays, which must not be skipped where tensors are read.
 _ARRAYS = ("torch._utils._rebuild_", "torch._tensor._rebuild_", "numpy._core.", "numpy.core.")
 _SCALAR = ".multiarray.scalar"
 
@@ -26,8 +26,8 @@ class Opaque:
     """A value of which only the name is known.
 
     Attributes:
-      name: of the class or function that the file names, or of what a value should have been.
-      parts: what the file would have built it of.
+      name: the class or function that the file names, or the kind of value.
+      parts: its arguments in the file.
       reason: why a value of a known kind is not read; empty for unknown kinds.
     """
 
@@ -43,12 +43,12 @@ class Opaque:
 
     @property
     def is_array(self) -> bool:
-        """Whether it is what a function that makes arrays was to make."""
+        """Whether it is the result of a function that makes arrays."""
         by_name = self.name.startswith(_ARRAYS) and not self.name.endswith(_SCALAR)
         return by_name and bool(self.parts)
 
     def explained(self) -> str:
-        """What it is, why it is not read, and what to do."""
+        """An explanation of why it is not read, and what to do."""
         if self.reason:
             return self.reason
         if self.is_array:
@@ -63,18 +63,18 @@ class Opaque:
 
 
 def runs_code(name: str) -> bool:
-    """Whether it is, or lies in, a module or function that files use to run code."""
+    """Whether the name is, or is in, a module or function that files use to run code."""
     parts = name.split(".")
     return any(".".join(parts[:n]) in _RUNS_CODE for n in range(1, len(parts) + 1))
 
 
 def holds_arrays(value: Opaque, array_kinds: tuple[type, ...], seen: set[int]) -> bool:
-    """Whether arrays go into it, so that leaving it out would lose data.
+    """Whether a value contains arrays, so that skipping it would lose data.
 
     Args:
-      value: the value; looked through within lists, tuples, dicts and values like itself.
-      array_kinds: the classes of the records that stand for arrays.
-      seen: ids of values that hold none, to look through each once; more are added.
+      value: the value; lists, tuples, dicts and opaque values in it are searched.
+      array_kinds: the classes of the records of arrays.
+      seen: ids of values without arrays, which are not searched again; more are added.
     """
     left: list[Any] = [value]
     while left:

@@ -1,4 +1,4 @@
-"""Open a checkpoint by its path: the first bytes give the format."""
+"""Opens a checkpoint by its path, with the reader for its format."""
 
 import os
 from collections.abc import Callable
@@ -24,23 +24,24 @@ def open_checkpoint(
     *,
     reader: str | None = None,
 ) -> Checkpoint:
-    """Opens a checkpoint: a safetensors file, a file of torch.save, or the index of several.
+    """Open a checkpoint: a safetensors file, a file of torch.save, or the index of several.
 
     Args:
-      path: the file. Only headers and pickles are read now (by torch, all of a legacy file).
-      key: which dict of a torch file: ``"model"``, ``"model.ema"`` for deeper ones, ``""`` for the
-        top level although tensors lie deeper. None: the top level, which then is all there is.
+      path: the file. Only headers and pickles are read at first (by torch, all of a legacy file).
+      key: the dict of a torch file: ``"model"``, ``"model.ema"`` for a nested one, ``""`` for the
+        top level. None: the top level, if no nested dict has tensors.
       reader: of torch files: ``"own"``, the default, needs no torch and reads one tensor at a time.
-        ``"torch"`` is ``torch.load(weights_only=True)``, after the own reader's checks; a legacy
-        file is then in memory as a whole. ``"zipfile"`` is Python's module of that name: it also
-        reads compressed members, and reads whole storages. Other formats ignore it.
+        ``"torch"`` is ``torch.load(weights_only=True)``, after the own reader's checks; all of a
+        legacy file is then in memory. ``"zipfile"`` is Python's module, which reads compressed
+        members too, and whole storages. Ignored for other formats.
 
     Returns:
       The open checkpoint, a context manager.
 
     Raises:
-      CheckpointError: not a checkpoint, a damaged one, one that would run code, or one where `key`
-        has to say which dict is meant; the message says which keys there are.
+      CheckpointError: not a checkpoint, a damaged one, one that would run code, or one that needs
+        `key`; the message lists the possible keys.
+      ValueError: an unknown reader.
       OSError: no such file, or it may not be read.
     """
     if reader is not None and reader not in READERS:
@@ -53,12 +54,12 @@ def open_checkpoint(
 
 
 def open_otherwise(path: str | os.PathLike[str], key: str | None, used: str) -> Checkpoint:
-    """Opens a checkpoint by another reader than `used`: what one does wrong, the other shows.
+    """Open a checkpoint with another reader than `used`, to detect errors of a reader.
 
-    For a torch zip file that is torch where it is installed and takes the file, else `zipfile`, or
-    the own reader if another one was used; for a safetensors file the official library, which does
-    not read every dtype. A legacy torch file has no second reader without torch. The attribute
-    `reader` tells.
+    For a torch zip file, the other reader is torch if it is installed and accepts the file, else
+    `zipfile`, or the own reader if another one was used; for a safetensors file it is the official
+    library, except for dtypes that it does not support. A legacy torch file has no other reader
+    without torch. The attribute `reader` names the reader.
 
     Raises:
       CheckpointError, OSError: as `open_checkpoint`.
@@ -101,6 +102,6 @@ def _by_another(path: Path, kind: FileFormat, key: str | None, used: str) -> Che
     if find_spec("torch") is not None:
         try:
             return _by_reader(path, kind, key, "torch")
-        except CheckpointError:  # the next reader may take it, or say what is wrong
+        except CheckpointError:  # the next reader may accept it, or explain the error
             pass
     return _by_reader(path, kind, key, "zipfile" if kind == "torch-zip" else "own")

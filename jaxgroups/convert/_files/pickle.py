@@ -1,10 +1,9 @@
-"""An interpreter for the pickles of torch that can make plain data and nothing else.
+"""An interpreter for torch's pickles that can make plain data only.
 
-`pickletools.genops` splits the file into opcodes, which is all it does; what each of them means is
-here. Names in the file are looked up in `torch_objects.GLOBALS` and nowhere else: Python's import
-system, `pickle.Unpickler` and `copyreg` have no part in it, and no attribute of anything is set.
-What has another name stands for itself as an `Opaque` value. What all this takes is bounded by
-`PickleBudget`.
+`pickletools.genops` splits the file into opcodes, which are interpreted here. Names in the file are
+looked up in `torch_objects.GLOBALS` only: Python's import system, `pickle.Unpickler` and `copyreg`
+are not used, and no attributes are set. Other names become `Opaque` values. `PickleBudget` bounds
+the memory.
 """
 
 import pickletools
@@ -26,20 +25,24 @@ _STRINGS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _BYTES = {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 _ARGUMENTS = _NUMBERS | _STRINGS | _BYTES
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_LINE = 1 << 20  # bytes of a name or of a number written in digits
-_NAME = 1000  # characters of the name of a global
+_LINE = 1 << 20  # maximum bytes of a name, or of a number in digits
+_NAME = 1000  # maximum characters of the name of a global
 
 
 def unpickle(
     file: BinaryIO, size: int, storage: FindStorage | None = None, what: str = "pickle"
 ) -> Any:
-    """The data of the pickle that starts where `file` stands, which is left behind its end.
+    """The data of the pickle at the current position of `file`, which is then at its end.
 
     Args:
-      file: seekable.
-      size: of the file, in bytes: no length in the pickle is believed beyond it.
-      storage: what a persistent id, torch's way to name a storage, stands for; None allows none.
-      what: to name the pickle in errors.
+      file: a seekable file.
+      size: the size of the file in bytes, which lengths in the pickle must not exceed.
+      storage: the function from a persistent id, torch's name of a storage, to its value; None
+        allows no persistent id.
+      what: the name of the pickle in errors.
+
+    Raises:
+      CheckpointError: a damaged pickle, or one with names or opcodes that are refused.
     """
     budget = Budget()
     machine = _Machine(storage, budget)
@@ -60,7 +63,7 @@ def unpickle(
 
 
 class _Bounded:
-    """The file as genops wants it, but asked for more than there is it says so."""
+    """The interface of genops to the file, which refuses lengths beyond its end."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -82,7 +85,7 @@ class _Bounded:
 
 
 class _Machine:
-    """Stack, marks and memo of the pickle machine; on it lie data, `Global` and `Opaque`."""
+    """The pickle machine: a stack with marks and a memo of data, `Global` and `Opaque`."""
 
     def __init__(self, storage: FindStorage | None, budget: Budget) -> None:
         self._storage = storage
@@ -96,11 +99,11 @@ class _Machine:
             self._budget.scalar(argument)
             self._stack.append(argument)
         elif name in _CONSTANTS:
-            self._put_on(_CONSTANTS[name])
+            self._push(_CONSTANTS[name])
         elif name in _TUPLES:
             count = _TUPLES[name]
             items = [self.pop() for _ in range(count)]
-            self._put_on(tuple(reversed(items)), CONTAINER + SLOT * count)
+            self._push(tuple(reversed(items)), CONTAINER + SLOT * count)
         elif name in _OLD_STRINGS:
             text = _old_string(argument)
             self._budget.scalar(text)
@@ -117,7 +120,7 @@ class _Machine:
     def pop(self) -> Any:
         return self._stack.pop()
 
-    def _put_on(self, value: Any, cost: int = 0) -> None:
+    def _push(self, value: Any, cost: int = 0) -> None:
         self._budget.spend(SLOT + cost)
         self._stack.append(value)
 
@@ -140,28 +143,28 @@ class _Machine:
         self._items()
 
     def _dup(self, _: Any) -> None:
-        self._put_on(self._stack[-1])
+        self._push(self._stack[-1])
 
     def _nothing(self, _: Any) -> None:
         pass
 
     def _empty_list(self, _: Any) -> None:
-        self._put_on([], CONTAINER)
+        self._push([], CONTAINER)
 
     def _empty_dict(self, _: Any) -> None:
-        self._put_on({}, CONTAINER)
+        self._push({}, CONTAINER)
 
     def _list(self, _: Any) -> None:
         items = self._items()
-        self._put_on(items, CONTAINER + SLOT * len(items))
+        self._push(items, CONTAINER + SLOT * len(items))
 
     def _tuple(self, _: Any) -> None:
         items = self._items()
-        self._put_on(tuple(items), CONTAINER + SLOT * len(items))
+        self._push(tuple(items), CONTAINER + SLOT * len(items))
 
     def _dict(self, _: Any) -> None:
         items = self._items()
-        self._put_on({}, CONTAINER)
+        self._push({}, CONTAINER)
         self._set(items)
 
     def _append(self, _: Any) -> None:
@@ -194,7 +197,7 @@ class _Machine:
             return
         if type(target) is not dict:
             raise CheckpointError(f"damaged pickle: it sets items of a {type(target).__name__}")
-        more = {Tensor: NAMED, dict: ENTRY + CONTAINER}  # what a search of the tensors makes
+        more = {Tensor: NAMED, dict: ENTRY + CONTAINER}  # what the search for tensors adds
         for value in items[1::2]:
             self._budget.spend(ENTRY + more.get(type(value), 0))
         set_items(target, zip(items[::2], items[1::2], strict=True))
@@ -207,16 +210,16 @@ class _Machine:
         self._put(len(self._memo))
 
     def _get(self, index: int) -> None:
-        self._put_on(self._memo[index])
+        self._push(self._memo[index])
 
     def _global(self, argument: str) -> None:
-        self._put_on(self._find(argument.replace(" ", ".", 1)), RECORD)
+        self._push(self._find(argument.replace(" ", ".", 1)), RECORD)
 
     def _stack_global(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
         if type(name) is not str or type(module) is not str:
             raise CheckpointError("damaged pickle: the name of a global is not a string")
-        self._put_on(self._find(f"{module}.{name}"), RECORD + len(module) + len(name))
+        self._push(self._find(f"{module}.{name}"), RECORD + len(module) + len(name))
 
     def _find(self, name: str) -> Any:
         if name in GLOBALS:
@@ -246,10 +249,10 @@ class _Machine:
 
     def _new_with_names(self, _: Any) -> None:
         named, arguments, function = self.pop(), self.pop(), self.pop()
-        self._put_on(Opaque(_name_of(function), (arguments, named)), RECORD)
+        self._push(Opaque(_name_of(function), (arguments, named)), RECORD)
 
     def _call(self, function: Any, arguments: tuple[Any, ...]) -> None:
-        """What a call of a known global makes; else, or if it gets the wrong, an opaque value."""
+        """Push the result of a known global; for other calls and arguments, an opaque value."""
         sizes = [len(part) for part in arguments if type(part) in (list, tuple, dict, str)]
         reason = ""
         if isinstance(function, Global) and function.make is not None:
@@ -260,9 +263,9 @@ class _Machine:
                 own = isinstance(error, CheckpointError)
                 reason = str(error) if own else f"damaged pickle: {function.name}: {error}"
             else:
-                self._put_on(made)
+                self._push(made)
                 return
-        self._put_on(Opaque(_name_of(function), arguments, reason), RECORD + len(reason))
+        self._push(Opaque(_name_of(function), arguments, reason), RECORD + len(reason))
 
     def _build(self, _: Any) -> None:
         state, target = self.pop(), self._stack[-1]
@@ -270,16 +273,16 @@ class _Machine:
             self._extend([state])
         elif isinstance(target, Tensor):
             raise CheckpointError("refused: the pickle sets the state of a tensor")
-        # else the _metadata of an OrderedDict, and nothing that is needed
+        # otherwise the _metadata of an OrderedDict, which is not needed
 
     def _persistent(self, _: Any) -> None:
         if self._storage is None:
             raise CheckpointError("refused: the pickle names a storage where none can be")
-        self._put_on(self._storage(self.pop()), RECORD + ENTRY)
+        self._push(self._storage(self.pop()), RECORD + ENTRY)
 
 
 def _name_of(function: Any) -> str:
-    """Of a global, or of what a file calls although it is none."""
+    """The name of a global, or of the type of another value that the file calls."""
     if isinstance(function, (Global, Opaque)):
         return function.name
     return type(function).__name__

@@ -1,4 +1,4 @@
-"""One safetensors file."""
+"""Reads a safetensors file."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,10 +14,13 @@ from jaxgroups.convert._files.header import read_header
 
 
 class SafetensorsCheckpoint(Checkpoint):
-    """One file; what the official library refuses is refused, unless a dtype is beyond it.
+    """One safetensors file. It must be valid for the official library, if that supports its dtypes.
 
-    The data are read, not mapped: pages of a map would stay until all of the model is in memory.
-    With `by_library`, the official library reads them, unless a dtype is beyond it.
+    The data are read, not mapped: the pages of a map would stay in memory until it is closed.
+
+    Args:
+      path: the file.
+      by_library: whether the official library reads the data, if it supports the dtypes.
     """
 
     def __init__(self, path: Path, by_library: bool = False) -> None:
@@ -60,7 +63,7 @@ class SafetensorsCheckpoint(Checkpoint):
 
 
 def library_reader(path: Path) -> Callable[[str], np.ndarray]:
-    """Reads tensors by the official library, and lets its map of the file go now and then."""
+    """A function that reads tensors by the official library, and closes its map now and then."""
     budget = Budget()
     opened: list[Any] = []
 

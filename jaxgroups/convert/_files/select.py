@@ -1,25 +1,30 @@
-"""Select one of the dicts in a torch file by a key; it is never guessed."""
+"""Selects one of the dicts in a torch file by a key."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxgroups.convert._files.base import CheckpointError, short
 from jaxgroups.convert._files.opaque import Opaque, holds_arrays
+from jaxgroups.convert._files.show import counted
 from jaxgroups.convert._files.torch_objects import Global, Storage, Tensor
 
 IsTensor = Callable[[Any], bool]
-_SHOWN = 20  # keys in a message
-_DEPTH = 32  # dicts in dicts
+_SHOWN = 20  # maximum number of keys in a message
+_DEPTH = 32  # maximum depth of nested dicts
 
 
 def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, Any], list[str]]:
-    """The tensors of one dict in the file, and the names of what else is in that dict.
+    """The tensors of one dict in the file, and the names of its other values.
 
     Args:
-      root: what the file holds.
-      key: the way to the dict, keys joined by dots; "" is the top level, nested dicts and all;
-        None is the top level as long as no tensors lie deeper.
-      is_tensor: tells tensors from the rest.
+      root: the content of the file.
+      key: the keys to the dict, joined by dots; "" for the top level; None for the top level, if no
+        nested dict has tensors.
+      is_tensor: whether a value is a tensor.
+
+    Raises:
+      CheckpointError: no such dict, or none with tensors, or `key` is needed; the message lists the
+        possible keys.
     """
     if isinstance(root, Opaque):
         raise CheckpointError(f"it holds no dict of tensors: it is {root.explained()}")
@@ -35,7 +40,7 @@ def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, A
         raise CheckpointError(f"key={key!r} leads to {what}: {_candidates(root, is_tensor)}")
     tensors = _tensors(chosen, is_tensor)
     if key is None and any(True for _ in _holders(root, is_tensor)):
-        start = "tensors lie at several levels" if tensors else "tensors lie in dicts within it"
+        start = "tensors are at several levels" if tensors else "tensors are in nested dicts"
         raise CheckpointError(f"{start}: {_candidates(root, is_tensor)}")
     _refuse_unread(chosen)
     if not tensors and chosen:
@@ -45,7 +50,7 @@ def select(root: Any, key: str | None, is_tensor: IsTensor) -> tuple[dict[str, A
 
 
 def _children(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """By name: a key that is a string or an integer. No key leads to what has another."""
+    """The values with keys that are strings or integers, by name."""
     return ((str(k), child) for k, child in value.items() if isinstance(k, (str, int)))
 
 
@@ -60,7 +65,7 @@ def _tensors(chosen: Mapping[Any, Any], is_tensor: IsTensor) -> dict[str, Any]:
 
 
 def _refuse_unread(chosen: Mapping[Any, Any]) -> None:
-    """CheckpointError for a value that holds arrays: to leave it out would lose a tensor."""
+    """Raise CheckpointError for an opaque value with arrays, which would be lost."""
     seen: set[int] = set()
     for name, value in _children(chosen):
         if isinstance(value, Opaque) and holds_arrays(value, (Tensor, Storage), seen):
@@ -68,7 +73,7 @@ def _refuse_unread(chosen: Mapping[Any, Any]) -> None:
 
 
 def _descend(value: Any, key: str) -> Any:
-    """What lies at the dotted key, or None; a key may itself have dots in it."""
+    """The value at the dotted key, or None; keys may contain dots."""
     if not isinstance(value, Mapping):
         return None
     by_name = dict(_children(value))
@@ -83,10 +88,10 @@ def _descend(value: Any, key: str) -> Any:
 
 
 def _holders(root: Mapping[Any, Any], is_tensor: IsTensor) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Path and number of tensors of every dict within `root` that has some.
+    """The path and the number of tensors of every nested dict with tensors.
 
-    Breadth first, each object once and not below `_DEPTH`: a pickle can share a dict a
-    thousandfold, put it into itself, or nest a million.
+    The search is breadth first, visits each object once, and ends at `_DEPTH`: a pickle can share a
+    dict many times, put it into itself, or nest a million.
     """
     seen = {id(root)}
     level: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), root)]
@@ -109,16 +114,12 @@ def _candidates(root: Mapping[Any, Any], is_tensor: IsTensor) -> str:
     here = sum(map(is_tensor, root.values()))
     if not found:
         if here:
-            return f"the top level itself holds {_counted(here)}: leave key out"
+            return f"the top level itself holds {counted(here, 'tensor')}: leave key out"
         unread = [(n, child) for n, child in _children(root) if isinstance(child, Opaque)]
         why = f"; {unread[0][0]!r} is {unread[0][1].explained()}" if unread else ""
         return f"no dict in it holds tensors; its top level has the keys {short(list(root))}{why}"
-    shown = [f"key={'.'.join(path)!r} ({_counted(n)})" for path, n in found[:_SHOWN]]
+    shown = [f"key={'.'.join(path)!r} ({counted(n, 'tensor')})" for path, n in found[:_SHOWN]]
     if here:
-        shown.append(f"key='' for the top level alone ({_counted(here)})")
+        shown.append(f"key='' for the top level alone ({counted(here, 'tensor')})")
     more = f" and {len(found) - _SHOWN} smaller ones" if len(found) > _SHOWN else ""
-    return f"say which with {', '.join(shown)}{more}"
-
-
-def _counted(count: int) -> str:
-    return "1 tensor" if count == 1 else f"{count} tensors"
+    return f"select one with {', '.join(shown)}{more}"

@@ -1,4 +1,4 @@
-"""Results as text for people and as HTML for notebooks."""
+"""Formats results as text and as HTML."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -13,8 +13,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def first_and_more(names: Sequence[str]) -> str:
+    """The first name, and how many there are besides: ``conv1 and 3 more``."""
+    more = len(names) - 1
+    return f"{names[0]} and {more} more" if more else names[0]
+
+
 def text_table(rows: Sequence[Row]) -> list[str]:
-    """The lines of a table whose columns are aligned on the left; each cell is one line."""
+    """The lines of a table with left-aligned columns; each cell is one line."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

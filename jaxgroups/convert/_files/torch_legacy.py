@@ -1,6 +1,6 @@
 """torch.save's format before 1.6: five pickles, then the storages.
 
-magic number, version of the protocol, {"little_endian": ...}, what was saved, keys of storages
+magic number, version of the protocol, {"little_endian": ...}, the data, keys of storages
 for each key: number of elements, 8 bytes little-endian, and the elements
 """
 
@@ -20,12 +20,15 @@ VERSION = 1001
 def read(
     path: Path, size: int, storage: FindStorage, storages: Mapping[str, Storage]
 ) -> tuple[Any, dict[str, Place]]:
-    """What the file holds, and the place of every storage in it.
+    """The content of the file, and the byte range of every storage.
 
     Args:
-      path, size: the file and its bytes.
-      storage: what a persistent id stands for.
-      storages: those that `storage` has made so far, by key.
+      path, size: the file and its size in bytes.
+      storage: the function from a persistent id to its value.
+      storages: the storages that `storage` has returned so far, by key.
+
+    Raises:
+      CheckpointError: another kind of pickle, or a damaged file.
     """
 
     with open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""A torch file by torch itself, its restricted unpickler; memory-mapped where the format allows.
+"""Reads a torch file by torch's restricted unpickler, memory-mapped if the format allows it.
 
-A map takes the bytes as they lie in the file, compressed or not, however many there are. The own
-reader's checks of the archive, and of the length of every storage, are therefore made before.
+A map does not check that members are uncompressed and have the right length. So the own reader
+checks the archive, and the length of every storage, first.
 """
 
 from importlib import import_module
@@ -19,7 +19,7 @@ from jaxgroups.convert._files.torch_own import TorchFormat, read_torch
 
 
 class TorchCheckpoint(Checkpoint):
-    """A zip is mapped, and let go now and then: a map keeps the pages that were read."""
+    """A torch file; a zip is mapped again now and then, since a map keeps the pages in memory."""
 
     def __init__(self, path: Path, format: TorchFormat, key: str | None) -> None:
         self._file, self._key, self._mapped = path, key, format == "torch-zip"
@@ -63,6 +63,6 @@ class TorchCheckpoint(Checkpoint):
 
 
 def _reason(error: Exception) -> str:
-    """The sentence that says why, without the advice to load it unsafely."""
+    """The reason in torch's message, without the advice to load the file unsafely."""
     _, _, rest = str(error).partition("WeightsUnpickler error: ")
     return (rest or str(error)).strip().split("\n")[0].split(". ")[0].rstrip(".")

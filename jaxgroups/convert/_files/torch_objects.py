@@ -1,4 +1,4 @@
-"""Records for the names in torch's pickles, checked when they are made."""
+"""Checked records of the objects in torch's pickles."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from jaxgroups.convert._files.bytes import extent
 from jaxgroups.convert._files.opaque import Opaque
 from jaxgroups.convert._files.pickle_budget import ENTRY, NAMED, RECORD, SLOT
 
-EXPANSION = 1 << 30  # bytes that repeated values may take beyond their storage
+EXPANSION = 1 << 30  # maximum size of a tensor whose strides repeat values of a smaller storage
 _AXES = 64  # numpy's limit
-_LIMIT = 1 << 63  # what fits torch's int64
+_LIMIT = 1 << 63  # the limit of torch's int64
 _KEYS = (str, float, bytes, type(None))
 
 
@@ -21,11 +21,11 @@ class Global:
     """A name that pickles may use.
 
     Attributes:
-      name: with its module.
-      make: what a call of it gives; None if it is not called.
-      dtype: of a storage class or a dtype.
-      cost: bytes that a call takes.
-      item: bytes that it takes for each item of its arguments.
+      name: the name, with its module.
+      make: the function for a call; None if it cannot be called.
+      dtype: the dtype of a storage class or a dtype.
+      cost: the bytes that a call takes.
+      item: the bytes that it takes for each item of its arguments.
     """
 
     name: str
@@ -37,12 +37,19 @@ class Global:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A storage that a pickle names: `count` elements, of which a window is meant."""
+    """A storage in a pickle, or a window of it.
+
+    Attributes:
+      key: its key.
+      dtype: its dtype.
+      count: its number of elements.
+      start, nbytes: first byte and size of the window.
+    """
 
     key: str
     dtype: str
     count: int
-    start: int  # the window, in bytes
+    start: int
     nbytes: int
 
     @property
@@ -52,7 +59,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A view of a storage; offset and stride in elements."""
+    """A tensor, a view of a storage; offset and stride are in elements."""
 
     storage: Storage
     offset: int
@@ -71,7 +78,7 @@ class Tensor:
 
 
 def _itemsize(dtype: str) -> int:
-    """Of numpy's and ml_dtypes' dtypes by name, and of torch's own by their storage's class."""
+    """The element size of a dtype by name, or of torch's own dtypes by the storage class."""
     own = dtypes.OPAQUE_STORAGES.get(dtype)
     return dtypes.numpy_dtype(dtype).itemsize if own is None else own
 
@@ -79,7 +86,7 @@ def _itemsize(dtype: str) -> int:
 def storage(identity: Any) -> Any:
     """The storage of a persistent id ``("storage", class, key, location, count[, window])``.
 
-    The oldest files also name classes so, ``("module", class, file, source)``.
+    The oldest files also name classes in this way: ``("module", class, file, source)``.
     """
     match identity:
         case ("module", Global() | Opaque() as named, _, _):
@@ -106,7 +113,7 @@ def storage(identity: Any) -> Any:
 
 
 def check_expansion(info: TensorInfo, stored: int) -> None:
-    """CheckpointError for strides that make a huge tensor of a small storage."""
+    """Raise CheckpointError for strides that expand a small storage to a huge tensor."""
     if info.nbytes > max(stored, EXPANSION):
         raise CheckpointError(
             f"a tensor {info} takes {info.nbytes} bytes, but its storage has {stored}: its strides "
@@ -200,7 +207,7 @@ def _parameter(data: Any, requires_grad: Any, hooks: Any, state: Any = None) -> 
 
 
 def _of_type(function: Any, kind: Any, arguments: Any, state: Any = None) -> Any:
-    """A tensor with attributes, or of a class of its own; the attributes are left out."""
+    """A tensor with attributes, which are dropped; refuses other classes of tensors."""
     del state
     plain = isinstance(kind, Global) and kind.name in _TENSOR_CLASSES
     if plain and isinstance(function, Global) and function.make and type(arguments) is tuple:
@@ -235,7 +242,7 @@ def _default_dict(factory: Any = None, pairs: Any = ()) -> dict[Any, Any]:
 
 
 def _set(items: Any = ()) -> list[Any]:
-    """A list, since items that are costly to hash must not be hashed."""
+    """A list in place of a set, since hashing its items may be costly."""
     if type(items) not in (list, tuple):
         raise CheckpointError(f"damaged pickle: a set of {short(items)}")
     return list(items)
@@ -249,9 +256,9 @@ def _encoded(text: Any, encoding: Any) -> bytes:
 
 
 def set_items(target: dict[Any, Any], pairs: Iterable[Any]) -> None:
-    """Puts pairs into a dict whose keys are scalars or flat tuples of them: cheap to hash.
+    """Add pairs to a dict whose keys are scalars or flat tuples of them, which are cheap to hash.
 
-    Other keys, such as classes, are replaced by opaque values, which equal nothing but themselves.
+    Other keys, such as classes, are replaced by opaque values, which equal only themselves.
     """
     for key, value in pairs:
         parts = key if type(key) is tuple else (key,)
@@ -265,7 +272,7 @@ def _is_key(part: Any) -> bool:
 
 
 def _device(kind: Any, index: Any = None) -> str:
-    return f"{short(kind)}:{short(index)}"  # kept only so that something is there
+    return f"{short(kind)}:{short(index)}"  # not used
 
 
 _TENSOR_CLASSES = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
@@ -285,7 +292,7 @@ GLOBALS = {
         Global("torch._utils._rebuild_tensor_v3", _tensor_v3),
         Global("torch._utils._rebuild_parameter", _parameter),
         Global("torch._utils._rebuild_parameter_with_state", _parameter),
-        # whose arguments lie one level deeper
+        # its arguments are one level deeper
         Global("torch._tensor._rebuild_from_type_v2", _of_type, cost=RECORD + 2 * _AXES * SLOT),
         *(Global(name) for name in _TENSOR_CLASSES),
         Global("torch.storage.UntypedStorage", dtype="uint8"),

@@ -1,4 +1,4 @@
-"""A torch file without torch: the tensors that its pickle describes, read from where they lie."""
+"""Reads a torch file without torch."""
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ TorchFormat = Literal["torch-zip", "torch-legacy"]
 
 
 class OwnTorchCheckpoint(Checkpoint):
-    """Knows of every storage where it starts in the file; each tensor is read from there."""
+    """A torch file whose tensors are read one at a time, at their positions in the file."""
 
     def __init__(self, path: Path, format: TorchFormat, key: str | None) -> None:
         self._file = path
@@ -42,7 +42,7 @@ class OwnTorchCheckpoint(Checkpoint):
 
 
 def read_torch(path: Path, format: TorchFormat, size: int) -> tuple[Any, dict[str, Place]]:
-    """What the file holds, and the places of its storages, all of which have the size announced."""
+    """The content of the file, and the byte ranges of its storages, whose sizes are checked."""
     storage, storages = collecting()
     if format == "torch-zip":
         root, places = torch_zip.read(path, size, storage)
@@ -53,7 +53,7 @@ def read_torch(path: Path, format: TorchFormat, size: int) -> tuple[Any, dict[st
 
 
 def collecting() -> tuple[FindStorage, Mapping[str, Storage]]:
-    """A function for the storages of a pickle, and all that it has made, by key."""
+    """A function for the storages of a pickle, and the storages that it has returned, by key."""
     storages: dict[str, Storage] = {}
 
     def storage(identity: Any) -> Any:
@@ -72,7 +72,7 @@ def collecting() -> tuple[FindStorage, Mapping[str, Storage]]:
 
 
 def check_storages(storages: Mapping[str, Storage], lengths: Mapping[str, int]) -> None:
-    """CheckpointError for a storage that is not in the file, or not with the bytes it needs."""
+    """Raise CheckpointError for a storage that is missing or has another size than announced."""
     for key, storage in storages.items():
         if key not in lengths:
             raise CheckpointError(f"damaged: it needs storage {key}, which is not in the file")
@@ -89,7 +89,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def memory_of(tensor: Tensor) -> Hashable:
-    """Equal for two tensors of exactly the same memory; None for one without elements."""
+    """A key that is equal for tensors with the same memory; None for one without elements."""
     if 0 in tensor.shape:
         return None
     return (tensor.storage.key, tensor.start, tensor.shape, tensor.stride, tensor.dtype)

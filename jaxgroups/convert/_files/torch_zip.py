@@ -1,7 +1,7 @@
-"""torch.save's format since 1.6: ``NAME/data.pkl`` and one member ``NAME/data/KEY`` a storage.
+"""torch.save's format since 1.6: ``NAME/data.pkl``, and ``NAME/data/KEY`` for each storage.
 
-Members are stored uncompressed, so a storage is a stretch of the file. The directory is read by
-`zipfile`; its claims are compared with the size of the file, the local headers and each other.
+Members are stored uncompressed, so a storage is a byte range of the file. `zipfile` reads the
+directory, which is checked against the size of the file and the local headers.
 """
 
 import io
@@ -24,7 +24,7 @@ UNREADABLE = (
 
 
 def read(path: Path, size: int, storage: FindStorage) -> tuple[Any, dict[str, Place]]:
-    """What the file holds, and the place of every storage in it."""
+    """The content of the file, and the byte range of every storage."""
     with open(path, "rb") as file:
         places = _places(file, size)
         top = top_of(places)
@@ -56,7 +56,7 @@ def top_of(names: Any) -> str:
 
 
 def unpickle_member(contents: dict[str, bytes], top: str, storage: FindStorage) -> Any:
-    """What data.pkl holds, once the byte order beside it is known to be little-endian."""
+    """The content of data.pkl; refuses another byte order than little-endian."""
     order = contents.get(f"{top}byteorder", b"")
     if order not in (b"", b"little"):
         raise CheckpointError(
@@ -68,7 +68,7 @@ def unpickle_member(contents: dict[str, bytes], top: str, storage: FindStorage) 
 
 
 def damaged(size: int, error: Exception) -> CheckpointError:
-    """The error of a zip that `zipfile` does not read."""
+    """The error of a zip that `zipfile` cannot read."""
     return CheckpointError(
         f"truncated or damaged: it starts as a zip, but its {size} bytes do not end with a "
         f"readable directory ({error}): download or save it again"
@@ -76,9 +76,9 @@ def damaged(size: int, error: Exception) -> CheckpointError:
 
 
 def unique(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-    """The members by name; CheckpointError for a name that occurs twice.
+    """The members by name; raises CheckpointError for duplicate names.
 
-    torch looks names up regardless of case, so names that differ by case alone count as one.
+    torch ignores the case of names, so names that differ only in case are duplicates.
     """
     counts = Counter(info.filename.lower() for info in infos)
     name, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
@@ -91,7 +91,7 @@ def unique(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
 
 
 def _places(file: BinaryIO, size: int) -> dict[str, Place]:
-    """Where the data of every member lies."""
+    """The byte range of the data of every member."""
     try:
         with zipfile.ZipFile(file) as archive:
             infos, end = archive.infolist(), archive.start_dir

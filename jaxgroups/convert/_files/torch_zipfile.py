@@ -1,7 +1,6 @@
-"""A torch zip file by Python's `zipfile`: whole storages, unpacked, with their checksums.
+"""Reads a torch zip file by Python's `zipfile`: whole storages, unpacked, with their checksums.
 
-It shares no step from the storage's name to its bytes with the own reader, so each can check the
-other. Tensors are cut out of the storages here.
+It finds the bytes of a storage independently of the own reader, so that each can verify the other.
 """
 
 import zipfile
@@ -19,11 +18,11 @@ from jaxgroups.convert._files.torch_objects import EXPANSION
 from jaxgroups.convert._files.torch_own import check_storages, collecting, is_tensor, memory_of
 from jaxgroups.convert._files.torch_zip import UNREADABLE, damaged, top_of, unique, unpickle_member
 
-_PICKLE = 1 << 20  # bytes that a compressed pickle may have in a smaller file
+_PICKLE = 1 << 20  # maximum size of a compressed pickle in a smaller file
 
 
 class ZipfileTorchCheckpoint(Checkpoint):
-    """Keeps the archive open, and the last storage if several tensors share it."""
+    """A torch zip file. The last storage is kept in memory if several tensors share it."""
 
     def __init__(self, path: Path, key: str | None) -> None:
         self._file = path
@@ -78,12 +77,12 @@ class ZipfileTorchCheckpoint(Checkpoint):
         key = tensor.storage.key
         data = self._last[1] if self._last[0] == key else self._content(f"{self._top}data/{key}")
         self._last = (key, data) if self._shared[key] > 1 else ("", b"")
-        strides = [step * dtype.itemsize for step in tensor.stride]
+        strides = [stride * dtype.itemsize for stride in tensor.stride]
         view = np.ndarray(tensor.shape, dtype, data, tensor.start, strides)
         return np.array(view, order="C", copy=True)
 
     def _content(self, name: str, limit: int | None = None) -> bytes:
-        """A member, unpacked: as many bytes as the directory says, with its checksum."""
+        """An unpacked member, whose size and checksum are checked."""
         member = self._members[name]
         limit = max(member.compress_size, EXPANSION) if limit is None else limit
         if member.file_size > limit:
@@ -91,7 +90,7 @@ class ZipfileTorchCheckpoint(Checkpoint):
                 f"member {name} unpacks from {member.compress_size} to {member.file_size} bytes, "
                 f"which is allowed up to {limit}"
             )
-        if member.CRC == 0:  # torch without checksums
+        if member.CRC == 0:  # written by torch without checksums
             member.CRC = None  # pyright: ignore
         try:
             content = self._archive.read(member)

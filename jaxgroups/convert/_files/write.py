@@ -1,7 +1,7 @@
-"""Writes safetensors files, one tensor in memory at a time, and reads them back before they count.
+"""Writes safetensors files with one tensor in memory at a time, and verifies them.
 
-The official writer takes all tensors at once, and up to 0.8 writes arrays that are not contiguous
-in the order of memory under the logical shape: a file that loads and is wrong.
+The official writer needs all tensors at once, and up to version 0.8 writes the values of arrays
+that are not contiguous in the wrong order.
 """
 
 import hashlib
@@ -34,25 +34,24 @@ def write_safetensors(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Writes tensors, in the order given, one in memory at a time.
+    """Write tensors in the given order, with one in memory at a time.
 
-    Reading back for the comparison maps up to 32 MiB of the file, or one tensor if it is larger.
-
-    The file appears complete and compared with what was to be written, or not at all; so does the
-    one that takes the place of an older file. The same tensors make the same bytes.
+    The file is read back and compared before it gets its name, also if it replaces another one. The
+    comparison maps up to 32 MiB of the file, or one tensor if it is larger. Equal tensors give
+    equal files.
 
     Args:
       path: the file to write.
-      tensors: name, shape and dtype, and a callable that gives the array when its turn has come.
-        Any memory layout and byte order; it is written in C order, little-endian.
+      tensors: name, shape and dtype, and a function that returns the array. It may have any memory
+        layout and byte order; it is written in C order, little-endian.
       metadata: strings for the header.
-      progress: called after each tensor with its name, the bytes of data so far and of all.
-      overwrite: whether a file that is there may be replaced; a symbolic link never is.
+      progress: called after each tensor with its name, the bytes of data so far, and in total.
+      overwrite: whether an existing file may be replaced; a symbolic link is never replaced.
 
     Raises:
-      CheckpointError: the file is there already, or a symbolic link is; safetensors has no such
-        dtype; an array is not of its announced shape or dtype; or what was read back differs. No
-        trace is left then, nor of any other exception, KeyboardInterrupt included.
+      CheckpointError: the file exists, or is a symbolic link; a dtype that safetensors does not
+        have; an array with another shape or dtype than given; or a difference after reading back.
+        After any exception, KeyboardInterrupt included, nothing is left.
     """
     path = Path(path)
     with about(path):
@@ -106,7 +105,7 @@ def _bytes(name: str, info: TensorInfo, array: np.ndarray) -> memoryview:
     found = TensorInfo(np.shape(array), np.asarray(array).dtype.name)
     if found != info:
         raise CheckpointError(f"{name!r} was announced as {info}, but the array is {found}")
-    # np.asarray, since np.ascontiguousarray makes one axis out of none
+    # np.ascontiguousarray would add an axis to a scalar
     array = np.asarray(array, dtype=info.numpy_dtype, order="C")
     return array.reshape(-1).view(np.uint8).data
 
@@ -118,15 +117,15 @@ def _sum(data: memoryview) -> bytes:
 def _compare(
     path: Path, infos: dict[str, TensorInfo], metadata: dict[str, str], sums: dict[str, bytes]
 ) -> None:
-    """Reads the file back, the data by the official library wherever it can."""
+    """Read the file back, by the official library if it supports the dtypes, and compare it."""
     with SafetensorsCheckpoint(path) as written:
         stored = {n: info for n, info in written.infos.items() if n not in written.aliases}
         if stored != infos or written.metadata != metadata:
-            raise CheckpointError("what was written has another header than was meant: try again")
+            raise CheckpointError("the header differs after it was read back: try again")
         read = library_reader(path) if readable_by_library(infos.values()) else written.read
         for name, info in stored.items():
             if _sum(_bytes(name, info, read(name))) != sums[name]:
                 raise CheckpointError(
-                    f"{name!r} reads back other than it was written: the disk or the memory is "
-                    "at fault, so nothing was kept"
+                    f"{name!r} differs after it was written and read back: the disk or the memory "
+                    "is faulty; the file was not written"
                 )

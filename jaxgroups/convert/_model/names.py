@@ -1,4 +1,4 @@
-"""Torch names of Flax modules: the joined path, or what the user gives; never searched for."""
+"""Torch names of Flax modules: the dotted path, or the name that the user gives."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +15,11 @@ class TorchNames:
     """The torch names of one model's modules and parameters, each computed once.
 
     Args:
-      names: a mapping from Flax paths to torch names: the longest matching path wins, and what
-        follows it keeps its default name; or (regex, replacement) pairs, exactly one of which must
-        match the whole default name; or a function of the default name.
-      prefix: text in front of every name.
+      structure: the structure of the model.
+      names: a mapping from Flax paths to torch names, of which the longest matching path is used,
+        and the rest of the path keeps its default name; or (regex, replacement) pairs, exactly one
+        of which must match the whole default name; or a function of the default name.
+      prefix: text before every name.
     """
 
     def __init__(self, structure: Structure, names: Names, prefix: str) -> None:
@@ -56,7 +57,7 @@ class TorchNames:
         return None if exact is None else self._prefix + exact
 
     def _default_parts(self, path: Path) -> tuple[str, ...]:
-        """The path; of an item in a Sequential the number alone, as in torch.
+        """The path, in which an item of a Sequential has its number alone, as in torch.
 
         nnx.Sequential puts ``layers`` between itself and its items; linen names them ``layers_0``.
         """
@@ -81,23 +82,23 @@ class TorchNames:
 
 
 def strip_collection(structure: Structure, path: str) -> str:
-    """A dotted path without ``params.``, the collection that linen puts in front of it."""
+    """A dotted path without ``params.``, the collection that linen puts before it."""
     return path.removeprefix("params.") if structure.kind == "linen" else path
 
 
 def _called(names: Callable[[str], str], name: str) -> str:
-    given = names(name)
-    if not isinstance(given, str):
-        raise TypeError(f"names() must return a string, got {given!r} for {name!r}")
-    return given
+    result = names(name)
+    if not isinstance(result, str):
+        raise TypeError(f"names() must return a string, got {result!r} for {name!r}")
+    return result
 
 
 def _substituted(pairs: list[tuple[str, str]], name: str) -> str:
     try:
-        found = [(re.fullmatch(pattern, name), to) for pattern, to in pairs]
+        matches = [(re.fullmatch(pattern, name), to) for pattern, to in pairs]
     except re.error as error:
         raise ValueError(f"names: invalid regular expression: {error}") from error
-    hits = [(match, to) for match, to in found if match]
+    hits = [(match, to) for match, to in matches if match]
     if len(hits) != 1:
         which = "".join(f" {match.re.pattern!r}" for match, _ in hits)
         raise ValueError(

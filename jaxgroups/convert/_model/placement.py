@@ -1,4 +1,4 @@
-"""Where a parameter of a model is: the sharding that its new value gets."""
+"""The sharding that the new value of a parameter gets."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from jax.sharding import AbstractMesh, NamedSharding, Sharding
 
 
 def sharding_of(value: Any) -> Sharding | None:
-    """The sharding of an array that is committed to its devices, or that a type asks for.
+    """The sharding of an array that is committed to its devices, or of an abstract value.
 
-    The type of an abstract parameter names a mesh without devices. Its devices are those of the
-    mesh that is set (``jax.set_mesh``). None where nothing says where the array is to be.
+    The sharding of an abstract parameter names a mesh without devices. Its devices are those of the
+    mesh that is set (``jax.set_mesh``). None where the devices are not determined.
     """
     if isinstance(value, Tracer) or (isinstance(value, jax.Array) and not value.committed):
         return None

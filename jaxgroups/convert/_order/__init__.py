@@ -1,1 +1,1 @@
-"""The order of flattened features: torch's (C, *spatial) or Flax's (*spatial, C), by data flow."""
+"""The order of flattened features, torch's (C, *spatial) or Flax's (*spatial, C), by data flow."""

@@ -1,47 +1,55 @@
-"""Axes as products of factors, so that a flattened axis shows what it was made of.
+"""Axes as products of factors, which show the axes that a flattened axis consists of.
 
-A `Dim` is one axis of an array: the factors that a reshape merged into it, in order, none for an
-axis of length 1. Two axes that an operation pairs are the same from then on (`unify`). A factor
-that a reshape takes apart becomes its parts wherever it stands. So what is learnt at the end of a
-network, such as which factor a convolution reads as channels, is known at its beginning.
+A `Dim` is one axis of an array: the factors that reshapes merged into it, in order; none for an
+axis of length 1. Two axes that an operation pairs are made the same (`unify`). A factor that a
+reshape splits is replaced by its parts in every array. So facts from the end of a network, such as
+which factor a convolution reads as channels, hold for its beginning too.
 """
 
 from collections.abc import Iterable
 from math import prod
 
 CHANNEL, SPATIAL, BATCH = "channel", "spatial", "batch"
-LAST = "last"  # made by a product over the last axis: torch has this axis last, too
-END, END_CHANNEL = "end", "end channel"  # of what the model reads and returns, from rank 4 on
-MIXED = "mixed"  # made of positions and channels in a way that is not followed
+LAST = "last"  # the result of a product over the last axis: the last axis in torch too
+END, END_CHANNEL = "end", "end channel"  # of inputs and outputs of the model with rank 4 or more
+MIXED = "mixed"  # positions and channels in a combination that is not followed
 
 
 class Factor:
-    """A factor of an axis: its size, what is known of it, and what became of it."""
+    """A factor of an axis.
+
+    Attributes:
+      size: its size.
+      traits: what is known of it: the constants above.
+      parts: the factors that replace it; None if there are none.
+      segments: the pieces of a concatenation.
+      split: whether it is a part of a larger factor.
+    """
 
     __slots__ = ("parts", "segments", "size", "split", "traits")
 
     def __init__(self, size: int, traits: Iterable[str] = ()) -> None:
         self.size = size
         self.traits = set(traits)
-        self.parts: tuple[Factor, ...] | None = None  # what stands in its place
-        self.segments: tuple[Dim, ...] = ()  # of a concatenation: its pieces
-        self.split = False  # whether it is a part of a larger factor
+        self.parts: tuple[Factor, ...] | None = None
+        self.segments: tuple[Dim, ...] = ()
+        self.split = False
 
 
 Dim = tuple[Factor, ...]
 
 
 def fresh(size: int, traits: Iterable[str] = ()) -> Dim:
-    """An axis of which nothing is known but its size."""
+    """An axis of which only the size is known."""
     return () if size == 1 else (Factor(size, traits),)
 
 
 def factors(dim: Iterable[Factor]) -> Dim:
-    """The factors of an axis as they are now."""
-    found: list[Factor] = []
+    """The current factors of an axis, with replaced ones resolved."""
+    current: list[Factor] = []
     for factor in dim:
-        found += (factor,) if factor.parts is None else factors(factor.parts)
-    return tuple(found)
+        current += (factor,) if factor.parts is None else factors(factor.parts)
+    return tuple(current)
 
 
 def size_of(dim: Dim) -> int:
@@ -55,18 +63,18 @@ def mark(dim: Dim, *traits: str) -> None:
 
 
 def common(dim: Iterable[Factor]) -> set[str]:
-    """What all factors of an axis have in common; positions beside channels are `MIXED`."""
-    found = [factor.traits for factor in factors(dim)]
-    if not found:
+    """The traits that all factors of an axis share; positions beside channels are `MIXED`."""
+    traits = [factor.traits for factor in factors(dim)]
+    if not traits:
         return set()
-    every = set.union(*found)
-    if MIXED in every or (SPATIAL in every and CHANNEL in every and len(found) > 1):
+    every = set.union(*traits)
+    if MIXED in every or (SPATIAL in every and CHANNEL in every and len(traits) > 1):
         return {MIXED}
-    return set.intersection(*found)
+    return set.intersection(*traits)
 
 
 def divide(factor: Factor, first: int) -> Dim:
-    """Take a factor apart into `first` times the rest."""
+    """Split a factor into `first` times the rest."""
     traits = {MIXED} if any(common(s) == {MIXED} for s in factor.segments) else factor.traits
     parts = Factor(first, traits), Factor(factor.size // first, traits)
     for part in parts:
@@ -99,9 +107,9 @@ def unify(one: Dim, other: Dim) -> None:
 
 
 def reshape(dims: Iterable[Dim], sizes: Iterable[int]) -> list[Dim]:
-    """The axes after a reshape: the same factors, distributed anew."""
+    """The axes after a reshape: the same factors, regrouped."""
     left = [factor for dim in dims for factor in factors(dim)]
-    made: list[Dim] = []
+    regrouped: list[Dim] = []
     for size in sizes:
         taken: list[Factor] = []
         while size > 1:
@@ -115,5 +123,5 @@ def reshape(dims: Iterable[Dim], sizes: Iterable[int]) -> list[Dim]:
                 break
             taken.append(factor)
             size //= factor.size
-        made.append(tuple(taken))
-    return made
+        regrouped.append(tuple(taken))
+    return regrouped

@@ -1,4 +1,4 @@
-"""Follow axes through a program of JAX, from a model's input and parameters to its output."""
+"""Follow axes through a jaxpr, from a model's inputs and parameters to its outputs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CONSTANT, PARAMETER, DATA = range(3)  # what an array depends on
 
 @dataclass
 class Traced:
-    """An array of the program: its axes, and what it depends on."""
+    """An array of the program: its axes, and whether it depends on parameters or inputs."""
 
     dims: list[Dim]
     of: int = CONSTANT
@@ -32,7 +32,7 @@ _CONVOLUTIONS = (
 
 
 def follow(closed: Any, arguments: Sequence[Traced]) -> list[Traced]:
-    """The results of a closed jaxpr on these arguments; what is learnt is kept in their axes."""
+    """The results of a closed jaxpr on these arguments; facts are added to the axes of both."""
     jaxpr = getattr(closed, "jaxpr", closed)
     known: dict[Any, Traced] = {v: _new(v.aval.shape) for v in jaxpr.constvars}
     known.update(zip(jaxpr.invars, arguments, strict=True))
@@ -65,7 +65,7 @@ def _equation(eqn: Any, ins: list[Traced]) -> list[Traced]:
 
 
 def _inner(params: dict[str, Any]) -> Any:
-    """The program that an equation calls, such as one under `jit`, `remat` or `custom_jvp`."""
+    """The jaxpr that an equation calls, as for `jit`, `remat` or `custom_jvp`; None for others."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if hasattr(params.get(name), "eqns") or hasattr(params.get(name), "jaxpr"):
             return params[name]
@@ -109,15 +109,15 @@ def _pair(one: list[Dim], other: list[Dim]) -> None:
 
 
 def _handles(*names: str) -> Callable[[Handler], Handler]:
-    def keep(handler: Handler) -> Handler:
+    def add(handler: Handler) -> Handler:
         _HANDLERS.update(dict.fromkeys(names, handler))
         return handler
 
-    return keep
+    return add
 
 
 def _other(ins: list[Traced], params: dict[str, Any], shapes: list) -> list[list[Dim]]:
-    """An operation on elements, or one of which only the sizes of its axes are known."""
+    """An elementwise operation, or one of which only the sizes of its axes are used."""
     arrays = [t for t in ins if t.dims]
     return [_like(arrays, shape) for shape in shapes]
 
@@ -142,7 +142,7 @@ def _broadcasts(dims: list[Dim], shape: tuple[int, ...]) -> bool:
 
 
 def _resized(dims: list[Dim], shape: tuple[int, ...]) -> list[Dim]:
-    """Axes that kept their size are the same; the others keep what their factors had in common."""
+    """Axes of unchanged size are the same; the others keep the traits that their factors share."""
     pairs = zip(dims, shape, strict=True)
     return [d if axes.size_of(factors(d)) == n else fresh(n, axes.common(d)) for d, n in pairs]
 
@@ -252,7 +252,7 @@ def _convolution(ins: list[Traced], params: dict[str, Any], shapes: list) -> lis
 
 @_handles("jaxgroups_rearranged")
 def _rearranged(ins: list[Traced], params: dict[str, Any], shapes: list) -> list[list[Dim]]:
-    """Channels and positions stay what they are; how they are rearranged is torch's own affair."""
+    """Channels stay channels and positions stay positions, in torch's order."""
     dims, shape = ins[0].dims, shapes[0]
     before, after = len(dims) - params["inner"], len(shape) - params["inner_out"]
     for axis in range(before, len(dims)):
@@ -267,14 +267,14 @@ def _rearranged(ins: list[Traced], params: dict[str, Any], shapes: list) -> list
 
 @_handles("jaxgroups_any_width")
 def _any_width(ins: list[Traced], params: dict[str, Any], shapes: list) -> list[list[Dim]]:
-    """An axis in another length, as if the input had more or fewer positions (see `probe`)."""
+    """An axis of another length, as if the input had another number of positions (see `probe`)."""
     dims = list(ins[0].dims)
     dims[params["axis"]] = _widened(factors(dims[params["axis"]]), params["size"])
     return [dims]
 
 
 def _widened(found: Dim, size: int) -> Dim:
-    """The axis with another number of positions; of a concatenation, in its one piece with any."""
+    """The axis with another number of positions; in a concatenation, only its one flat piece."""
     if len(found) == 1 and found[0].segments:
         pieces = list(found[0].segments)
         flat = [k for k, piece in enumerate(pieces) if len(factors(piece)) > 1]

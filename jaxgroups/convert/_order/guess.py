@@ -1,7 +1,7 @@
-"""Layers whose features may be a flattened feature map, by the widths of the layers alone.
+"""Layers whose features may be a flattened feature map, by the widths of the layers.
 
-This is for models whose computation is not known. Nothing is reordered by it; it is what a warning
-is made of. The order of the tensors in a torch file tells which layer comes before which.
+This is for models that cannot be traced. It gives the text of a warning, and reorders nothing. The
+order of the tensors in a torch file is taken for the order of the layers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,13 @@ _EMBEDS = (nnx.Embed, nn.Embed)
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer with weights: its kind, and the numbers of features that it reads and makes.
+    """A layer with weights.
 
-    Of a recurrent layer `weights` names the parameters that read its input.
+    Attributes:
+      path: its path.
+      kind: conv, linear, recurrent, embedding or norm.
+      reads, makes: the numbers of its input and output features.
+      weights: for a recurrent layer, the parameters that its input is multiplied by.
     """
 
     path: Path
@@ -46,21 +50,23 @@ class _Layer:
 def guesses(
     plan: Plan, structure: Structure, given: Mapping[str, Any], keys: Sequence[str] | None
 ) -> list[str]:
-    """Statements on layers that may need a rule; empty where none may.
+    """Statements on layers that may need a rule.
 
     Args:
-      given: the user's rule of each parameter that has one, by name.
+      plan: the plan.
+      structure: the structure of the model.
+      given: the rules of the user by parameter name.
       keys: the torch keys in the order of the torch model; None if the order is not known.
     """
     layers = _layers(plan, structure, keys)
     convs = [layer for layer in layers if layer.kind == "conv"]
-    open_paths = _open(plan, structure, given)
-    statements = _wrong_channels(given, convs) + _general(structure, open_paths)
+    undecided = _undecided(plan, structure, given)
+    statements = _wrong_channels(given, convs) + _general(structure, undecided)
     if not convs:
         return statements
     flat: dict[int, tuple[str, str]] = {}
     for number, layer in enumerate(layers):
-        if layer.kind not in ("linear", "recurrent") or layer.path not in open_paths:
+        if layer.kind not in ("linear", "recurrent") or layer.path not in undecided:
             continue
         before = _next(layers[:number][::-1], keys)
         after = _next(layers[number + 1 :], keys)
@@ -93,7 +99,7 @@ def guesses(
     for layer in layers:
         if layer.reads in of_maps:
             continue
-        if layer.kind == "norm" and layer.reads in flat and layer.path in open_paths:
+        if layer.kind == "norm" and layer.reads in flat and layer.path in undecided:
             sizes, where = flat[layer.reads]
             statements.append(
                 f"{dotted(layer.path)} has {layer.reads} features: if they are a flattened feature "
@@ -103,7 +109,7 @@ def guesses(
 
 
 def _shuffled(convs: list[_Layer]) -> list[str]:
-    """Convolutions whose channels may become positions, as in depth to space."""
+    """Statements on convolutions whose channels may become positions, as in depth to space."""
     read = {conv.reads for conv in convs}
     texts = []
     for number, conv in enumerate(convs):
@@ -128,13 +134,13 @@ def _reading(layer: _Layer, sizes: str) -> str:
 
 
 def _sizes_text(c: int, n: int) -> tuple[str, str]:
-    """Sizes of a map of `c` channels and `n` positions, square where that is possible."""
+    """The sizes of a map of `c` channels and `n` positions, square if possible, and a condition."""
     k = isqrt(n)
     return (f"{c}, {k}, {k}", "") if k * k == n else (f"{c}, h, w", f" with h * w = {n}")
 
 
-def _open(plan: Plan, structure: Structure, given: Mapping[str, Any]) -> set[Path]:
-    """The layers whose order of features neither a rule nor an operation says."""
+def _undecided(plan: Plan, structure: Structure, given: Mapping[str, Any]) -> set[Path]:
+    """The layers whose order of features is given neither by a rule nor by an operation."""
     paths = {param.name: param.path[:-1] for param in structure.params}
     closed = {paths[str(e.flax)] for e in plan.leaves() if is_reordered(e.op)}
     closed |= {paths[name] for name in given if name in paths}
@@ -147,7 +153,7 @@ def _layers(plan: Plan, structure: Structure, keys: Sequence[str] | None) -> lis
     entries = plan.leaves()
     if keys is not None:
         place = {key: number for number, key in enumerate(keys)}
-        entries = [entry for entry in entries if entry.torch]  # not what Flax alone has
+        entries = [entry for entry in entries if entry.torch]  # without constants
         entries = sorted(entries, key=lambda e: place.get(e.torch[0], len(place)))
     found: dict[Path, _Layer] = {}
     for entry in entries:
@@ -185,7 +191,7 @@ def _layer(path: Path, layer: Any, entry: Entry) -> _Layer | None:
 
 
 def _next(layers: Sequence[_Layer], keys: Sequence[str] | None) -> _Layer | None:
-    """The nearest layer that is no norm; None if the order is not known."""
+    """The nearest layer other than a norm; None if the order is not known."""
     if keys is None:
         return None
     return next((layer for layer in layers if layer.kind != "norm"), None)
@@ -194,9 +200,9 @@ def _next(layers: Sequence[_Layer], keys: Sequence[str] | None) -> _Layer | None
 def _map_sizes(
     width: int, beside: _Layer | None, channels: list[int], side: str
 ) -> tuple[int, int] | None:
-    """Channels and positions that `width` features may be; None where the layer beside it fits.
+    """Possible channels and positions of `width` features; None if the neighbouring layer fits.
 
-    The channels are those of the convolution beside it, or else of any convolution.
+    The channels are those of the neighbouring convolution, or else of any convolution.
     """
     if beside is not None and getattr(beside, side) == width:
         return None
@@ -210,7 +216,7 @@ def _map_sizes(
 
 
 def _wrong_channels(given: Mapping[str, Any], convs: list[_Layer]) -> list[str]:
-    """What is odd in the user's rules: channels that no convolution has."""
+    """Statements on rules of the user with channels that no convolution has."""
     known = {conv.makes for conv in convs} | {conv.reads for conv in convs}
     texts: dict[str, None] = {}
     for name, rule in given.items():
@@ -227,11 +233,11 @@ def _wrong_channels(given: Mapping[str, Any], convs: list[_Layer]) -> list[str]:
     return list(texts)
 
 
-def _general(structure: Structure, open_paths: set[Path]) -> list[str]:
-    """General linear layers that read or make three axes or more, such as (H, W, C)."""
+def _general(structure: Structure, undecided: set[Path]) -> list[str]:
+    """Statements on general linear layers over three axes or more, such as (H, W, C)."""
     texts = []
     for path, layer in structure.layers.items():
-        if not isinstance(layer, _GENERALS) or path not in open_paths:
+        if not isinstance(layer, _GENERALS) or path not in undecided:
             continue
         features = layer.out_features if isinstance(layer, nnx.LinearGeneral) else layer.features
         where = dotted(path) or "the model"

@@ -1,4 +1,4 @@
-"""Which axes of a parameter need another order in Flax than in torch, by what they are made of."""
+"""Which axes of a parameter need another order in Flax than in torch, by their factors."""
 
 import re
 from collections.abc import Iterable
@@ -16,29 +16,29 @@ _PARTS = "its features are positions and channels in parts"
 
 @dataclass(frozen=True)
 class Need:
-    """The feature maps along one axis.
+    """The reordering that one axis needs.
 
     Attributes:
-      moves: sizes ``(C, *spatial)`` of each feature map that is ``(*spatial, C)`` in Flax, and the
+      maps: sizes ``(C, *spatial)`` of each feature map that is ``(*spatial, C)`` in Flax, and the
         numbers of entries before and after it.
       unknown: why the order is not known; empty if it is.
       certain: whether every factor is known to be positions or channels.
     """
 
-    moves: tuple[tuple[Shape, Shape], ...] = ()
+    maps: tuple[tuple[Shape, Shape], ...] = ()
     unknown: str = ""
     certain: bool = False
 
     def ops(self, axis: int) -> list[ChannelsLast]:
-        return [ChannelsLast(axis, sizes, around) for sizes, around in self.moves]
+        return [ChannelsLast(axis, sizes, around) for sizes, around in self.maps]
 
 
 def need_of(dim: Iterable[Factor]) -> Need:
-    """What one axis needs.
+    """The reordering that one axis needs.
 
     torch's counterpart of ``(N, *spatial, C)`` is ``(N, C, *spatial)``, so positions before
-    channels become channels before positions. Channels before positions mean that the model
-    permutes by itself, as torch does.
+    channels become channels before positions. Channels before positions mean that the Flax model
+    transposes by itself; nothing is reordered.
     """
     found = factors(dim)
     if len(found) == 1 and found[0].segments:
@@ -63,21 +63,22 @@ def _sizes(found: Dim, at: int) -> Shape:
 
 
 def _joined(pieces: tuple[Dim, ...]) -> Need:
-    """The needs of the pieces of a concatenation, each at its place."""
+    """The reordering of a concatenation: those of its pieces, at their offsets."""
     lengths = [size_of(factors(piece)) for piece in pieces]
-    moves, reasons = [], []
+    maps, reasons = [], []
     for number, piece in enumerate(pieces):
         need, start = need_of(piece), sum(lengths[:number])
         end = sum(lengths) - start - lengths[number]
-        moves += [(sizes, (start + a, end + b)) for sizes, (a, b) in need.moves]
+        maps += [(sizes, (start + a, end + b)) for sizes, (a, b) in need.maps]
         reasons += [need.unknown] if need.unknown else []
-    return Need(tuple(moves), reasons[0] if reasons else "", certain=not reasons)
+    return Need(tuple(maps), reasons[0] if reasons else "", certain=not reasons)
 
 
 def _role(factor: Factor) -> str:
-    """C channels, S positions, L a last axis of torch, B channels that are last too, ! unknown.
+    """The role of a factor as a letter.
 
-    Positions that became channels, or channels that became positions, are positions.
+    C channels; S positions, also those that became channels; L a last axis of torch; B channels
+    that are last; c and s channels and positions of an input or output; ! mixed; ? unknown.
     """
     traits = factor.traits
     if axes.MIXED in traits:

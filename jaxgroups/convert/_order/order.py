@@ -1,4 +1,4 @@
-"""The order of flattened features of a whole plan: followed where possible, or asked for."""
+"""The order of the flattened features in a plan: by tracing the model, or else with a warning."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -25,11 +25,13 @@ def order_features(
     keys: Sequence[str] | None = None,
     settled: Collection[str] = (),
 ) -> Plan:
-    """The plan with flattened features in Flax's order, and with warnings on what was not known.
+    """The plan with flattened features in Flax's order, and with warnings where it is not known.
 
     Args:
-      model: the model that the structure is of; None if it is not at hand.
-      rules: the user's rules.
+      plan: the plan.
+      model: the model; None if only its structure is known.
+      structure: the structure of the model.
+      rules: the rules of the user.
       example: an input of the model, as in `jaxgroups.convert.plan`.
       keys: the torch keys in the order of the torch model; None if the order is not known.
       settled: names of parameters whose operation is final.
@@ -37,7 +39,7 @@ def order_features(
     Raises:
       ValueError: an nnx model that cannot be called with `example`.
     """
-    if plan.of_status("mismatched", "ambiguous"):  # it is refused in any case
+    if plan.of_status("mismatched", "ambiguous"):  # the plan is refused in any case
         return plan
     by_path = {strip_collection(structure, path): rule for path, rule in (rules or {}).items()}
     matches = resolve_rules(structure, by_path)
@@ -45,12 +47,12 @@ def order_features(
     given = {m.param.name: m.rule for m in matches if m.from_user and m.param.name in filled}
     given |= dict.fromkeys(settled, KeepOrder())
     known, statements = None, guesses(plan, structure, given, keys)
-    said: list[str] = []
+    pool_texts: list[str] = []
     if all(param.name in settled for param in structure.params):
         return plan
     if model is not None and example is not None:
         try:
-            known = axes_of(model, structure, example, said)
+            known = axes_of(model, structure, example, pool_texts)
         except Exception as error:
             if structure.kind == "nnx":
                 raise ValueError(
@@ -58,7 +60,7 @@ def order_features(
                 ) from error
     elif _checkable(given.values()) or statements:
         known = axes_by_probe(model, structure) if model is not None else None
-    texts = [*said, *_bare(plan, matches, settled)]
+    texts = [*pool_texts, *_equal_axes(plan, matches, settled)]
     if known is not None:
         plan = settle(plan, structure, given, known)
     elif statements:
@@ -71,12 +73,12 @@ def order_features(
 
 
 def _checkable(rules: Any) -> bool:
-    """Whether a rule says something about flattened features that can be checked."""
+    """Whether a rule has sizes of a feature map, which can be checked."""
     return any(isinstance(r, OrderRule) and not isinstance(r, KeepOrder) for r in rules)
 
 
-def _bare(plan: Plan, matches: list[RuleMatch], settled: Collection[str]) -> list[str]:
-    """Parameters outside any layer whose axes could be in another order without being noticed."""
+def _equal_axes(plan: Plan, matches: list[RuleMatch], settled: Collection[str]) -> list[str]:
+    """A warning on parameters outside of any layer with axes of equal length."""
     names = {match.param.name for match in matches if match.head is None} - set(settled)
     found = [
         e

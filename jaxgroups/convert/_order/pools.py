@@ -1,4 +1,4 @@
-"""Warnings on max pools of Flax in a traced model, whose settings no file holds."""
+"""Warnings on the settings of Flax's max pools in a traced model."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def pool_warnings(closed: Any) -> list[str]:
-    """The warnings of a closed jaxpr, each once for all pools that it concerns."""
+    """The warnings for a closed jaxpr; equal ones are given once, with their number."""
     found: Counter[str] = Counter()
     for equation in _equations(closed.jaxpr):
         if equation.primitive.name == "reduce_window_max":
@@ -20,18 +20,18 @@ def _pool(params: dict[str, Any]) -> list[str]:
         tuple(tuple(map(int, v)) if isinstance(v, tuple) else int(v) for v in _at(values, axes))
         for values in (params["window_dimensions"], params["window_strides"], params["padding"])
     )
-    said = []
+    texts = []
     if any(low != high for low, high in padding):  # type: ignore[misc]
-        said.append(
+        texts.append(
             f"padding={padding} of a window {window} with strides={strides} is no padding of "
             "torch's, which has padding=p on both sides alike: give explicit pairs, not 'SAME'"
         )
     elif axes and set(strides) == {1} and not any(map(any, padding)):  # type: ignore[arg-type]
-        said.append(
+        texts.append(
             f"a window {window} with strides={strides}, its default in Flax; torch's default is "
             f"the window: give strides={window}"
         )
-    return said
+    return texts
 
 
 def _at(values: Any, axes: list[int]) -> list[Any]:

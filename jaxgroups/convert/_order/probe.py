@@ -1,9 +1,8 @@
-"""The axes of an nnx model's parameters without an example: inputs that its layers suggest.
+"""The axes of an nnx model's parameters without an example, by trying inputs that suit its layers.
 
-The sizes of the input matter little: the order of an axis that is a flattened feature map does not
-depend on the number of positions. Where a Linear, a norm or an LSTM gets another number of features
-than it has, because the input is of another size than the model's, the features are taken as if
-there were more or fewer positions.
+The order of a flattened feature map does not depend on the number of positions, so the size of the
+input does not matter. Where a Linear, a norm or an LSTM gets another number of features than it
+needs, because the input is of another size, the number of positions is changed there.
 """
 
 import inspect
@@ -20,7 +19,7 @@ from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._order.trace import Axes, axes_of
 from jaxgroups.convert._rules import norms, recurrent
 
-_WIDTHS = {  # of each rank, sizes of inputs that networks often have
+_WIDTHS = {  # common sizes of inputs by rank
     1: (1024, 16000, 256, 64, 4096),
     2: (64, 32, 28, 224, 96, 256, 128, 84, 512, 16),
     3: (32, 16, 64, 112),
@@ -49,7 +48,7 @@ _any_width_p.def_abstract_eval(
 
 
 def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
-    """The axes by the first suggested input that the model takes; None if it takes none."""
+    """The axes, with the first input that the model accepts; None if it accepts none."""
     flags = _flags(model)
     if flags is None:
         return None
@@ -58,7 +57,7 @@ def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
         for example in _examples(structure):
             try:
                 return axes_of(model, structure, (example, *flags))
-            except Exception:  # of any kind: it is the model's own code on a suggested input
+            except Exception:  # the model's own code may raise any error
                 continue
     return None
 
@@ -72,7 +71,7 @@ def _with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: d
 
 
 def _features(layer: Any) -> list[tuple[int, int]] | None:
-    """The axes that a layer reads, and how long they are; None for layers that take any length."""
+    """The axes of a layer's input with a fixed length, and the length; None for other layers."""
     if isinstance(layer, nnx.LinearGeneral):
         axis, size = layer.axis, layer.in_features
         pairs = zip(axis, size, strict=True) if isinstance(axis, tuple) else [(axis, size)]
@@ -85,7 +84,7 @@ def _features(layer: Any) -> list[tuple[int, int]] | None:
 
 
 def _flags(model: Any) -> list[bool] | None:
-    """Values for the arguments after the first that have no default; None if they are no flags."""
+    """Values of the required arguments after the first; None if they are not known flags."""
     try:
         parameters = list(inspect.signature(model).parameters.values())
     except (TypeError, ValueError):  # cannot be called
@@ -99,7 +98,7 @@ def _flags(model: Any) -> list[bool] | None:
 
 
 def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
-    """Inputs for the layers that no other layer feeds: convolutions first, then Linears."""
+    """Inputs for layers that no other layer feeds: convolutions first, then Linears."""
     made: set[int] = set()
     convs: dict[tuple[int, int], None] = {}
     linears: dict[int, None] = {}

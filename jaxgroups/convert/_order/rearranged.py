@@ -1,7 +1,7 @@
-"""Functions of jaxgroups that rearrange channels, as one step of the program that is followed.
+"""Functions of jaxgroups that rearrange channels, each as one equation of the traced program.
 
-Their channels are in torch's order before and after, for instance ``(C, r, r)`` flattened in a
-pixel shuffle. Followed factor by factor, they would seem to make positions of channels, in an order
+Their channels are in torch's order before and after, such as ``(C, r, r)`` flattened in a pixel
+shuffle. Followed factor by factor, they would seem to turn channels into positions, in an order
 that only Flax has.
 """
 
@@ -28,7 +28,7 @@ rearranged_p.def_abstract_eval(lambda x, *, shape, **axes: x.update(shape=shape)
 
 
 def one_step(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The call of a function; one that rearranges becomes a single equation."""
+    """The result of a call, as a single equation if the function rearranges channels."""
     if function.__name__ not in _INNER:
         return function(*args, **kwargs)
     bound = inspect.signature(function).bind(*args, **kwargs).arguments

@@ -1,4 +1,4 @@
-"""Put the order of flattened features into a plan, by the axes of the model's parameters."""
+"""Reorders flattened features in a plan, by the axes of the model's parameters."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -28,17 +28,24 @@ _ORDERS = "torch flattens (C, *spatial), Flax (*spatial, C)"
 
 @dataclass
 class _Found:
-    """What is to be said, by the path of the layer or of the parameter."""
+    """What the warnings report.
 
-    moved: dict[str, dict[str, Entry]] = field(default_factory=lambda: defaultdict(dict))
+    Attributes:
+      reordered: the entries by the path of the layer and of the parameter.
+      unknown: the paths by the reason why their order is not known.
+    """
+
+    reordered: dict[str, dict[str, Entry]] = field(default_factory=lambda: defaultdict(dict))
     unknown: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 def settle(plan: Plan, structure: Structure, given: Mapping[str, Any], known: Axes) -> Plan:
-    """The plan with every flattened axis reordered, and with a warning that says so.
+    """The plan with every flattened axis reordered, and with a warning about it.
 
     Args:
-      given: the user's rule of each parameter that has one, by name.
+      plan: the plan.
+      structure: the structure of the model.
+      given: the rules of the user by parameter name.
       known: the axes of every parameter.
     """
     paths = {param.name: param.path for param in structure.params}
@@ -47,14 +54,14 @@ def settle(plan: Plan, structure: Structure, given: Mapping[str, Any], known: Ax
     for entry in plan.entries:
         name = str(entry.flax)
         rule = given.get(name)
-        if entry.status in ("ok", "folded") and name in known and _open(rule, entry):
+        if entry.status in ("ok", "folded") and name in known and _undecided(rule, entry):
             entry = _settled(entry, known[name], rule, paths[name], found)
         entries.append(entry)
     return replace(plan, entries=entries, warnings=[*plan.warnings, *_warnings(found)])
 
 
-def _open(rule: Any, entry: Entry) -> bool:
-    """Whether the user or the layer's own rule has left the order of features open."""
+def _undecided(rule: Any, entry: Entry) -> bool:
+    """Whether neither the user nor the rule of the layer has given the order of features."""
     if isinstance(rule, KeepOrder):
         return False
     return isinstance(rule, OrderRule) or (rule is None and not is_reordered(entry.op))
@@ -63,43 +70,44 @@ def _open(rule: Any, entry: Entry) -> bool:
 def _settled(
     entry: Entry, axes: list[Any], rule: OrderRule | None, path: tuple[Any, ...], found: _Found
 ) -> Entry:
-    said = {op.axis: op for op in _moves(entry.op)}
-    moves: list[ops.ChannelsLast] = []
+    by_rule = {op.axis: op for op in _reorderings(entry.op)}
+    needed: list[ops.ChannelsLast] = []
     layer = dotted(path[:-1])
     for axis, group in enumerate(axis_groups(entry.op, entry.flax_shape or ())):
         need = need_of(f for a in group for f in axes[a])
-        if axis in said:
-            if need.certain and _effect([said[axis]]) != _effect(need.ops(axis)):
-                note = _contradiction(entry, rule, layer, axis, said[axis], need.ops(axis))
+        if axis in by_rule:
+            if need.certain and _effect([by_rule[axis]]) != _effect(need.ops(axis)):
+                note = _contradiction(entry, rule, layer, by_rule[axis], need.ops(axis))
                 return replace(entry, status="mismatched", note=note)
         elif need.unknown:
             found.unknown[need.unknown].append(layer or dotted(path))
         else:
-            moves += need.ops(axis)
-    if moves:
-        found.moved[layer][dotted(path)] = entry = replace(entry, op=reordered(entry.op, moves))
+            needed += need.ops(axis)
+    if needed:
+        found.reordered[layer][dotted(path)] = entry = replace(
+            entry, op=reordered(entry.op, needed)
+        )
     return entry
 
 
-def _moves(op: ops.Op) -> list[ops.ChannelsLast]:
+def _reorderings(op: ops.Op) -> list[ops.ChannelsLast]:
     every = op.ops if isinstance(op, ops.Chain) else (op,)
     return [o for o in every if isinstance(o, ops.ChannelsLast)]
 
 
-def _effect(moves: Iterable[ops.ChannelsLast]) -> list[tuple[int, int, Shape]]:
-    """What counts of the sizes: the channels and the number of positions."""
-    return [(m.sizes[0], prod(m.sizes[1:]), m.around) for m in moves]
+def _effect(reorderings: Iterable[ops.ChannelsLast]) -> list[tuple[int, int, Shape]]:
+    """What the reorderings depend on: channels, number of positions, and offsets."""
+    return [(m.sizes[0], prod(m.sizes[1:]), m.around) for m in reorderings]
 
 
 def _contradiction(
     entry: Entry,
     rule: Any,
     layer: str,
-    axis: int,
-    said: ops.ChannelsLast,
+    by_rule: ops.ChannelsLast,
     needed: list[ops.ChannelsLast],
 ) -> str:
-    c, n = said.sizes[0], prod(said.sizes[1:])
+    c, n = by_rule.sizes[0], prod(by_rule.sizes[1:])
     if needed:
         sizes = needed[0].sizes
         held = f"{sizes[0]} channels and {prod(sizes[1:])} positions"
@@ -112,13 +120,15 @@ def _contradiction(
     )
 
 
-# --- what is said ---------------------------------------------------------------------------------
+# --- warnings -------------------------------------------------------------------------------------
 
 
 def _warnings(found: _Found) -> list[str]:
     texts = []
-    if found.moved:
-        rules = ", ".join(text for path, e in found.moved.items() for text in _rule_texts(path, e))
+    if found.reordered:
+        rules = ", ".join(
+            text for path, e in found.reordered.items() for text in _rule_texts(path, e)
+        )
         texts.append(
             f"feature order: {_ORDERS}; these are reordered, as the model computes: pass "
             f"rules={{{rules}}} to confirm it, or KeepOrder() for a layer where torch has Flax's "
@@ -135,21 +145,26 @@ def _warnings(found: _Found) -> list[str]:
 
 
 def _rule_texts(layer: str, entries: Mapping[str, Entry]) -> list[str]:
-    """The rules that say of a layer what was found, as text for `rules=`."""
+    """The rules for the reordering of a layer, as text for `rules=`."""
     by_leaf = {path.rpartition(".")[2]: e for path, e in entries.items()}
     kernel = by_leaf.get("kernel")
     rule: OrderRule | None = None
-    moves = [m for e in entries.values() for m in _moves(e.op)]
-    if any(any(m.around) for m in moves):
+    reorderings = [m for e in entries.values() for m in _reorderings(e.op)]
+    if any(any(m.around) for m in reorderings):
         rule = None
     elif kernel is not None and len(kernel.torch_shape or ()) == 2:
-        sides = {m.axis: m.sizes for m in _moves(kernel.op)}
+        sides = {m.axis: m.sizes for m in _reorderings(kernel.op)}
         if 0 in sides:
             rule = FlattenLinear(*sides[0], output=sides.get(1))
         else:
             rule = UnflattenLinear(*sides[1])
-    elif len({m.sizes for m in moves}) == 1 and set(by_leaf) <= {"scale", "bias", "mean", "var"}:
-        rule = FlattenVector(*moves[0].sizes)
+    elif len({m.sizes for m in reorderings}) == 1 and set(by_leaf) <= {
+        "scale",
+        "bias",
+        "mean",
+        "var",
+    }:
+        rule = FlattenVector(*reorderings[0].sizes)
     if rule is not None:
         return [f'"{layer}": {rule}']
     return [f'"{path}": {e.op}' for path, e in entries.items()]

@@ -1,4 +1,4 @@
-"""The axes of a model's parameters, by following one call of the model on an example."""
+"""The axes of a model's parameters, by following them through one call of the model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from flax import linen as nn
 from flax import nnx
 
 from jaxgroups._functional.observed import watched_by
-from jaxgroups.convert._model.structure import Structure
+from jaxgroups.convert._model.structure import Structure, nested
 from jaxgroups.convert._order import axes
 from jaxgroups.convert._order.axes import Dim, factors, fresh, mark
 from jaxgroups.convert._order.flow import DATA, PARAMETER, Traced, follow
@@ -18,14 +18,17 @@ from jaxgroups.convert._order.rearranged import one_step
 Axes = Mapping[str, list[Dim]]  # of each parameter, by its name
 
 
-def axes_of(model: Any, structure: Structure, example: Any, said: list[str] | None = None) -> Axes:
-    """The axes of every parameter, after a call of the model on `example`, which computes nothing.
+def axes_of(
+    model: Any, structure: Structure, example: Any, warnings: list[str] | None = None
+) -> Axes:
+    """The axes of every parameter, by an abstract evaluation of the model with `example`.
 
     Args:
       model: an nnx model, or a linen module.
-      example: an input or its ``jax.ShapeDtypeStruct``, a tuple for several arguments; what is no
-        array is passed as it is.
-      said: gets the warnings on pools, for an example of a real size.
+      structure: its structure.
+      example: an input or its ``jax.ShapeDtypeStruct``, a tuple for several arguments. Arguments
+        other than arrays are passed unchanged.
+      warnings: a list to which the warnings on pools are added, if the example has a real size.
     """
     arguments = example if isinstance(example, tuple) else (example,)
     is_array = [hasattr(a, "shape") and hasattr(a, "dtype") for a in arguments]
@@ -40,8 +43,8 @@ def axes_of(model: Any, structure: Structure, example: Any, said: list[str] | No
     promotion = jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard")
     with promotion[0], promotion[1], watched_by(one_step):
         closed = jax.make_jaxpr(run)(values, arrays)
-    if said is not None:
-        said += pool_warnings(closed)
+    if warnings is not None:
+        warnings += pool_warnings(closed)
     parameters = [Traced([fresh(int(n)) for n in v.shape], PARAMETER) for v in values]
     inputs = [Traced([fresh(int(n)) for n in a.shape], DATA) for a in arrays]
     for given in inputs:
@@ -57,7 +60,7 @@ def axes_of(model: Any, structure: Structure, example: Any, said: list[str] | No
 
 
 def _mark_ends(dims: list[Dim]) -> None:
-    """What a model reads and returns may be an image, (N, *spatial, C)."""
+    """Mark an input or output of the model, which may be an image (N, *spatial, C)."""
     if len(dims) < 3:
         mark(tuple(dims[0]) if len(dims) == 2 else (), axes.BATCH)
         return
@@ -88,12 +91,8 @@ def _linen(module: nn.Module, structure: Structure) -> tuple[list[str | None], l
     params = structure.params
 
     def call(values: list[Any], arguments: list[Any]) -> Any:
-        variables: dict[str, Any] = {}
-        for param, value in zip(params, values, strict=True):
-            place = variables.setdefault(param.collection, {})
-            for part in param.path[:-1]:
-                place = place.setdefault(part, {})
-            place[param.path[-1]] = value
+        names = (param.name for param in params)
+        variables = nested(params, dict(zip(names, values, strict=True)))
         keys = {name: jax.random.key(0) for name in ("params", "dropout")}
         return module.apply(variables, *arguments, rngs=keys, mutable=True)[0]
 

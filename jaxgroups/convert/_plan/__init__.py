@@ -1,1 +1,1 @@
-"""The plan: one entry a tensor, with its operation and its status, made from a model and a file."""
+"""The plan: one entry for each tensor, with its operation and its status."""

@@ -1,8 +1,9 @@
-"""From a structure and a checkpoint to a plan, in four stages that each return a value.
+"""Makes a plan from a structure and a checkpoint, in four stages that each return a value.
 
     resolve rules -> resolve names -> match -> classify
 
-`resolve` has the first two, `match` the last two; `leftovers` reports what they did not use.
+`resolve` has the first two, `match` the last two. `leftovers` reports unused tensors, names and
+rules.
 """
 
 from collections import defaultdict
@@ -43,15 +44,16 @@ def build(
     ignore: Iterable[str] = (),
     prefix: str = "",
 ) -> Plan:
-    """The plan that joins a structure with a checkpoint's tensors.
+    """The plan for a structure and the tensors of a checkpoint.
 
     Args:
-      infos: shape and dtype of the checkpoint's tensors by key; None makes a plan for export.
-      aliases: keys that share another key's memory, and that key.
+      structure: the structure of the model.
+      infos: shape and dtype of the checkpoint's tensors by key; None for a plan for export.
+      aliases: for each key that shares the memory of another key, that key.
       names, rules, ignore, prefix: as in `jaxgroups.convert.plan`.
 
     Raises:
-      TypeError: something in `rules` that is not a rule.
+      TypeError: a value in `rules` that is not a rule.
       ValueError: an invalid regular expression in `ignore`.
     """
     given = rules or {}
@@ -67,7 +69,7 @@ def build(
         entries += leftovers.unclaimed(infos, aliases, claims, ignore)
     entries += leftovers.ambiguous(claims)
     if given or isinstance(names, Mapping):
-        named, ruled = _asked(resolved), _ruled(matches)
+        named, ruled = _used_paths(resolved), _ruled(matches)
         entries += leftovers.unused(structure, names, given, named, ruled)
     unruled = [item for item in outcomes if isinstance(item, Problem) and item.kind is not None]
     free = {e.torch[0]: e.torch_shape or () for e in entries if e.status == "unexpected"}
@@ -88,10 +90,10 @@ def _modules(structure: Structure, names: TorchNames) -> dict[str, str]:
 
 
 def check_rules(rules: Mapping[str, Any]) -> None:
-    """Do nothing for rules that `plan` takes.
+    """Check the argument `rules` of `plan`.
 
     Raises:
-      TypeError: something that is not a rule.
+      TypeError: a value that is not a rule.
     """
     for path, rule in rules.items():
         if not callable(rule) and not isinstance(rule, (ops.Op, TensorRule, FlaxOnly)):
@@ -120,10 +122,10 @@ def _outcome(
 
 
 def _entries(outcomes: list[list[Entry] | Problem]) -> list[Entry]:
-    """The entries in order; a path without a torch name is reported once."""
+    """The entries in order; a path without a torch name and an alias are reported once."""
     entries: list[Entry] = []
     unnamed: set[Path] = set()
-    aliases: set[tuple[str, ...]] = set()  # the parts of a tensor have the same ones
+    aliases: set[tuple[str, ...]] = set()  # parts of one tensor have the same aliases
     for outcome in outcomes:
         if not isinstance(outcome, Problem):
             for entry in outcome:
@@ -151,9 +153,9 @@ def _claims(entries: list[Entry]) -> leftovers.Claims:
     return dict(claims)
 
 
-def _asked(resolved: list[Resolved]) -> set[str]:
+def _used_paths(resolved: list[Resolved]) -> set[str]:
     """The paths for which a torch name was needed."""
-    return {dotted(path) for item in resolved for path in item.asked}
+    return {dotted(path) for item in resolved for path in item.used_paths}
 
 
 def _ruled(matches: list[RuleMatch]) -> set[str]:

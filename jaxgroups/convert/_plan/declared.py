@@ -1,13 +1,13 @@
-"""The framework that a safetensors file declares: ``format`` in its metadata, and what follows.
+"""The framework that a safetensors file declares in its metadata, as ``format``.
 
-The key is an agreement, and safetensors' own writers leave it out. What is written under it:
+The key is a convention, which safetensors' own writers do not follow. Values in use:
 
 * ``pt``: transformers, diffusers, timm, accelerate and `save_torch`. torch's layout.
-* ``mlx``: mlx-lm and its relatives. Names and linear layers are torch's, but a convolution's weight
-  is (out, *kernel, in/groups): with a kernel as long as in/groups it has torch's shape too.
-* ``flax``, ``tf``: transformers' models of these frameworks, in their own layouts.
+* ``mlx``: mlx-lm and related projects. Names and linear layers are torch's, but the weight of a
+  convolution is (out, *kernel, in/groups), which can have torch's shape too.
+* ``flax``, ``tf``: models of transformers in these frameworks' layouts.
 * ``np``: PaddleNLP, whose linear weights are (in, out), MindSpore, and tools that keep torch's
-  layout. It says nothing.
+  layout. It does not determine a layout.
 """
 
 from collections.abc import Iterable
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from jaxgroups._printable import printable
 from jaxgroups.convert._files import Checkpoint, CheckpointError
 from jaxgroups.convert._files.framework import KEY, other_framework
+from jaxgroups.convert._files.show import first_and_more
 from jaxgroups.convert._plan.plan import Entry
 from jaxgroups.convert._rules import ops
 
@@ -28,40 +29,38 @@ _REMEDY = 'if the layout is torch\'s after all, write the file again with metada
 
 
 def declared(source: Checkpoint, entries: Iterable[Entry]) -> list[str]:
-    """Warnings about the layout that the file declares; empty for torch's, or if it says nothing.
+    """Warnings about the layout that the file declares; empty if it is torch's or not declared.
 
     Args:
       source: the checkpoint.
       entries: those of the plan for it, complete or not.
 
     Raises:
-      CheckpointError: tensors that the plan takes for torch's are in another layout.
+      CheckpointError: tensors that the plan converts are not in torch's layout.
     """
-    said = other_framework(source.metadata)
-    if said is None:
+    framework = other_framework(source.metadata)
+    if framework is None:
         return []
-    moved = [e for e in entries if e.flax and e.torch_shape and e.op != ops.Identity()]
-    names = [e.torch[0] for e in moved]
-    start = f"its metadata say {KEY}={said!r}"
+    converted = [e for e in entries if e.flax and e.torch_shape and e.op != ops.Identity()]
+    names = [e.torch[0] for e in converted]
+    start = f"its metadata have {KEY}={framework!r}"
     if source.path is not None:
         start = f"{source.path}: {start}"
-    if said.lower() == "mlx":
-        names = [e.torch[0] for e in moved if len(e.torch_shape or ()) > 2]
+    if framework.lower() == "mlx":
+        names = [e.torch[0] for e in converted if len(e.torch_shape or ()) > 2]
         if not names:
             return []
         raise CheckpointError(
-            f"{start}, so {_some(names)} are in MLX's layout (out, *kernel, in/groups), not in "
-            "torch's: pass a dict of arrays, a convolution's as numpy.moveaxis(w, -1, 1), a "
+            f"{start}, so {first_and_more(names)} are in MLX's layout (out, *kernel, in/groups), "
+            "not in torch's: pass a dict of arrays, a convolution's as numpy.moveaxis(w, -1, 1), a "
             f"transposed one's as numpy.moveaxis(w, -1, 0); {_REMEDY}"
         )
-    if said.lower() in _OTHER_LAYOUTS:
-        layout = _OTHER_LAYOUTS[said.lower()]
+    if framework.lower() in _OTHER_LAYOUTS:
+        layout = _OTHER_LAYOUTS[framework.lower()]
         raise CheckpointError(f"{start}, so its layout is {layout}; {_REMEDY}")
     if not names:
         return []
-    text = f"{start}, which does not tell a layout: {_some(names)} are taken as torch's"
+    text = (
+        f"{start}, which does not determine a layout: {first_and_more(names)} are taken as torch's"
+    )
     return [printable(f"{text}, (out, in/groups, *kernel) and (out, in)")]
-
-
-def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

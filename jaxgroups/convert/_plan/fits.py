@@ -1,4 +1,4 @@
-"""Checks that a file holds what a plan was made from."""
+"""Checks that a file contains the tensors of a plan."""
 
 from collections.abc import Mapping
 
@@ -15,15 +15,15 @@ def check_torch(plan: Plan, source: Checkpoint) -> None:
     Raises:
       ConversionError: all differences at once.
     """
-    # the kept key of an alias has an entry of its own
+    # the key that an alias refers to has an entry of its own
     planned = {e.torch[0]: e for e in plan.entries if e.status in _READ}
     wanted = {key: TensorInfo(e.torch_shape or (), str(e.dtype)) for key, e in planned.items()}
     ignored = {e.torch[0] for e in plan.entries if e.status == "ignored"}
-    also = {name for e in plan.leaves() for name in e.torch[1:]}
-    _compare(plan.model, wanted, source.infos, ignored | also)
-    lost = [name for name in also if name not in source.infos]
-    if lost:
-        entries = [Entry("missing", (name,), None) for name in sorted(lost)]
+    others = {name for e in plan.leaves() for name in e.torch[1:]}
+    _compare(plan.model, wanted, source.infos, ignored | others)
+    missing = [name for name in others if name not in source.infos]
+    if missing:
+        entries = [Entry("missing", (name,), None) for name in sorted(missing)]
         raise ConversionError(plan.model, entries, ["the plan was made of another checkpoint"])
 
 

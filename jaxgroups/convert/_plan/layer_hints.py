@@ -1,4 +1,4 @@
-"""Hints on layers that torch made with other settings than the model's, from a plan's problems."""
+"""Hints on layers whose settings in torch differ from the model's, from the problems of a plan."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,14 @@ _KNOWN = (*_BATCH_NORMS, *_INSTANCE_NORMS, *_OUR_NORMS, *RECURRENT, *OURS)
 
 @dataclass(frozen=True)
 class _Problems:
-    """Of one layer of the model: torch's names for what is missing, and for what is there."""
+    """The tensors of one layer.
+
+    Attributes:
+      path: the layer's Flax path.
+      front: its torch name.
+      layer: the layer.
+      missing, present: torch's names of the tensors that the checkpoint lacks and has.
+    """
 
     path: str
     front: str
@@ -31,14 +38,14 @@ class _Problems:
 
 
 def layer_hints(structure: Structure, entries: Iterable[Entry]) -> list[str]:
-    """What may solve the problems of the layers, each hint once."""
+    """Hints that may solve the problems of the layers, each once."""
     entries = list(entries)
     unexpected = {e.torch[0]: e.torch_shape or () for e in entries if e.status == "unexpected"}
     found: dict[str, None] = {}
     for problems in _by_layer(structure, entries, unexpected):
         for make in (_batch_norm, _instance_norm, _our_norm, _recurrent, _our_recurrent):
             found |= dict.fromkeys(make(problems))
-    found |= dict.fromkeys(_prelu(structure, entries))
+    found |= dict.fromkeys(_prelu(entries))
     found |= dict.fromkeys(_stacked(entries, unexpected))
     return list(found)
 
@@ -46,7 +53,7 @@ def layer_hints(structure: Structure, entries: Iterable[Entry]) -> list[str]:
 def _by_layer(
     structure: Structure, entries: list[Entry], unexpected: Mapping[str, Any]
 ) -> Iterator[_Problems]:
-    """The layers of which something is missing or unexpected, with their entries."""
+    """The layers with missing or unexpected tensors."""
     layers = {".".join(map(str, path)): layer for path, layer in structure.layers.items()}
     layers = {path: layer for path, layer in layers.items() if isinstance(layer, _KNOWN)}
     by_path: dict[str, list[Entry]] = {}
@@ -57,10 +64,10 @@ def _by_layer(
                 path = path.rpartition(".")[0]
                 if path in layers:
                     by_path.setdefault(path, []).append(entry)
-    for path, its in by_path.items():
-        fronts = {key.rpartition(".")[0] for entry in its for key in entry.torch}
+    for path, own in by_path.items():
+        fronts = {key.rpartition(".")[0] for entry in own for key in entry.torch}
         for front in fronts:
-            keys = {key: e.status for e in its for key in e.torch}
+            keys = {key: e.status for e in own for key in e.torch}
             inside = {key for key in unexpected if key.rpartition(".")[0] == front}
             missing = {_last(key) for key, status in keys.items() if status == "missing"}
             if missing or inside:
@@ -142,7 +149,7 @@ def _recurrent(of: _Problems) -> Iterator[str]:
 
 
 def _our_recurrent(of: _Problems) -> Iterator[str]:
-    """The settings that the names of the tensors show, where the model has others."""
+    """Settings that follow from the names of the tensors and differ from the model's."""
     weights = [name for name in of.present if name.startswith("weight_")]
     if not isinstance(of.layer, OURS) or not weights:
         return
@@ -165,7 +172,7 @@ def _our_recurrent(of: _Problems) -> Iterator[str]:
 
 
 def _stacked(entries: list[Entry], unexpected: Mapping[str, Any]) -> Iterator[str]:
-    """Layers of a container that are one layer of several in torch."""
+    """Recurrent layers of a container that are one layer with num_layers in torch."""
     for entry in entries:
         if entry.status != "missing":
             continue
@@ -177,8 +184,8 @@ def _stacked(entries: list[Entry], unexpected: Mapping[str, Any]) -> Iterator[st
             )
 
 
-def _prelu(structure: Structure, entries: list[Entry]) -> Iterator[str]:
-    """Slopes of one layer for each channel, where the model has one slope."""
+def _prelu(entries: list[Entry]) -> Iterator[str]:
+    """PReLU with a slope for each channel in torch, and with one slope in the model."""
     for entry in entries:
         if entry.status != "mismatched" or not str(entry.flax).endswith("negative_slope"):
             continue

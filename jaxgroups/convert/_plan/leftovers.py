@@ -1,4 +1,4 @@
-"""Entries and hints for tensors, names, rules and patterns that are unused or used twice."""
+"""Entries and hints for tensors, names, rules and patterns that are not used, or used twice."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ PROPOSE = (
 def unclaimed(
     infos: Mapping[str, Any], aliases: Mapping[str, str], claims: Claims, ignore: Iterable[str]
 ) -> list[Entry]:
-    """The tensors that no parameter needs: ignored, aliases of others, or unexpected."""
+    """Entries for tensors that no parameter needs: ignored, aliases of others, or unexpected."""
     patterns = compiled(ignore)
     entries = []
     shared = {aliases.get(key, key): key for key in reversed(claims)}
@@ -40,11 +40,13 @@ def unclaimed(
         entries.append(
             Entry(status, keys, None, torch_shape=info.shape, dtype=info.dtype, note=note)
         )
-    return entries + [_idle(p, infos) for p in patterns if not any(map(p.fullmatch, infos))]
+    return entries + [
+        _unused_pattern(p, infos) for p in patterns if not any(map(p.fullmatch, infos))
+    ]
 
 
-def _idle(pattern: re.Pattern[str], infos: Iterable[str]) -> Entry:
-    """The problem of a pattern that no tensor matches: a misspelt one would hide others."""
+def _unused_pattern(pattern: re.Pattern[str], infos: Iterable[str]) -> Entry:
+    """The problem of a pattern that no tensor matches."""
     note = f"ignore has {pattern.pattern!r}, which matches no key of the checkpoint"
     partly = next((key for key in infos if pattern.search(key)), None)
     note += "" if partly is None else f"; a pattern must match the whole key, such as {partly!r}"
@@ -68,7 +70,7 @@ def compiled(ignore: Iterable[str]) -> list[re.Pattern[str]]:
 
 
 def ambiguous(claims: Claims) -> list[Entry]:
-    """Tensors that several parameters claim, other than as the parts that make up the tensor."""
+    """Entries for tensors that several parameters claim, other than as its different parts."""
     entries = []
     for key, entries_of_key in claims.items():
         leaves = [e for e in entries_of_key if e.flax and e.status in LEAVES]
@@ -91,7 +93,7 @@ def unused(
     named: set[str],
     ruled: set[str],
 ) -> list[Entry]:
-    """Paths in the user's `rules` and `names` that nothing in the model uses."""
+    """Entries for paths in the user's `rules` and `names` that are not used."""
     entries = []
     for what, paths, known in (
         ("rules", rules, ruled),
@@ -101,29 +103,29 @@ def unused(
             if strip_collection(structure, path) in known:
                 continue
             near = get_close_matches(strip_collection(structure, path), sorted(named | ruled), n=1)
-            note = f"{what} has {path!r}, which is no layer here that takes one"
-            note += f"; near it: {near[0]!r}" if near else ""
+            note = f"{what} has {path!r}, which no layer or parameter of the model uses"
+            note += f"; similar: {near[0]!r}" if near else ""
             entries.append(Entry("unknown", (), None, note=note))
     return entries
 
 
 def hints(entries: Iterable[Entry]) -> list[str]:
-    """Missing keys that resemble unexpected ones of the same shape: for the message only."""
+    """Hints on missing keys that resemble unexpected ones of the same shape."""
     entries = list(entries)
     missing = list({e.torch[0]: e for e in entries if e.status == "missing"}.values())
     free = {e.torch[0]: e.torch_shape for e in entries if e.status == "unexpected"}
     if missing and all(f"model.{e.torch[0]}" in free for e in missing):
         return ['all keys begin with "model.": pass prefix="model."']
-    found = []
+    texts = []
     for entry in missing[:20]:
         fitting = [key for key, shape in free.items() if _fits(entry, shape)]
         close = get_close_matches(entry.torch[0], fitting, n=1, cutoff=0.8)
         if close:
             text = f'missing "{entry.torch[0]}" is close to unexpected "{close[0]}"'
-            found.append(printable(text))
+            texts.append(printable(text))
     if any(_fits(entry, shape) for entry in missing[:20] for shape in {*free.values()}):
-        found.append(PROPOSE)
-    return found
+        texts.append(PROPOSE)
+    return texts
 
 
 def _fits(entry: Entry, shape: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Warnings on settings that no checkpoint holds, where Flax's default differs from torch's."""
+"""Warnings on settings that no checkpoint contains, where Flax's default differs from torch's."""
 
 from collections import defaultdict
 from typing import Any
@@ -8,12 +8,13 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
+from jaxgroups.convert._files.show import first_and_more
 from jaxgroups.convert._model.structure import Path, Structure, dotted
 from jaxgroups.convert._plan.plan import Plan
 from jaxgroups.convert._rules import ops
 from jaxgroups.convert._rules.layers import rule_of
 
-_EPSILON = {  # kind: its types and torch's default; Flax's default is 1e-6 for all of them
+_EPSILON = {  # kind -> its types and torch's default; Flax's default is always 1e-6
     "LayerNorm": ((nnx.LayerNorm, nn.LayerNorm), "1e-05"),
     "GroupNorm": ((nnx.GroupNorm, nn.GroupNorm), "1e-05"),
     "InstanceNorm": ((nnx.InstanceNorm, nn.InstanceNorm), "1e-05"),
@@ -25,22 +26,17 @@ _TRANSPOSED = (nnx.ConvTranspose, nn.ConvTranspose)
 
 
 def lint(structure: Structure, plan: Plan) -> list[str]:
-    """The warnings, each once for all layers that it concerns."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """The warnings, each once, with the layers that it is about."""
+    layers: dict[str, list[str]] = defaultdict(list)
     for path, layer in structure.layers.items():
         if not _within(structure, path):
             for warning in _layer(layer):
-                found[warning].append(dotted(path) or "the model")
+                layers[warning].append(dotted(path) or "the model")
     for entry in plan.leaves():
         module, leaf = _split(entry.flax)
         if leaf == "scale" and (warning := _several_axes(entry.op)):
-            found[warning].append(module or "the model")
-    texts = [f"{_some(paths)}: {warning}" for warning, paths in found.items()]
-    return texts
-
-
-def _some(paths: list[str]) -> str:
-    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+            layers[warning].append(module or "the model")
+    return [f"{first_and_more(paths)}: {warning}" for warning, paths in layers.items()]
 
 
 def _within(structure: Structure, path: Path) -> bool:
@@ -55,7 +51,7 @@ def _layer(layer: Any) -> list[str]:
         if isinstance(layer, types) and layer.epsilon == 1e-6:
             warnings.append(
                 f"{kind} has epsilon=1e-06, its default in Flax; torch's default is {theirs}, and "
-                "the file does not hold it"
+                "the file does not contain it"
             )
     if isinstance(layer, _BATCH_NORMS) and layer.momentum == 0.99:
         warnings.append(
@@ -74,7 +70,7 @@ def _layer(layer: Any) -> list[str]:
 
 
 def _padding(layer: Any) -> list[str]:
-    """Padding by name: torch has numbers, and its default is 0."""
+    """Warnings on padding by name: torch has numbers, and its default is 0."""
     padding = layer.padding
     if padding not in ("SAME", "SAME_LOWER"):
         return []
@@ -85,8 +81,8 @@ def _padding(layer: Any) -> list[str]:
     )
     if isinstance(layer, _TRANSPOSED):
         pads = [
-            _transposed(padding, int(n), int(step))
-            for n, step in zip((kernel - 1) * dilation + 1, strides, strict=True)
+            _transposed(padding, int(n), int(stride))
+            for n, stride in zip((kernel - 1) * dilation + 1, strides, strict=True)
         ]
         theirs = [
             (int(d * (k - 1)) - a, int(d * (k - 1)) - b)
@@ -108,19 +104,19 @@ def _padding(layer: Any) -> list[str]:
     number = f"torch's padding={tuple(a for a, _ in theirs)}" if same else "no padding of torch's"
     return [
         f"padding={padding!r}, Flax's default, is {number} here; torch's default is 0, and the "
-        "file does not hold it: give explicit pairs"
+        "file does not contain it: give explicit pairs"
     ]
 
 
 def _transposed(padding: str, kernel: int, stride: int) -> tuple[int, int]:
-    """What lax pads the input of a transposed convolution by."""
+    """The padding that lax uses for the input of a transposed convolution."""
     total = kernel + stride - 2
     first = kernel - 1 if stride > kernel - 1 else -(-total // 2)
     return (first, total - first) if padding == "SAME" else (total - first, first)
 
 
 def _activations(layer: Any) -> list[str]:
-    """gelu as an item of a Sequential; inside a function it is not seen."""
+    """Warnings on gelu as an item of a Sequential; gelu inside functions is not detected."""
     if not isinstance(layer, (nnx.Sequential, nn.Sequential)):
         return []
     if not any(item is jax.nn.gelu for item in layer.layers):

@@ -1,4 +1,4 @@
-"""The last two stages of a plan: which tensors of the checkpoint hold a parameter, and their entry.
+"""The last two stages of a plan: the tensors of each parameter, and their entries.
 
     find_tensors   Target, tensors of the checkpoint   -> Match
     classify       Match                               -> entries of the plan
@@ -25,12 +25,14 @@ Infos = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True)
 class Match:
-    """The tensors that a parameter is made of: one; those of a parametrization; two of a sum; none.
+    """The tensors of a parameter.
 
     Attributes:
-      folded: the parametrization.
-      aliases: (key, kept key) of tensors that must hold the same data as one of them.
-      missing: the tensors that the checkpoint lacks.
+      target: the parameter.
+      tensors: the keys of its tensors: one, those of a parametrization, two of a sum, or none.
+      folded: the parametrization, or None.
+      aliases: pairs (key, kept key) of tensors that must have the same data.
+      missing: keys of tensors that the checkpoint lacks.
     """
 
     target: Target
@@ -41,7 +43,7 @@ class Match:
 
 
 def find_tensors(target: Target, infos: Infos) -> Match:
-    """The first of the keys that the checkpoint has, plain or parametrized."""
+    """The tensors under the first of the keys that the checkpoint has, plain or parametrized."""
     if target.plus:
         return _find_pair(target, infos)
     keys = dict.fromkeys(target.keys)
@@ -49,8 +51,8 @@ def find_tensors(target: Target, infos: Infos) -> Match:
     if present:
         kept, *others = present
         return Match(target, (kept,), aliases=tuple((other, kept) for other in others))
-    found = [parametrized(key, infos, target.axis) for key in keys]
-    first, *others = [one for one in found if one is not None] or [None]
+    candidates = [parametrized(key, infos, target.axis) for key in keys]
+    first, *others = [one for one in candidates if one is not None] or [None]
     if first is None:
         return Match(target, missing=target.keys[:1])
     aliases = [
@@ -83,7 +85,7 @@ def classify(structure: Structure, found: Match, infos: Infos) -> list[Entry] | 
         entries = [_plain(target, found.tensors[0], infos)]
     elif found.tensors:
         entries = [_merged(found, infos)]
-    elif target.bare_in is not None:
+    elif target.module_without_rule is not None:
         return without_rule(structure, target)
     else:
         return [_entry("missing", target, (key,)) for key in found.missing]
@@ -91,7 +93,7 @@ def classify(structure: Structure, found: Match, infos: Infos) -> list[Entry] | 
 
 
 def exported(target: Target) -> list[Entry]:
-    """Without a checkpoint: the parameter decides what the torch tensor will be."""
+    """The entries for export: the parameter determines the torch tensor."""
     param, key = target.param, target.keys[0]
     try:
         shape = target.op.torch_shape(param.shape)
@@ -102,13 +104,13 @@ def exported(target: Target) -> list[Entry]:
     aliases = [(other, key) for other in target.keys]
     if target.plus:
         keys = (key, target.plus[0])
-        made = _entry("summed", target, keys, shape, param.dtype, sum_note(keys))
-        made = replace(made, merge=target.merge)
+        entry = _entry("summed", target, keys, shape, param.dtype, sum_note(keys))
+        entry = replace(entry, merge=target.merge)
         aliases += [(other, keys[1]) for other in target.plus]
     else:
-        made = _entry("ok", target, (key,), shape, param.dtype)
+        entry = _entry("ok", target, (key,), shape, param.dtype)
     return [
-        made,
+        entry,
         *(_alias(*pair, info) for pair in dict.fromkeys(aliases) if pair[0] != pair[1]),
     ]
 
@@ -129,6 +131,7 @@ def constant(found: Constant) -> Entry:
 
 
 def sum_note(keys: tuple[str, ...]) -> str:
+    """The note of an entry for the sum of two tensors."""
     one, other = keys
     return (
         f"{one} and {other} are added up, since Flax has one such parameter: saving writes it to "
@@ -137,13 +140,13 @@ def sum_note(keys: tuple[str, ...]) -> str:
 
 
 def counted(counter: Counter, infos: Infos | None) -> Iterator[Entry]:
-    """The entries of a tensor that only torch has: kept aside once, the other names aliases."""
+    """The entries of a tensor that only torch has: a counter, and aliases for its other names."""
     keys = [key for key in counter.keys if infos is None or key in infos]
     for key in keys:
         info = TensorInfo((), "int64") if infos is None else infos[key]
         if key == keys[0]:
             shape = tuple(info.shape)
-            note = "torch's counter, kept aside"
+            note = "torch's counter, which Flax does not have"
             yield Entry("counter", (key,), None, torch_shape=shape, dtype=info.dtype, note=note)
         else:
             yield _alias(key, keys[0], info)
@@ -175,8 +178,8 @@ def _merged(found: Match, infos: Infos) -> Entry:
         return _entry("mismatched", target, keys, first.shape, first.dtype, note)
     status = "summed" if found.folded is None else "folded"
     note = sum_note(keys) if found.folded is None else folded_note(found.folded)
-    made = _entry(status, target, keys, first.shape, first.dtype, note)
-    return replace(made, merge=merge)
+    entry = _entry(status, target, keys, first.shape, first.dtype, note)
+    return replace(entry, merge=merge)
 
 
 def _entry(

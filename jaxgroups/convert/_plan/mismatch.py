@@ -1,4 +1,4 @@
-"""Whether a tensor of the checkpoint fits the parameter that it was matched with."""
+"""Checks that a tensor of the checkpoint fits its parameter."""
 
 from jaxgroups.convert._files import TensorInfo
 from jaxgroups.convert._model.structure import ParamInfo
@@ -7,7 +7,7 @@ from jaxgroups.convert._rules import ops
 
 
 def mismatch(param: ParamInfo, key: str, info: TensorInfo, op: ops.Op) -> str:
-    """Why a tensor does not fit a parameter, in torch's words; empty if it does."""
+    """Why a tensor does not fit a parameter, with torch's sentence; empty if it does."""
     try:
         shape = op.flax_shape(tuple(info.shape))
         reason = "" if shape == param.shape else f"it would become {shape}"

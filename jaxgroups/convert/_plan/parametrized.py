@@ -1,4 +1,4 @@
-"""Parametrized tensors in a checkpoint: torch's names for what a weight is computed from.
+"""Parametrized weights in a checkpoint: torch's names of the tensors they are computed from.
 
     key_g, key_v                                    weight norm, older torch
     parametrizations.key.original0, .original1      weight norm
@@ -7,7 +7,8 @@
     key_orig, key_mask                              pruning
     parametrizations.key.original, .0.base          orthogonal
 
-The names alone decide. Other parametrizations have no names of their own, so they are not merged.
+They are recognised by these names only. Other parametrizations have no distinctive names, so they
+are not merged.
 """
 
 from collections import defaultdict
@@ -30,14 +31,17 @@ class Parametrized:
 
 
 def parametrized(key: str, infos: Infos, axis: int) -> Parametrized | None:
-    """What the tensor `key` is computed from, or None.
+    """The tensors that `key` is computed from, or None.
 
-    `axis` is the one of the output channels, which a spectral norm belongs to.
+    Args:
+      key: the torch key of the weight.
+      infos: the tensors of the checkpoint.
+      axis: the axis of the output channels, for a spectral norm.
     """
-    found = _older(key, infos, axis) or _registered(key, infos, axis)
-    if found is None:
+    match = _older(key, infos, axis) or _registered(key, infos, axis)
+    if match is None:
         return None
-    merge, names = found
+    merge, names = match
     return Parametrized(merge, tuple(names))
 
 
@@ -56,7 +60,7 @@ def _older(key: str, infos: Infos, axis: int) -> tuple[Merge, Sequence[str]] | N
 
 
 def _registered(key: str, infos: Infos, axis: int) -> tuple[Merge, list[str]] | None:
-    """Only if no other tensor belongs to the parametrization: a second one has some."""
+    """A registered parametrization; None if there are other tensors, as of a second one."""
     module, _, tensor = key.rpartition(".")
     front = f"{module}." if module else ""
     front = f"{front}parametrizations.{tensor}."
@@ -83,11 +87,11 @@ def _default_map(shape: Sequence[int], original: TensorInfo | None) -> str:
     return "matrix_exp" if whole else "householder"
 
 
-# --- what is said of them -------------------------------------------------------------------------
+# --- notes, warnings, hints -----------------------------------------------------------------------
 
 
 def folded_note(found: Parametrized) -> str:
-    """The note of an entry."""
+    """The note of an entry for a folded parametrization."""
     first, *others = found.keys
     if isinstance(found.merge, WeightNorm):  # magnitude first, as torch numbers them
         first, others = others[0], [first]
@@ -118,7 +122,7 @@ def unnamed(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def hints(unexpected: Sequence[str], infos: Infos) -> Iterator[str]:
-    """What to do about tensors of parametrizations that are not merged."""
+    """Hints on tensors of parametrizations that are not merged."""
     fronts: dict[str, None] = {}
     for key in unexpected:
         front, middle, end = key.rpartition(".parametrizations.")

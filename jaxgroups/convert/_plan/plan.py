@@ -1,7 +1,7 @@
-"""Plan: one entry for each tensor, used in both directions; as a table, as an error, as JSON.
+"""Plans, for both directions of a conversion; as a table, as an error, as JSON.
 
-A plan is complete when every Flax leaf has its torch tensor and every torch tensor its use. All
-problems are reported together, in the words of torch's ``load_state_dict``.
+A plan is complete if every Flax parameter has its torch tensor and every torch tensor is used. All
+problems are reported together, with the sentences of torch's ``load_state_dict``.
 """
 
 import json
@@ -26,16 +26,16 @@ BAD = ("missing", "unexpected", "mismatched", "ambiguous", "unknown")
 
 
 class ConversionError(ValueError):
-    """Everything that keeps a checkpoint from fitting a model, in one error.
+    """All reasons why a checkpoint does not fit a model, in one error.
 
     Attributes:
       missing_keys: torch keys that the model needs and the checkpoint lacks.
       unexpected_keys: torch keys of the checkpoint that the model does not use.
       mismatched: torch keys of tensors whose shape or dtype does not fit.
-      ambiguous: sentences on torch keys that several parameters claim, and on paths to which
-        `names` gives no name.
-      unknown: sentences on parameters, or on entries of `names`, `rules` and `ignore`, that have
-        no counterpart: there is no torch key to give.
+      ambiguous: notes on torch keys that several parameters claim, and on paths for which `names`
+        has no name.
+      unknown: notes on parameters, and on entries of `names`, `rules` and `ignore`, without a
+        counterpart.
     """
 
     def __init__(self, model: str, entries: "Iterable[Entry]", hints: Iterable[str] = ()) -> None:
@@ -55,13 +55,13 @@ class ConversionError(ValueError):
         super().__init__("\n".join(lines))
 
     def as_dict(self) -> dict[str, list[str]]:
-        """The attributes by name, ready for JSON."""
+        """The attributes by name, as data for JSON."""
         names = ("missing_keys", "unexpected_keys", "mismatched", "ambiguous", "unknown")
         return {name: getattr(self, name) for name in names}
 
 
 def _once(texts: Iterable[str]) -> list[str]:
-    """The texts in order: a tensor that several parameters share is one problem."""
+    """The different texts, in order."""
     return list(dict.fromkeys(texts))
 
 
@@ -71,20 +71,21 @@ def _listed(title: str, keys: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One Flax parameter and its torch tensors, or one of them alone.
+    """A Flax parameter and its torch tensors, or one without the other.
 
     Attributes:
-      status: ``ok``; ``folded``, a parametrization such as a weight norm merged into one weight;
-        ``summed``, two tensors added up; ``constant``, which only Flax has; ``counter``, which
-        only torch has; ``alias``, a second name of another tensor; ``ignored``; or a problem:
+      status: ``ok``; ``folded``, a weight merged from a parametrization such as a weight norm;
+        ``summed``, the sum of two tensors; ``constant``, a parameter that only Flax has;
+        ``counter``, a tensor that only torch has; ``alias``, a second name of another tensor;
+        ``ignored``; or a problem:
         ``missing``, ``unexpected``, ``mismatched``, ``ambiguous``, ``unknown``.
-      torch: torch keys: those that `merge` takes, in order, for ``folded`` and ``summed``; none
-        for ``constant``; the key and the kept key for ``alias``.
+      torch: torch keys: the arguments of `merge` for ``folded`` and ``summed``; none for
+        ``constant``; the key and the kept key for ``alias``.
       flax: dotted path of the Flax parameter.
       op: the operation from torch to Flax.
       torch_shape, flax_shape, dtype: of the (first) tensor in the checkpoint and of the parameter.
-      note: a sentence for people; what is not printable in it is escaped.
-      merge: what makes one tensor of several, before `op`; None for one tensor.
+      note: an explanation; what is not printable in it is escaped.
+      merge: the computation of one tensor from several, before `op`; None for one tensor.
     """
 
     status: str
@@ -103,15 +104,15 @@ class Entry:
 
 @dataclass(repr=False)
 class Plan:
-    """Which torch tensor goes into which Flax parameter, and how; the same plan for the way back.
+    """The torch tensor and the operation for each Flax parameter, for both directions.
 
-    ``str(plan)`` is a table. `Plan.to_json` and `Plan.from_json` keep a plan in a file.
+    ``str(plan)`` is a table. `Plan.to_json` writes a plan to a file, `Plan.from_json` reads it.
 
     Attributes:
       model: name of the model's class.
       entries: one for each tensor or parameter.
-      warnings: settings that no checkpoint holds and that may differ from torch's.
-      hints: what may solve the problems.
+      warnings: notes on settings that no checkpoint contains and that may differ from torch's.
+      hints: possible solutions of the problems.
     """
 
     model: str
@@ -126,20 +127,20 @@ class Plan:
 
     @property
     def complete(self) -> bool:
-        """Whether every parameter has its tensor, and every tensor its use."""
+        """Whether every parameter has its tensor, and every tensor is used."""
         return not self.problems
 
     def raise_if_incomplete(self) -> None:
-        """Do nothing for a complete plan.
+        """Raise the error of an incomplete plan.
 
         Raises:
-          ConversionError: the plan has problems; the error has all of them.
+          ConversionError: all problems of the plan.
         """
         if self.problems:
             raise ConversionError(self.model, self.entries, self.hints)
 
     def leaves(self) -> list[Entry]:
-        """The entries that fill a Flax leaf."""
+        """The entries that fill a Flax parameter."""
         return self.of_status(*LEAVES)
 
     def of_status(self, *statuses: str) -> list[Entry]:
@@ -165,7 +166,7 @@ class Plan:
         return html_table(repr(self), header, rows, notes)
 
     def report(self) -> str:
-        """A table with a line for each entry, then numbers by status, warnings and hints."""
+        """A table of the entries, then the number of each status, warnings and hints."""
         return "\n".join([*text_table(self._rows()), self._sums(), *self._notes()])
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -176,7 +177,7 @@ class Plan:
                     e.status,
                     " + ".join(e.torch),
                     _shape(e.torch_shape),
-                    _how(e) if e.flax else "",
+                    _operation(e) if e.flax else "",
                     e.flax or "",
                     _shape(e.flax_shape),
                 )
@@ -195,7 +196,7 @@ class Plan:
         """The plan as JSON text.
 
         Args:
-          path: the file to write it to as well, in place of an older one.
+          path: a file to write the text to as well; an existing one is replaced.
 
         Raises:
           ValueError: an operation outside the closed set.
@@ -212,7 +213,10 @@ class Plan:
 
     @classmethod
     def from_json(cls, source: str | Path) -> "Plan":
-        """The plan in a JSON file, or in the JSON text itself; its warnings are given again.
+        """The plan in a JSON file, or in JSON text; its warnings are issued again.
+
+        Args:
+          source: the path of the file, or the text.
 
         Raises:
           ValueError: not a plan, or one with operations outside the closed set.
@@ -241,7 +245,7 @@ class Plan:
 
 
 def _hint(text: str) -> str:
-    """A hint from a file; further lines of it have two tabs in front, as jaxgroups writes them."""
+    """A hint from a file, printable; its further lines begin with two tabs."""
     first, *more = text.split("\n\t\t")
     return "\n\t\t".join(map(printable, (first, *more)))
 
@@ -256,8 +260,8 @@ def _op_text(op: ops.Op) -> str:
     return "as is" if isinstance(op, ops.Identity) else str(op)
 
 
-def _how(entry: Entry) -> str:
-    """What is done from torch to Flax."""
+def _operation(entry: Entry) -> str:
+    """The operation from torch to Flax, as text."""
     if entry.merge is None:
         return _op_text(entry.op)
     steps = [entry.merge.noun]
@@ -297,7 +301,7 @@ def _entry_from_json(data: dict[str, Any]) -> Entry:
 
 
 def _checked(entry: Entry) -> Entry:
-    """The entry; its number of names and its shapes must agree with its status and operation."""
+    """The entry, after a check that names, shapes, status and operation agree."""
     of_status = {"folded": merges.Merge, "summed": merges.Sum, "constant": merges.FlaxOnly}
     kind = of_status.get(entry.status, type(None))
     fits = isinstance(entry.merge, kind)

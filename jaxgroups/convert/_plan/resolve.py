@@ -1,9 +1,9 @@
-"""The first two stages of a plan: which rule explains a parameter, and what torch calls it.
+"""The first two stages of a plan: the rule of each parameter, and its torch name.
 
     resolve_rules   Structure, user's rules   -> RuleMatch for every parameter
     resolve_names   RuleMatches, TorchNames   -> a Resolved for each, in the plan's order
 
-Both depend on the model and on what the user gave; neither looks at the checkpoint.
+Both depend on the model and on the arguments of the user, not on the checkpoint.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,11 +20,20 @@ from jaxgroups.convert._rules.merges import FlaxOnly, Merge, Sum
 
 @dataclass(frozen=True)
 class RuleMatch:
-    """The rule that explains one parameter."""
+    """The rule of one parameter.
+
+    Attributes:
+      param: the parameter.
+      path: the one of its paths that has the rule.
+      head: the path of the layer with the rule, or of the parameter; None without a rule.
+      layer: the layer.
+      rule: the rule; None for a layer of Flax that has none.
+      from_user: whether the rule is from the user.
+    """
 
     param: ParamInfo
-    path: Path  # the one of the parameter's paths by which the rule was found
-    head: Path | None = None  # what the rule belongs to; None: nothing explains the parameter
+    path: Path
+    head: Path | None = None
     layer: Any = None
     rule: Any = None
     from_user: bool = False
@@ -32,20 +41,24 @@ class RuleMatch:
 
 @dataclass(frozen=True)
 class Target:
-    """One parameter, the torch keys that may hold it, and the operation between the two.
+    """A parameter, its possible torch keys, and the operation between the two.
 
     Attributes:
-      asked: the paths whose torch names were needed.
-      bare_in: the module of a parameter that no rule explains.
-      plus, merge: for each key the second tensor of a sum, and how the two are added.
-      axis: the axis of the torch tensor that belongs to the output channels.
+      param: the parameter.
+      keys: the possible torch keys.
+      op: the operation from torch to Flax.
+      used_paths: the paths whose torch names were needed.
+      module_without_rule: the module of a parameter without a rule; None with one.
+      plus: for each key, the key of a second tensor to add.
+      merge: the sum of the two.
+      axis: the axis of the output channels of the torch tensor.
     """
 
     param: ParamInfo
     keys: tuple[str, ...]
     op: ops.Op
-    asked: tuple[Path, ...] = ()
-    bare_in: Path | None = None
+    used_paths: tuple[Path, ...] = ()
+    module_without_rule: Path | None = None
     plus: tuple[str, ...] = ()
     merge: Merge = field(default_factory=Sum)
     axis: int = 0
@@ -57,23 +70,26 @@ class Constant:
 
     param: ParamInfo
     rule: FlaxOnly
-    asked: tuple[Path, ...] = ()
+    used_paths: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class Counter:
-    """A tensor that only torch has, under each name of a shared layer."""
+    """A tensor that only torch has, with its keys under all names of a shared layer."""
 
     keys: tuple[str, ...]
-    asked: tuple[Path, ...]
+    used_paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Parameters that have no rule, or a path that has no torch name.
+    """Parameters without a rule, or a path without a torch name.
 
     Attributes:
-      unnamed: the path that has no torch name.
+      note: the explanation.
+      params: the parameters.
+      used_paths: the paths whose torch names were needed.
+      unnamed: the path without a torch name.
       kind: the layer type that needs a rule.
       tails: the paths of the parameters within their layer.
       front: the layer's torch name.
@@ -81,7 +97,7 @@ class Problem:
 
     note: str
     params: tuple[ParamInfo, ...] = ()
-    asked: tuple[Path, ...] = ()
+    used_paths: tuple[Path, ...] = ()
     unnamed: Path | None = None
     kind: type | None = None
     tails: tuple[str, ...] = ()
@@ -93,10 +109,10 @@ Resolved = Target | Constant | Counter | Problem
 
 @dataclass(frozen=True)
 class _Keys:
-    """Torch keys, or the problem that kept one of them from being found."""
+    """Torch keys, or the problem of a path without a torch name."""
 
     keys: tuple[str, ...]
-    asked: tuple[Path, ...]
+    used_paths: tuple[Path, ...]
     problem: Problem | None = None
 
 
@@ -104,12 +120,12 @@ class _Keys:
 
 
 def resolve_rules(structure: Structure, rules: Mapping[str, Any]) -> list[RuleMatch]:
-    """The rule of every parameter: the nearest one from the user, or the outermost layer's.
+    """The rule of every parameter: the nearest one from the user, or that of the outermost layer.
 
-    A layer with a rule explains everything inside it, or leaves a nested layer to that layer's own
-    rule. One of Flax's own layers without a rule leaves nothing: torch has no names for its parts.
-    A shared parameter is explained by the first of its
-    paths that has a rule from the user, or else by the first that has any.
+    The rule of a layer holds for everything inside it, except for nested layers whose parameters it
+    leaves out. Nothing inside a Flax layer without a rule has one, since torch has no names for its
+    parts. The rule of a shared parameter is that of its first path with a rule from the user, or
+    else of its first path with any.
     """
     by_type: dict[Path, Any] = {}
 
@@ -123,7 +139,7 @@ def resolve_rules(structure: Structure, rules: Mapping[str, Any]) -> list[RuleMa
         for path in paths:
             for head in _heads(path):
                 if head not in by_type:
-                    by_type[head] = _explained_by(structure.at(head))
+                    by_type[head] = _layer_rule(structure.at(head))
                 if by_type[head] is not None:
                     return RuleMatch(param, path, head, *by_type[head])
         return RuleMatch(param, param.path)
@@ -135,8 +151,8 @@ def _heads(path: Path) -> Iterator[Path]:
     return (path[:length] for length in range(len(path) + 1))
 
 
-def _explained_by(layer: Any) -> tuple[Any, Any] | None:
-    """The layer and its rule; the rule is None for a layer of Flax that has none."""
+def _layer_rule(layer: Any) -> tuple[Any, Any] | None:
+    """A layer and its rule, None for a layer of Flax without one; None for other layers."""
     if layer is None:
         return None
     rule = rule_of(layer)
@@ -149,41 +165,41 @@ def _explained_by(layer: Any) -> tuple[Any, Any] | None:
 def resolve_names(
     structure: Structure, matches: list[RuleMatch], names: TorchNames
 ) -> list[Resolved]:
-    """The torch keys of every parameter; parameters that no rule explains come first."""
-    found: list[Resolved] = []
+    """The torch keys of every parameter; parameters without a rule come first."""
+    resolved: list[Resolved] = []
     groups: dict[Path, list[RuleMatch]] = {}
-    single = [match for match in matches if isinstance(match.rule, (ops.Op, TensorRule))]
+    with_own_rule = [match for match in matches if isinstance(match.rule, (ops.Op, TensorRule))]
     for match in matches:
         if match.head is None:
-            found.append(_bare(structure, match.param, names))
+            resolved.append(_by_exact_name(structure, match.param, names))
         else:
             groups.setdefault(match.head, []).append(match)
     for head, group in groups.items():
         if isinstance(group[0].rule, (ops.Op, TensorRule, FlaxOnly)):
-            found.append(_single(structure, matches, head, group, names))
+            resolved.append(_own_rule(structure, matches, head, group, names))
         else:
-            found += _layer(structure, head, group, single, names)
-    return found
+            resolved += _layer(structure, head, group, with_own_rule, names)
+    return resolved
 
 
-def _bare(structure: Structure, param: ParamInfo, names: TorchNames) -> Target | Problem:
-    """A parameter outside any layer with a rule is found by its exact name alone."""
+def _by_exact_name(structure: Structure, param: ParamInfo, names: TorchNames) -> Target | Problem:
+    """A parameter outside any layer with a rule: its torch name is its own, exactly."""
     paths = [param.path, *structure.aliases.get(param.path, ())]
     keys = _keys(names, [(path, None, None) for path in paths])
     module = _module_of(structure, param.path)
-    return keys.problem or Target(param, keys.keys, ops.Identity(), keys.asked, module)
+    return keys.problem or Target(param, keys.keys, ops.Identity(), keys.used_paths, module)
 
 
 def _layer(
     structure: Structure,
     head: Path,
     group: list[RuleMatch],
-    single: list[RuleMatch],
+    with_own_rule: list[RuleMatch],
     names: TorchNames,
 ) -> Iterator[Resolved]:
-    """What the rule of a layer says of each of its parameters.
+    """The results of the rule of a layer for each of its parameters.
 
-    Parameters in `single` have a rule of their own; the layer's rule may ask for their shapes.
+    Parameters in `with_own_rule` have another rule; the layer's rule may ask for their shapes.
     """
     layer, rule = group[0].layer, group[0].rule
     params = tuple(match.param for match in group)
@@ -200,7 +216,7 @@ def _layer(
         )
         return
     shapes = {tail: param.shape for tail, param in zip(tails, params, strict=True)}
-    others = [match for match in single if match.path[: len(head)] == head]
+    others = [match for match in with_own_rule if match.path[: len(head)] == head]
     shapes |= {dotted(match.path[len(head) :]): match.param.shape for match in others}
     try:
         answer = apply_rule(rule, layer, shapes)
@@ -219,25 +235,25 @@ def _layer(
         elif (inner := _nested(structure, match, head)) is not None:
             nested.setdefault(inner.head or (), []).append(inner)
         elif _module_of(structure, match.path) != head:
-            yield _bare(structure, match.param, names)
+            yield _by_exact_name(structure, match.param, names)
         else:
             note = f"{where} has a parameter {tail!r} without a rule"
             yield Problem(note, (match.param,), kind=type(layer), tails=(tail,), front=front)
     for inside, matches in nested.items():
-        yield from _layer(structure, inside, matches, single, names)
+        yield from _layer(structure, inside, matches, with_own_rule, names)
     heads = [head, *_other_heads(structure, group[0], head)]
     for name in answer.torch_only:
         keys = _keys(names, [(path, name, None) for path in heads])
-        yield keys.problem or Counter(tuple(dict.fromkeys(keys.keys)), keys.asked)
+        yield keys.problem or Counter(tuple(dict.fromkeys(keys.keys)), keys.used_paths)
 
 
 def _nested(structure: Structure, match: RuleMatch, head: Path) -> RuleMatch | None:
-    """The rule of the outermost layer within `head` that explains the parameter."""
+    """The rule of the outermost layer within `head` that holds for the parameter, or None."""
     for length in range(len(head) + 1, len(match.path)):
         inside = match.path[:length]
-        explained = _explained_by(structure.at(inside))
-        if explained is not None:
-            layer, rule = explained
+        own = _layer_rule(structure.at(inside))
+        if own is not None:
+            layer, rule = own
             return replace(match, head=inside, layer=layer, rule=rule)
     return None
 
@@ -251,27 +267,27 @@ def _front(names: TorchNames, head: Path) -> str:
 
 
 def without_rule(structure: Structure, target: Target) -> Problem:
-    """The problem of a parameter that no rule explains, and that no tensor is named after."""
-    module = target.bare_in or ()
+    """The problem of a parameter that has no rule, and no tensor of its name."""
+    module = target.module_without_rule or ()
     kind = type(structure.layers.get(module))
     where, tail = dotted(module) or "the model itself", dotted(target.param.path[len(module) :])
     note = (
         f"{where} ({kind.__module__}.{kind.__qualname__}) holds {tail!r} of shape "
-        f"{target.param.shape}, and no rule names it; a bare parameter is found by the exact name "
-        f"{target.keys[0]!r}"
+        f"{target.param.shape}, which has no rule; a parameter outside of layers is found by the "
+        f"exact name {target.keys[0]!r}"
     )
     front = target.keys[0].removesuffix(tail).removesuffix(".")
     return Problem(note, (target.param,), kind=kind, tails=(tail,), front=front)
 
 
-def _single(
+def _own_rule(
     structure: Structure,
     matches: list[RuleMatch],
     head: Path,
     group: list[RuleMatch],
     names: TorchNames,
 ) -> Target | Constant | Problem:
-    """The user's rule for one parameter: an operation, or a TensorRule with a name too."""
+    """The user's rule for one parameter: an operation, a TensorRule or a FlaxOnly."""
     if [match.path for match in group] != [head]:
         holds = ", ".join(dotted(match.path) for match in group)
         note = f"an operation is the rule of one parameter, but {dotted(head)} holds {holds}"
@@ -286,7 +302,7 @@ def _single(
 
 
 def _tensor_name(structure: Structure, matches: list[RuleMatch], module: Path, tail: str) -> str:
-    """What the rule of the layer's type calls its parameter in torch; without one, the same."""
+    """The torch name of a parameter by the rule of the layer's type; without one, its own name."""
     layer = structure.layers.get(module)
     rule = None if layer is None else rule_of(layer)
     if rule is None:
@@ -294,10 +310,10 @@ def _tensor_name(structure: Structure, matches: list[RuleMatch], module: Path, t
     inside = [match for match in matches if match.path[: len(module)] == module]
     shapes = {dotted(match.path[len(module) :]): match.param.shape for match in inside}
     try:
-        found = apply_rule(rule, layer, shapes).leaves[tail]
+        tensor = apply_rule(rule, layer, shapes).leaves[tail]
     except (KeyError, ValueError):
         return tail
-    return found.torch if isinstance(found, TensorRule) else tail
+    return tensor.torch if isinstance(tensor, TensorRule) else tail
 
 
 def _target(
@@ -315,34 +331,36 @@ def _target(
     plus = _keys(names, [(one, rule.plus, None) for one in heads if rule.plus is not None])
     axis = int("transpose" in str(kind_of(match.layer)))
     problem = keys.problem or plus.problem
-    made = Target(match.param, keys.keys, rule.op, keys.asked, None, plus.keys, rule.merge, axis)
+    made = Target(
+        match.param, keys.keys, rule.op, keys.used_paths, None, plus.keys, rule.merge, axis
+    )
     return problem or made
 
 
 def _keys(names: TorchNames, wanted: Iterable[tuple[Path, str | None, Path | None]]) -> _Keys:
     """The key of each (module, tensor, path).
 
-    Without `tensor` the module's name is the key. `path` is the parameter's own, which the user's
-    mapping may name directly.
+    If `tensor` is None, the name of the module is the key. `path` is that of the parameter, for
+    which the user's mapping may have a name.
     """
     keys: list[str] = []
-    asked: list[Path] = []
+    used_paths: list[Path] = []
     for module, tensor, path in wanted:
         if path is not None:
-            asked.append(path)
+            used_paths.append(path)
             exact = names.explicit_name(path)
             if exact is not None:
                 keys.append(exact)
                 continue
-        asked += [module[:length] for length in range(1, len(module) + 1)]
+        used_paths += [module[:length] for length in range(1, len(module) + 1)]
         try:
             front = names.of(module)
         except ValueError as error:
-            problem = Problem(str(error), asked=tuple(asked), unnamed=module)
-            return _Keys((), tuple(asked), problem)
+            problem = Problem(str(error), used_paths=tuple(used_paths), unnamed=module)
+            return _Keys((), tuple(used_paths), problem)
         dot = "." if front and not front.endswith(".") else ""
         keys.append(front if tensor is None else f"{front}{dot}{tensor}")
-    return _Keys(tuple(keys), tuple(asked))
+    return _Keys(tuple(keys), tuple(used_paths))
 
 
 def _other_heads(structure: Structure, match: RuleMatch, head: Path) -> list[Path]:

@@ -1,7 +1,7 @@
-"""The text of a rule for a layer type that has none: Python to paste, for the error of a plan.
+"""A proposed rule for a layer type that has none, as Python text for the error of a plan.
 
-A parameter is paired with a tensor of the checkpoint under the layer's torch name, if one has a
-usual name for it or is the only one that fits. It is a proposal: the reader decides.
+A parameter is paired with a tensor of the checkpoint under the layer's torch name, if the tensor
+has the usual name or is the only one that fits.
 """
 
 import re
@@ -17,11 +17,11 @@ _USUAL = {  # Flax's name of a parameter: torch's
     "mean": "running_mean",
     "var": "running_var",
 }
-_MOST = 200  # of tensors that are compared with every parameter
+_MOST = 200  # tensors up to which all are compared with every parameter
 
 
 def rule_template(kind: type, leaves: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> str:
-    """A complete rule: every parameter once, with its imports.
+    """The text of a complete rule, with its imports.
 
     Args:
       kind: the layer type.
@@ -47,7 +47,7 @@ def rule_template(kind: type, leaves: Mapping[str, Shape], tensors: Mapping[str,
 
 
 def _quoted(name: str) -> str:
-    """A name as a Python string; one from a file may hold anything."""
+    """A name, possibly from a file, as a Python string literal."""
     return f'"{name}"' if re.fullmatch(r"[\w.-]+", name, re.ASCII) else ascii(name)
 
 
@@ -56,14 +56,14 @@ def _import_order(name: str) -> tuple[bool, str]:
 
 
 def _pairs(leaves: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> dict[str, str]:
-    """For each parameter the name of its tensor; its own name where none is found."""
+    """The name of the tensor of each parameter; its own name if none fits."""
     found: dict[str, str] = {}
     for leaf, shape in leaves.items():
         for name in _names(leaf):
             if name in tensors and name not in found.values() and _fits(tensors[name], shape):
                 found[leaf] = name
                 break
-    while len(tensors) <= _MOST:  # a pair may leave one candidate to another leaf
+    while len(tensors) <= _MOST:  # each pair may leave a single candidate for another leaf
         rest = {leaf: shape for leaf, shape in leaves.items() if leaf not in found}
         free = {name: shape for name, shape in tensors.items() if name not in found.values()}
         new = next(_only(rest, free), None)
@@ -97,7 +97,7 @@ def _fits(torch: Shape, flax: Shape) -> bool:
 
 
 def _operation(leaf: str, torch: Shape, flax: Shape) -> tuple[str, str]:
-    """The text of the operation between two shapes that fit, and what is doubtful about it."""
+    """The text of the operation between two fitting shapes, and a remark if it is ambiguous."""
     if sorted(torch) != sorted(flax):
         return f"Reshape({_in_terms(torch, flax, leaf)}, shapes[{_quoted(leaf)}])", ""
     n = len(flax)
@@ -111,7 +111,7 @@ def _operation(leaf: str, torch: Shape, flax: Shape) -> tuple[str, str]:
 
 
 def _in_terms(torch: Shape, flax: Shape, leaf: str) -> str:
-    """torch's shape with the sizes of Flax's in it, so that it holds for layers of other sizes."""
+    """torch's shape in terms of Flax's shape, so that it holds for layers of other sizes."""
     axes = [i for i, n in enumerate(flax) if n != 1]
     sizes = iter(axes)
     parts = ["1" if n == 1 else f"shapes[{_quoted(leaf)}][{next(sizes)}]" for n in torch]

@@ -1,4 +1,4 @@
-"""Parts that torch's wrappers leave in names: ``_orig_mod`` and ``module``, in front or within."""
+"""Parts that torch's wrappers add to names: ``_orig_mod`` and ``module``."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,12 +9,12 @@ _WRAPPERS = {"_orig_mod": "torch.compile", "module": "DataParallel"}
 
 
 def wrapper_hints(entries: Iterable[Entry], modules: Mapping[str, str], prefix: str) -> list[str]:
-    """What to pass if missing keys are there with the part of a wrapper; empty if none is.
+    """The arguments to pass if missing keys exist with the part of a wrapper; empty otherwise.
 
     Args:
       entries: the entries of the plan.
       modules: the Flax path of each module by its torch name.
-      prefix: the one of the plan.
+      prefix: that of the plan.
     """
     entries = list(entries)
     missing = [e.torch[0] for e in entries if e.status == "missing"]
@@ -50,7 +50,7 @@ def _without(key: str) -> str:
 
 
 def _inserted(key: str, there: str) -> dict[str, str]:
-    """Where `there` has a wrapper's part more: the names before it, without and with such parts."""
+    """The names before each part of a wrapper in `there`: without and with such parts."""
     parts, others = key.split("."), there.split(".")
     found: dict[str, str] = {}
     same = 0

@@ -1,4 +1,4 @@
-"""One module of the checkpoint for each unit of the model, and what that stands on."""
+"""One module of the checkpoint for each unit of the model, with the evidence."""
 
 from bisect import bisect
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ ORDER = "order alone"
 SIMILAR = "similar name"
 SIMILAR_TOO = "name no more similar than others"
 LEFT = "only one left of its shape"
-_COMPARED = 100_000  # pairs of names in one group, above which they are not compared
-_PAIRED = 4_000_000  # pairs in one group, above which nothing is assigned
+_COMPARED = 100_000  # pairs in one group above which names are not compared
+_PAIRED = 4_000_000  # pairs in one group above which nothing is assigned
 _SHOWN = 3
 
 
@@ -27,8 +27,10 @@ class Assignment:
     """One unit and its module.
 
     Attributes:
-      evidence: what it stands on, one of the sentences above.
-      check: whether the evidence leaves it open: another module or another unit fits as well.
+      unit: the unit.
+      name: the torch name of the module.
+      evidence: one of the phrases above.
+      check: whether the user must check it, because another module or another unit fits too.
       others: some of the other modules that fit.
     """
 
@@ -71,7 +73,7 @@ def _stage(unit: Unit) -> int:
 
 
 class _Assigning:
-    """What is assigned so far, and the names of both sides as words."""
+    """The state of an assignment: the keys in use, and the words of the names on both sides."""
 
     def __init__(
         self,
@@ -84,8 +86,8 @@ class _Assigning:
         self.modules = modules
         self.default = default
         self.ordered = ordered
-        self.taken: set[str] = set()
-        self.sure: set[str] = set()  # those of them that no other unit fits
+        self.in_use: set[str] = set()
+        self.sure: set[str] = set()  # the keys in use that fit no other unit
         for unit in units:
             modules.fitting(unit)  # so that the names below are complete
         self.names = modules.in_order()
@@ -95,18 +97,18 @@ class _Assigning:
         self._default_words = words({default(unit) for unit in units})
 
     def equal_names(self) -> list[Assignment]:
-        """The units that fit under the names that they have."""
-        found = []
+        """The assignments of units that fit the module of their own name."""
+        result = []
         for unit in self.units:
             name = self.default(unit)
             used = self.modules.fitting(unit).get(name, frozenset())
-            if used and not used & self.taken:
-                found.append(Assignment(unit, name, NAME))
-                self.taken |= used
-        return found
+            if used and not used & self.in_use:
+                result.append(Assignment(unit, name, NAME))
+                self.in_use |= used
+        return result
 
     def groups(self, units: list[Unit]) -> list[tuple[list[Unit], list[str]]]:
-        """Units and the modules they compete for; no unit fits a module of another group."""
+        """Units, and the modules that they fit, in groups that have no module in common."""
         group_of: dict[str, int] = {}
         groups: dict[int, list[Unit]] = {}
         for number, unit in enumerate(units):
@@ -126,11 +128,11 @@ class _Assigning:
         return result
 
     def _open(self, unit: Unit) -> list[str]:
-        """The modules that fit and are not used yet, without those that share all their data."""
+        """The modules that fit and are not in use, without those that share all their data."""
         return [
             name
             for name, used in self.modules.fitting(unit).items()
-            if not used & self.taken and name not in self.modules.shared
+            if not used & self.in_use and name not in self.modules.shared
         ]
 
     def group(self, units: list[Unit], names: list[str]) -> list[Assignment]:
@@ -140,18 +142,18 @@ class _Assigning:
             found = [Assignment(units[0], names[0], LEFT if rivals else SHAPE, bool(rivals))]
         else:
             found = self._paired(units, names)
-        taken = [a for a in found if not self.modules.fitting(a.unit)[a.name] & self.taken]
-        for a in taken:
+        in_use = [a for a in found if not self.modules.fitting(a.unit)[a.name] & self.in_use]
+        for a in in_use:
             used = self.modules.fitting(a.unit)[a.name]
-            self.taken |= used
+            self.in_use |= used
             self.sure |= used if a.evidence == SHAPE else set()
-        return taken
+        return in_use
 
     def _rivals(self, unit: Unit, name: str) -> list[str]:
-        """Other modules that fit, those too that are assigned, but not those that are sure."""
+        """Other modules that fit, assigned ones too, except those that fit no other unit."""
         fitting = self.modules.fitting(unit).items()
-        apart = {name, *self.modules.shared}
-        return [other for other, used in fitting if other not in apart and not used & self.sure]
+        excluded = {name, *self.modules.shared}
+        return [other for other, used in fitting if other not in excluded and not used & self.sure]
 
     def _paired(self, units: list[Unit], names: list[str]) -> list[Assignment]:
         allowed = [[name in self.modules.fitting(unit) for name in names] for unit in units]
@@ -185,9 +187,9 @@ class _Assigning:
         return likeness(self._default_words[self.default(unit)], self._words[name])
 
     def _beside(self, unit: Unit, name: str) -> float:
-        """Whether the modules beside a module fit the units beside a unit; more for those before.
+        """A score for the neighbours of a module that fit the neighbours of a unit.
 
-        A norm comes after its convolution.
+        The one before has more weight, since a norm comes after its convolution.
         """
         row, column = self._row[id(unit)], self._column[name]
         return 2.0 * self._fits(row - 1, column - 1) + self._fits(row + 1, column + 1)
@@ -200,7 +202,7 @@ class _Assigning:
 def _contradicted(
     group: list[Assignment], sure: list[Place], at: dict[int, Place]
 ) -> list[Assignment]:
-    """The same, to be checked if their order contradicts that of the sure assignments nearby."""
+    """The group, marked to be checked if its order contradicts that of the sure assignments."""
     kept = longest_increasing(sure)
     rows = [row for row, _ in kept]
     for a in group:

@@ -1,4 +1,4 @@
-"""How much the name of a layer resembles the name of a module."""
+"""The similarity of the names of layers and modules."""
 
 import re
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ Words = tuple[str | int, ...]
 def words(names: Iterable[str]) -> dict[str, Words]:
     """The words and numbers of each name: ``layer2.0.conv1`` -> (layer, 1, 0, conv, 0).
 
-    A number counts the siblings of the same word before it, so that it does not matter whether a
-    model counts from 0 or 1, or leaves some out.
+    A number is replaced by its rank among siblings with the same word, so that it does not matter
+    whether a model counts from 0 or from 1, or skips numbers.
     """
     names = list(names)
     split = {name: [_word(part) for part in name.split(".")] for name in names}
@@ -44,7 +44,7 @@ def _word(part: str) -> tuple[str, int | None]:
 
 @cache
 def likeness(one: Words, other: Words) -> float:
-    """The largest sum over pairs of equal or similar words that are in the same order in both."""
+    """The similarity, from 0 to 1: the best alignment of equal or similar words, in order."""
     best = [0.0] * (len(other) + 1)
     for word in one:
         above = best[:]

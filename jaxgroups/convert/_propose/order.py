@@ -1,4 +1,4 @@
-"""The order in which a model and a checkpoint were defined, where it can be known."""
+"""The order of definition of a model and of a checkpoint, if it is known."""
 
 import re
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ Key = tuple[Any, ...]
 
 
 def of_model(structure: Structure, paths: Iterable[Path]) -> dict[Path, Key] | None:
-    """A sorting key for each path; None if the model's order of definition is not known.
+    """A sorting key for each path; None if the order of definition is not known.
 
-    linen modules are in the order of their calls. An nnx model that was made by its constructor
-    keeps the order of its attributes; ``nnx.eval_shape`` and ``nnx.clone`` sort them.
+    linen modules are in the order of their calls. The attributes of an nnx model are in the order
+    of its constructor, unless ``nnx.eval_shape`` or ``nnx.clone`` sorted them.
     """
     if structure.kind == "linen":
         number = {path: n for n, path in enumerate(structure.layers)}
@@ -22,7 +22,7 @@ def of_model(structure: Structure, paths: Iterable[Path]) -> dict[Path, Key] | N
     names: dict[Path, list[str]] = {}
     for path, layer in structure.layers.items():
         names[path] = [name for name in vars(layer) if not name.startswith("_pytree__")]
-    if all(found == sorted(found) for found in names.values()):
+    if all(attributes == sorted(attributes) for attributes in names.values()):
         return None
     return {path: _positions(names, path) for path in paths}
 
@@ -33,7 +33,7 @@ def _innermost(number: dict[Path, int], path: Path) -> int:
 
 
 def _positions(names: dict[Path, list[str]], path: Path) -> Key:
-    """The place of each part of a path among the attributes of what holds it."""
+    """The position of each part of a path among the attributes of its parent."""
     places = []
     for length, part in enumerate(path):
         known = names.get(path[:length], [])
@@ -42,9 +42,9 @@ def _positions(names: dict[Path, list[str]], path: Path) -> Key:
 
 
 def of_file(infos: dict[str, TensorInfo]) -> bool:
-    """Whether the keys may be in the order of definition: not sorted, all or those of one dtype.
+    """Whether the keys may be in the order of definition: they are not sorted within each dtype.
 
-    The safetensors library sorts them, by dtype and name.
+    The safetensors library sorts them by dtype and name.
     """
     by_dtype: dict[str, list[str]] = {}
     for key, info in infos.items():
@@ -53,6 +53,6 @@ def of_file(infos: dict[str, TensorInfo]) -> bool:
 
 
 def natural(name: str) -> Key:
-    """A sorting key by which ``layer.10`` comes after ``layer.2``."""
+    """A sorting key with ``layer.10`` after ``layer.2``."""
     parts = re.findall(r"\d+|\D+", name) or [""]
     return tuple((not p.isdecimal(), int(p) if p.isdecimal() else p) for p in parts)

@@ -1,4 +1,4 @@
-"""Pairs of rows and columns: in the order of both, or by their scores; and runs that increase."""
+"""Pairs of rows and columns with the best scores, and longest increasing subsequences."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ Place = tuple[int, int]
 
 
 def in_order(allowed: Allowed, scores: Scores) -> list[Place]:
-    """As many pairs as possible that keep the order of both sides; of those the best score."""
+    """The most pairs that keep the order of both sides, and among those the best total score."""
     rows, columns = len(allowed), len(allowed[0])
     best = [[(0, 0.0)] * (columns + 1) for _ in range(rows + 1)]
     for i in range(rows - 1, -1, -1):
@@ -34,7 +34,7 @@ def in_order(allowed: Allowed, scores: Scores) -> list[Place]:
 
 
 def best_first(allowed: Allowed, scores: Scores) -> list[Place]:
-    """The pair of the best score first; of pairs of one score, the one at the same place."""
+    """Pairs chosen greedily by score; at equal scores, the one nearest to the diagonal."""
     candidates = [
         (-scores[i][j], abs(i - j), i, j)
         for i, row in enumerate(allowed)
@@ -51,7 +51,7 @@ def best_first(allowed: Allowed, scores: Scores) -> list[Place]:
 
 
 def longest_increasing(places: Sequence[Place]) -> list[Place]:
-    """The longest run of places, by row, whose columns increase too."""
+    """The longest subsequence of places whose rows and columns both increase."""
     ends: list[int] = []
     chains: list[tuple[Place, Any]] = []
     for place in sorted(places):

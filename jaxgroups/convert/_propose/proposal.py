@@ -17,16 +17,15 @@ class NameLine:
     """One line of the table.
 
     Attributes:
-      flax, torch: the Flax path, and the torch name of what is there.
-      layers: how many layers and single parameters it names: those below the path keep the rest
-        of their names.
-      evidence: what it stands on, and for how many of them: ``"only one of its shape"``,
+      flax, torch: a Flax path and its torch name.
+      layers: the number of layers and single parameters at or below the path. They keep the rest of
+        their names.
+      evidence: the number of them for each kind of evidence: ``"only one of its shape"``,
         ``"order and similar name"``, ``"order, as many on both sides"``, ``"order alone"``,
-        ``"similar name"``,
-        ``"name no more similar than others"``, ``"only one left of its shape"``, or
-        ``"equal name"``.
-      check: whether another module fits as well, so that the line must be checked.
-      others: torch names that fit as well, at most three.
+        ``"similar name"``, ``"name no more similar than others"``,
+        ``"only one left of its shape"``, or ``"equal name"``.
+      check: whether the user must check the line, because another module fits too.
+      others: other torch names that fit, at most three.
     """
 
     flax: str
@@ -39,18 +38,18 @@ class NameLine:
 
 @dataclass(frozen=True, repr=False)
 class Proposal:
-    """Names that may be right, for `names=` and `prefix=`: read the evidence before using them.
+    """Proposed values of `names=` and `prefix=`, with the evidence for each line.
 
     ``str(proposal)`` is Python text to paste into a call of `load_torch`.
 
     Attributes:
       model: name of the model's class.
-      prefix: text in front of every torch key.
+      prefix: text before every torch key.
       lines: the table, in the model's order.
-      same: how many layers and single parameters need no line.
+      same: the number of layers and single parameters that need no line.
       unmatched_flax: parameters to which no tensor was assigned.
       unmatched_torch: torch keys that no parameter uses.
-      notes: what the evidence lacks.
+      notes: what limits the evidence.
     """
 
     model: str
@@ -110,7 +109,7 @@ class Proposal:
 
 
 def _comment(text: str) -> str:
-    """A comment of Python and TOML, on one line whatever the text holds."""
+    """A comment of Python and TOML, on one line for any text."""
     return "# " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -133,13 +132,13 @@ def _evidence(line: NameLine) -> str:
 
 
 def literal(text: str) -> str:
-    """A Python string literal in double quotes where that needs no escapes; always one line."""
+    """A Python string literal on one line, in double quotes if that needs no escapes."""
     shown = repr(text)
     return f'"{text}"' if shown == f"'{text}'" and '"' not in text else shown
 
 
 def _toml(text: str) -> str:
-    """A TOML string; what is not printable is escaped."""
+    """A TOML string with escapes for what is not printable."""
     parts = []
     for char in text:
         if char in '"\\':

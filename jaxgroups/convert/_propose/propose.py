@@ -1,4 +1,4 @@
-"""`propose_names`: names for a model whose attributes are not called as torch's modules are."""
+"""`propose_names`: torch names for a model whose attributes have other names."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,10 +19,10 @@ from jaxgroups.convert._transfer.load import structure_of
 from jaxgroups.convert._transfer.read import Source, opened, refuse_stamped
 
 _SORTED_FILE = (
-    "the checkpoint is sorted and does not tell the order of definition: similar names decide"
+    "the checkpoint is sorted, so the order of definition is not known: similar names decide"
 )
 _SORTED_MODEL = (
-    "an abstract model does not tell the order of definition, similar names decide: pass the "
+    "the order of definition of an abstract model is not known, similar names decide: pass the "
     "function that makes the model"
 )
 
@@ -40,23 +40,23 @@ def propose_names(
 ) -> Proposal:
     """Propose `names` for a checkpoint whose names differ from the model's; nothing is applied.
 
-    A module of the checkpoint is proposed for a layer if all its tensors fit the layer's kind and
-    shapes and none is left. Where several fit, the order of definition decides, and similar names
-    confirm it. Where the order is not known (a sorted file, an abstract nnx model), similar names
-    decide. A line is marked CHECK if another module fits as well and no name confirms the order,
-    or if the order is not known: shapes cannot tell equal layers apart, nor a convolution from a
-    transposed one. Check those lines, load, and run `compare`.
+    A module of the checkpoint is proposed for a layer if its tensors are those that the kind of the
+    layer needs, with fitting shapes. Where several modules fit, the order of definition decides,
+    and similar names confirm it. Where the order is not known (a sorted file, an abstract nnx
+    model), similar names decide. A line is marked CHECK if another module fits too and no name
+    confirms the order, or if the order is not known: shapes do not distinguish equal layers, nor a
+    convolution from a transposed one. Check those lines, load, and run `compare`.
 
     Args:
-      model: as in `plan`, or a function without arguments that makes an nnx model. The function
-        and a real model tell the order of the layers, ``nnx.eval_shape`` does not.
+      model: as in `plan`, or a function without arguments that returns an nnx model. The function
+        or a real model gives the order of the layers; ``nnx.eval_shape`` does not.
       checkpoint, rules, ignore, key, example: as in `plan`.
-      names: names that are known already; the proposal contains them as far as they fit.
-      prefix: text in front of every torch key. Another one is found where it makes the table
-        shorter.
+      names: known names, which the proposal contains as far as they fit.
+      prefix: text before every torch key. The proposal may have a longer one, if that makes the
+        table shorter.
 
     Returns:
-      The table, with the evidence of each line. ``str()`` of it is text to paste; its attributes
+      The table, with the evidence for each line. ``str()`` of it is text to paste; its attributes
       `names` and `prefix` are arguments of `load_torch`.
 
     Raises:
@@ -122,7 +122,7 @@ def propose_names(
 
 
 def _structure(model: Any, example: Any) -> Structure:
-    """The structure of a model, or of what a function makes, with its order of definition."""
+    """The structure of a model, or of the model that a function returns."""
     if isinstance(model, (nnx.Module, nn.Module, Structure)) or not callable(model):
         return structure_of(model, example)
     found: list[Structure] = []

@@ -1,6 +1,6 @@
-"""The shortest table of names that gives every unit its module: one line for a whole branch.
+"""The shortest table of names that gives every unit its module.
 
-A line of `names=` stands for everything below its path, whose names stay as they are.
+A line of `names=` holds for everything below its path, whose names are not changed.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ Parts = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Branch:
-    """One line: a Flax path, its torch name, and the assignments that it makes true."""
+    """One line: a Flax path, its torch name, and the assignments that it covers."""
 
     path: Path
     name: str
@@ -47,7 +47,7 @@ def _parts(name: str) -> Parts:
 
 
 def _shared(wanted: Sequence[tuple[Assignment, Parts]]) -> int:
-    """How many parts all names begin with; the last part of a single parameter is its own."""
+    """The length of the prefix that all names share, without the last part of a parameter."""
     if not wanted:
         return 0
     first = wanted[0][1]
@@ -61,7 +61,7 @@ def _branch(
     wanted: Sequence[tuple[Assignment, Parts]],
     default: Callable[[Path], Parts],
 ) -> list[Branch]:
-    """The lines at a path and below it, where the lines above it name it `given`."""
+    """The lines at a path and below it, given the name `given` that the lines above result in."""
     here = len(default(path))
     fronts = {_front(parts, default(a.unit.path)[here:]) for a, parts in wanted}
     if fronts == {given}:
@@ -80,7 +80,7 @@ def _branch(
 
 
 def _front(parts: Parts, rest: Parts) -> Parts | None:
-    """What stands before the names that stay as they are; None if they do not."""
+    """The parts before the unchanged rest of a name; None if the rest is changed."""
     if not rest:
         return parts
     return parts[: -len(rest)] if parts[-len(rest) :] == rest else None

@@ -1,4 +1,4 @@
-"""What needs a torch name, and which modules of a checkpoint could be meant by kind and shape."""
+"""The parts of a model that need a torch name, and the modules of a checkpoint that fit them."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ class Unit:
 
     Attributes:
       path: its Flax path.
-      wanted: by torch's name of each tensor in it, the parameters that it fills; for a parameter
-        outside any layer the name is "".
+      wanted: the parameters that each of its torch tensors fills, by the name of the tensor; the
+        name is "" for a parameter outside any layer.
       torch_only: names of tensors that only torch has.
     """
 
@@ -57,7 +57,7 @@ class Unit:
 
 
 class _Numbers(TorchNames):
-    """Numbers in place of torch names, so that a key tells the path and the tensor's own name."""
+    """Numbers in place of torch names, so that a key gives the path and the tensor's own name."""
 
     def __init__(self, structure: Structure) -> None:
         super().__init__(structure, None, "")
@@ -72,7 +72,7 @@ class _Numbers(TorchNames):
 
 
 def units_of(structure: Structure, rules: Mapping[str, Any]) -> tuple[list[Unit], list[str]]:
-    """The units of a model, and sentences on its parameters that have no rule."""
+    """The units of a model, and notes on its parameters that have no rule."""
     by_path = {strip_collection(structure, path): rule for path, rule in rules.items()}
     numbers = _Numbers(structure)
     units: dict[Path, Unit] = {}
@@ -94,7 +94,7 @@ def units_of(structure: Structure, rules: Mapping[str, Any]) -> tuple[list[Unit]
 
 
 class Modules:
-    """The modules of a checkpoint, as far as its keys tell them.
+    """The modules of a checkpoint, according to its keys.
 
     Args:
       structure: the structure of the model that its tensors are for.
@@ -126,15 +126,15 @@ class Modules:
         return self._found[signature]
 
     def place(self, name: str) -> int:
-        """The place in the checkpoint of the first tensor under a name that fits some unit."""
+        """The position in the checkpoint of the first tensor of a module that fits some unit."""
         return self._first[name]
 
     def in_order(self) -> list[str]:
-        """The names that fit some unit, by their place."""
+        """The names that fit some unit, in the order of the checkpoint."""
         return sorted(self._first, key=self.place)
 
     def _names(self, unit: Unit) -> list[str]:
-        """The names whose tensors have the names that the unit needs."""
+        """The modules with tensors of the names that the unit needs."""
         if unit.is_parameter:
             return list(self._infos)
         tensor = min(unit.wanted, key=lambda name: name.count("."))
@@ -145,12 +145,12 @@ class Modules:
         return [module[: -len(inner)].removesuffix(".") for module in modules]
 
     def _used(self, unit: Unit, name: str) -> frozenset[str]:
-        """The keys that the unit would use under a name; none if one does not fit or is left."""
+        """The keys that the unit would use in a module; none if one does not fit or is left."""
         used = set()
         for tensor, targets in unit.wanted.items():
             key = ".".join(part for part in (name, tensor) if part)
             for target in targets:
-                # a number stands in front of the added tensor's name, as in `_Numbers`
+                # the name of the added tensor begins with a number, as in `_Numbers`
                 added = tuple(
                     ".".join(part for part in (name, plus.partition(".")[2]) if part)
                     for plus in target.plus

@@ -1,1 +1,1 @@
-"""What each layer type holds in torch's names, and operations from torch's tensors to Flax's."""
+"""The torch tensors of each layer type, and the operations between torch's and Flax's tensors."""

@@ -1,9 +1,8 @@
-"""Rules for the order of flattened features, which torch and Flax choose differently.
+"""Rules for the order of flattened features, which differs between torch and Flax.
 
-torch flattens a feature map (C, *spatial), Flax (*spatial, C). So an axis of a parameter that
-stands for a flattened feature map is reordered by the operation `ChannelsLast`: the rows of a
-Linear that reads one, the columns and the bias of a Linear that makes one, and every vector of a
-norm that works on one.
+torch flattens a feature map (C, *spatial), Flax (*spatial, C). So the operation `ChannelsLast`
+reorders an axis of a parameter that belongs to a flattened feature map: the rows of a Linear that
+reads one, the columns and the bias of a Linear that makes one, and every vector of a norm of one.
 
     FlattenLinear(512, 7, 7)      its input is a flattened feature map
     UnflattenLinear(256, 4, 4)    its output becomes a feature map
@@ -28,7 +27,7 @@ _LINEARS = (nnx.Linear, nn.Dense, nnx.LinearGeneral, nn.DenseGeneral)
 
 
 def axis_groups(op: Op, flax_shape: Shape) -> list[tuple[int, ...]]:
-    """The axes of a Flax parameter that are one axis before its last `Reshape`; else each alone."""
+    """The groups of axes of a Flax parameter that are one axis each before its last `Reshape`."""
     last = _last_reshape(op)
     if last is None:
         return [(axis,) for axis in range(len(flax_shape))]
@@ -44,15 +43,15 @@ def axis_groups(op: Op, flax_shape: Shape) -> list[tuple[int, ...]]:
     return groups
 
 
-def reordered(op: Op, moves: Sequence[ChannelsLast]) -> Op:
-    """The operation with `moves` after it, whose axes are those of `axis_groups`."""
-    if not moves:
+def reordered(op: Op, reorderings: Sequence[ChannelsLast]) -> Op:
+    """The operation with reorderings added; their axes count the groups of `axis_groups`."""
+    if not reorderings:
         return op
     last = _last_reshape(op)
     steps = list(op.ops if isinstance(op, Chain) else (op,))
     steps = [step for step in steps if not isinstance(step, Identity)]
     place = len(steps) - (last is not None)
-    steps[place:place] = moves
+    steps[place:place] = reorderings
     return steps[0] if len(steps) == 1 else Chain(tuple(steps))
 
 
@@ -67,13 +66,13 @@ def _last_reshape(op: Op) -> Reshape | None:
 
 
 class OrderRule:
-    """What the rules of this file have in common: they ask the rule of the layer's type first."""
+    """Base class of the rules in this file: they change the rule of the layer's type."""
 
     def __call__(self, layer: Any, shapes: Shapes) -> Rule:
-        """The rules of the layer's parameters, as a function for `register` gives them.
+        """The rule of the layer; an instance is a function for `register`.
 
         Raises:
-          ValueError: a layer for which this rule is not.
+          ValueError: the rule does not apply to such layers.
         """
         self._check(layer)
         base = rule_of(layer)
@@ -90,7 +89,7 @@ class OrderRule:
         return Rule(leaves, known.torch_only)
 
     def _check(self, layer: Any) -> None:
-        """Raise ValueError if the rule is not for such layers."""
+        """Raise ValueError if the rule does not apply to such layers."""
 
     def _op(self, leaf: str, op: Op, shape: Shape) -> Op:
         """The operation of one parameter, from the one that the layer's own rule gives."""
@@ -100,13 +99,14 @@ class OrderRule:
 class FlattenLinear(OrderRule):
     """The rule of a Linear or Dense layer whose input is a flattened feature map.
 
-    torch flattens ``(C, H, W)``, Flax ``(H, W, C)``. Pass it in ``rules=``. A LinearGeneral or
-    DenseGeneral that reads the axes ``(H, W, C)`` takes it too.
+    torch flattens ``(C, H, W)``, Flax ``(H, W, C)``. Pass it in ``rules=``. It also applies to a
+    LinearGeneral or DenseGeneral that reads the axes ``(H, W, C)``.
 
     Args:
       sizes: ``c, h, w``, the sizes of the feature map: channels first, then the positions. For
         other ranks they are ``c, length`` or ``c, d, h, w``.
-      output: sizes ``(c, h, w)`` of the feature map that the layer's output becomes, if it does.
+      output: the sizes ``(c, h, w)`` of the feature map that the output is unflattened into, if
+        any.
 
     Raises:
       ValueError: fewer than two sizes, or one below 1.
@@ -124,8 +124,8 @@ class FlattenLinear(OrderRule):
         sides = (self.input, self.output) if leaf == "kernel" else (self.output,)
         if len(axis_groups(op, shape)) != len(sides):
             raise ValueError(f"{self} does not fit {leaf} of shape {shape}")
-        moves = [ChannelsLast(axis, size) for axis, size in enumerate(sides) if size is not None]
-        return reordered(op, moves)
+        sized = [(axis, size) for axis, size in enumerate(sides) if size is not None]
+        return reordered(op, [ChannelsLast(axis, size) for axis, size in sized])
 
     def __repr__(self) -> str:
         output = "" if self.output is None else f", output={self.output}"
@@ -136,10 +136,14 @@ class UnflattenLinear(FlattenLinear):
     """The rule of a Linear or Dense layer whose output is unflattened into a feature map.
 
     The columns of the kernel and the bias are reordered from torch's ``(C, H, W)``. Pass it in
-    ``rules=``. A LinearGeneral or DenseGeneral that makes the axes ``(H, W, C)`` takes it too.
+    ``rules=``. It also applies to a LinearGeneral or DenseGeneral that makes the axes ``(H, W,
+    C)``.
 
     Args:
       sizes: ``c, h, w``, as for `FlattenLinear`.
+
+    Raises:
+      ValueError: fewer than two sizes, or one below 1.
     """
 
     def __init__(self, *sizes: int) -> None:
@@ -151,13 +155,16 @@ class UnflattenLinear(FlattenLinear):
 
 
 class FlattenVector(OrderRule):
-    """The rule of a layer with vectors for each entry of a flattened feature map.
+    """The rule of a layer whose vectors have an entry for each entry of a flattened feature map.
 
-    Such a layer is a BatchNorm, LayerNorm or PReLU between a flatten and a Linear. A parameter
-    outside any layer takes the operation ``ChannelsLast(0, (c, h, w))`` in its place.
+    An example is a BatchNorm, LayerNorm or PReLU between a flatten and a Linear. For a parameter
+    outside any layer, use the operation ``ChannelsLast(0, (c, h, w))`` instead.
 
     Args:
       sizes: ``c, h, w``, as for `FlattenLinear`.
+
+    Raises:
+      ValueError: fewer than two sizes, or one below 1.
     """
 
     def __init__(self, *sizes: int) -> None:
@@ -173,10 +180,10 @@ class FlattenVector(OrderRule):
 
 
 class KeepOrder(OrderRule):
-    """The rule of a layer whose features torch has in Flax's order already.
+    """The rule of a layer whose features are in Flax's order in torch too.
 
-    That is so if the torch model itself permutes to ``(N, H, W, C)`` before it flattens. Nothing is
-    reordered, and no warning asks about it.
+    That is the case if the torch model permutes to ``(N, H, W, C)`` before it flattens. Nothing is
+    reordered, and there is no warning.
     """
 
     def _op(self, leaf: str, op: Op, shape: Shape) -> Op:
@@ -187,5 +194,5 @@ class KeepOrder(OrderRule):
 
 
 def _checked(sizes: Sequence[int]) -> Shape:
-    """The sizes of a feature map, by the checks of the operation."""
+    """The sizes of a feature map, checked as those of the operation."""
     return ChannelsLast(0, tuple(sizes)).sizes

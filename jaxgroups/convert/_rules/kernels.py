@@ -1,4 +1,4 @@
-"""The layout of a convolution's kernel, for single layers and for whole checkpoints.
+"""The layouts of kernels of convolutions, for single layers and for whole checkpoints.
 
     kind                  torch weight        Flax kernel        operation
     conv                  (out, in/g, *k)     (*k, in/g, out)    Permute

@@ -1,7 +1,7 @@
-"""The rule of each layer type: its type and settings decide, never a shape.
+"""The rule of each layer type, which depends on its type and settings, never on a shape.
 
-A rule takes a layer and the shapes of its parameters. For each parameter it returns the name of
-the torch tensor and the operation between the two. `register` adds rules for other layers.
+A rule is a function of a layer and the shapes of its parameters. For each parameter it returns the
+name of the torch tensor and the operation between the two. `register` adds rules for other layers.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,9 +38,9 @@ class TensorRule:
     Attributes:
       torch: the tensor's name within its layer.
       op: the operation from torch to Flax.
-      plus: the name of a second tensor, which is added to the first one before the operation; a
-        file that is saved holds zeros there.
-      merge: how the two are added.
+      plus: the name of a second tensor, which is added to the first one before the operation.
+        Saving writes zeros to it.
+      merge: the sum of the two.
     """
 
     torch: str
@@ -55,7 +55,7 @@ class Rule:
 
     Attributes:
       leaves: the rule of each parameter, by its dotted path within the layer. A parameter of a
-        nested layer that is not among them has the rule of the nested layer.
+        nested layer that is left out has the rule of the nested layer.
       torch_only: names of tensors that only torch has (counters).
     """
 
@@ -79,21 +79,21 @@ def register(*types: type) -> Callable[[RuleFunction], RuleFunction]:
     The function gets the layer with its settings, and the shapes of its parameters by name, those
     of nested layers dotted (``"query.kernel"``). It returns a `Rule`, or a `TensorRule` for each
     parameter; nested layers whose parameters it leaves out have their own rules. It may raise
-    ValueError for settings that have no counterpart in torch.
+    ValueError for settings without a counterpart in torch.
 
     Args:
-      types: the layer types that the rule is for.
+      *types: the layer types.
 
     Returns:
       A decorator that returns the function unchanged.
     """
 
-    def keep(rule: RuleFunction) -> RuleFunction:
+    def add(rule: RuleFunction) -> RuleFunction:
         for layer_type in types:
             _RULES[layer_type] = rule
         return rule
 
-    return keep
+    return add
 
 
 def rule_of(layer: Any) -> RuleFunction | None:
@@ -127,7 +127,7 @@ def _kernel(shapes: Shapes, op: Op) -> dict[str, TensorRule]:
 
 
 def _axes(shapes: Shapes, expected: int) -> int:
-    """The number of axes of the kernel; more than its layer's settings say are stacked layers."""
+    """The number of axes of the kernel; refuses the additional axes of stacked layers."""
     kernel = shapes["kernel"]
     if len(kernel) != expected:
         raise ValueError(
@@ -150,7 +150,7 @@ def _linear(layer: Any, shapes: Shapes):
 
 
 def _general(kernel: Shape, features: int) -> Op:
-    """(prod out, prod in) -> (*in, *out); `features` axes at the end are out."""
+    """(prod out, prod in) -> (*in, *out); the last `features` axes are out."""
     split = len(kernel) - features
     rows, columns = prod(kernel[split:]), prod(kernel[:split])
     return Chain((Permute((1, 0)), Reshape((columns, rows), kernel)))
@@ -225,7 +225,7 @@ def _layer_norm(layer: Any, shapes: Shapes):
 
 @register(nnx.PReLU, nn.PReLU, jg_nnx.PReLU)
 def _prelu(layer: Any, shapes: Shapes):
-    """One slope has shape () in Flax and (1,) in torch and here; one a channel, (C,) in all.
+    """One slope has shape () in Flax, (1,) in torch and jaxgroups; one a channel has (C,) in all.
 
     ``nnx.PReLU(jnp.full((C,), 0.25))`` has one a channel: channels are last.
     """

@@ -1,15 +1,15 @@
-"""The closed set of computations that make one Flax parameter of several torch tensors, or of none.
+"""The closed set of computations of one Flax parameter from several torch tensors, or from none.
 
     Sum()                 a + b               the two biases of a recurrent layer
     GRUSum()              a + b               of a GRU without the bias in its reset product
     FlaxOnly(value)       value               a parameter that torch's layer does not have
-    WeightNorm()          g v / |v|           import only, as are the ones below
+    WeightNorm()          g v / |v|           import only, as all below
     SpectralNorm(axis)    w / (u . w v)
     Mask()                w * mask            pruning
     Orthogonal(map)       base exp(a), ...
 
-The result has the shape and the dtype of the first tensor; the operation of the plan's entry comes
-after it. Where values are divided, the result is computed in float64 and rounded once.
+The result has the shape and dtype of the first tensor, and the operation of the plan's entry is
+applied to it. Computations with a division are in float64, and rounded once.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ Arrays = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class Merge:
-    """One computation; a frozen description, like an operation.
+    """One computation.
 
     Attributes:
       tensors: the number of torch tensors.
-      import_only: whether there is no way back to these tensors.
+      import_only: whether the tensors cannot be computed back.
       noun: what the tensors are, for messages.
     """
 
@@ -43,17 +43,17 @@ class Merge:
         raise NotImplementedError
 
     def merged(self, arrays: Arrays) -> np.ndarray:
-        """The one tensor.
+        """The computed tensor.
 
         Raises:
-          ValueError: values that the Flax layer has no place for.
+          ValueError: values that the Flax layer cannot represent.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Sum(Merge):
-    """Two tensors that are only ever added; the way back is the sum, and zeros."""
+    """The sum of two tensors that the layer adds anyway; saving writes the sum and zeros."""
 
     import_only: ClassVar[bool] = False
     noun: ClassVar[str] = "sum"
@@ -69,7 +69,7 @@ class Sum(Merge):
 
 @dataclass(frozen=True)
 class GRUSum(Sum):
-    """The biases of a GRU, for a layer that lacks the one inside the reset product of gate n."""
+    """The sum of the biases of a GRU, for a layer without the bias inside the reset product."""
 
     def merged(self, arrays: Arrays) -> np.ndarray:
         hidden = arrays[1]
@@ -88,12 +88,12 @@ class GRUSum(Sum):
 class FlaxOnly(Merge):
     """A parameter that torch's layer does not have, such as the bias of an LSTM without biases.
 
-    It is a rule of one parameter: ``rules={"lstm.cell.dense_h.bias": FlaxOnly(0)}``.
+    It is the rule of one parameter: ``rules={"lstm.cell.dense_h.bias": FlaxOnly(0)}``.
 
     Args:
-      value: what a load fills the parameter with.
-      exact: whether saving refuses a parameter with other values, since torch's layer would then
-        compute something else.
+      value: the value that a load fills the parameter with.
+      exact: whether saving refuses other values, with which torch's layer would compute something
+        else.
 
     Raises:
       ValueError: a value that is not a finite number, or an `exact` that is not a bool.
@@ -122,16 +122,16 @@ class FlaxOnly(Merge):
         return np.full(shape, self.value, dtype)
 
     def lost(self, array: np.ndarray) -> bool:
-        """Whether saving would lose what the array holds."""
+        """Whether saving would lose the values of the array."""
         return self.exact and not bool((array == np.asarray(self.value, array.dtype)).all())
 
 
 @dataclass(frozen=True)
 class WeightNorm(Merge):
-    """``g v / |v|`` of (v, g): the norm over the axes where g has length 1.
+    """``g v / |v|`` of (v, g), with the norm over the axes where g has length 1.
 
-    torch's ``dim`` is the other axis. A scalar g is a norm of all of v, torch's ``dim=None``. A v
-    of zeros gives NaN, as in torch.
+    torch's ``dim`` is the other axis. For a scalar g, torch's ``dim=None``, the norm is over all
+    axes. Zeros in v give NaN, as in torch.
     """
 
     noun: ClassVar[str] = "weight norm"
@@ -159,7 +159,7 @@ class WeightNorm(Merge):
 
 @dataclass(frozen=True)
 class SpectralNorm(Merge):
-    """``w / (u . w v)`` of (w, u, v), what torch computes in evaluation.
+    """``w / (u . w v)`` of (w, u, v), as torch computes it in evaluation mode.
 
     Attributes:
       axis: the axis of w that u belongs to; v belongs to all others, in order.
@@ -293,10 +293,10 @@ def to_json(merge: Merge) -> Any:
 
 
 def from_json(data: Any) -> Merge:
-    """The computation, with every field checked.
+    """The computation; every field is checked.
 
     Raises:
-      ValueError: something that `to_json` does not write.
+      ValueError: data that `to_json` does not return.
     """
     match data:
         case [str(kind), dict(given)] if kind in _KINDS:

@@ -1,4 +1,4 @@
-"""The normalization layers of jaxgroups, by what torch's have in common."""
+"""The normalization layers of jaxgroups, by torch's base classes."""
 
 from jaxgroups import nnx as jg_nnx
 

@@ -1,15 +1,15 @@
 """The closed set of operations between a torch tensor and a Flax parameter, with their inverses.
 
-An operation only moves values: ``to_flax`` goes from torch to Flax, ``to_torch`` back, and
-``to_torch(to_flax(x))`` is ``x`` bit for bit for every dtype. Arithmetic is not in the set: what is
-computed of several tensors is in `_rules.merges`.
+An operation rearranges values, without arithmetic: ``to_flax`` goes from torch to Flax,
+``to_torch`` back, and ``to_torch(to_flax(x))`` is ``x`` bit for bit for every dtype.
+`_rules.merges` has the computations on several tensors.
 
-    Identity()                 as it is
+    Identity()                 no change
     Permute((2, 3, 1, 0))      np.transpose
     Flip((0, 1))               reverse the given axes (of the Flax side)
     Reshape((1,), ())          same values in the same order; both shapes given
     ChannelsLast(0, (c, h, w)) a flattened feature map along axis 0: (C H W) -> (H W C)
-    Part(i, n)                 the i-th of n equal blocks along axis 0; Flax leaves share a tensor
+    Part(i, n)                 the i-th of n equal blocks along axis 0 of a tensor
     Chain((a, b))              a, then b
 """
 
@@ -30,16 +30,16 @@ class ShapeRefused(ValueError):
 class Op:
     """An invertible rearrangement of values.
 
-    ``flax_shape`` gives the Flax shape for a torch shape, and ``torch_shape`` the inverse. Both
-    raise `ShapeRefused` where there is none, so ``to_flax`` and ``to_torch`` check nothing.
+    ``flax_shape`` and ``torch_shape`` convert shapes, and raise `ShapeRefused` for those that the
+    operation does not apply to. ``to_flax`` and ``to_torch`` do not check the shape.
     """
 
     def flax_shape(self, torch: Shape) -> Shape:
-        """The Flax shape for a torch shape; ShapeRefused if it has none."""
+        """The Flax shape for a torch shape; raises ShapeRefused if there is none."""
         raise NotImplementedError
 
     def torch_shape(self, flax: Shape) -> Shape:
-        """The torch shape for a Flax shape; ShapeRefused if it has none."""
+        """The torch shape for a Flax shape; raises ShapeRefused if there is none."""
         raise NotImplementedError
 
     def to_flax(self, x: np.ndarray) -> np.ndarray:
@@ -70,7 +70,14 @@ class Identity(Op):
 
 @dataclass(frozen=True)
 class Permute(Op):
-    """Flax's axis i is torch's axis ``axes[i]``."""
+    """Flax's axis i is torch's axis ``axes[i]``.
+
+    Args:
+      axes: a permutation of the axes 0 to n - 1, for arrays of n axes.
+
+    Raises:
+      ValueError: `axes` is not a permutation.
+    """
 
     axes: Shape
 
@@ -102,7 +109,14 @@ class Permute(Op):
 
 @dataclass(frozen=True)
 class Flip(Op):
-    """The same axes, with those in `axes` reversed."""
+    """The same axes, with those in `axes` reversed.
+
+    Args:
+      axes: the axes to reverse, each once and >= 0.
+
+    Raises:
+      ValueError: an axis is negative or occurs twice.
+    """
 
     axes: Shape
 
@@ -127,7 +141,15 @@ class Flip(Op):
 
 @dataclass(frozen=True)
 class Reshape(Op):
-    """The same values in the same order, in another shape."""
+    """The same values in the same order, in another shape.
+
+    Args:
+      torch: the whole shape in torch.
+      flax: the whole shape in Flax.
+
+    Raises:
+      ValueError: the shapes do not hold the same number of values.
+    """
 
     torch: Shape
     flax: Shape
@@ -160,7 +182,11 @@ class ChannelsLast(Op):
     Args:
       axis: the axis of the Flax side, which has the same length in torch.
       sizes: ``(C, *spatial)``, the sizes of the feature map.
-      around: numbers of entries before and after the feature map, which stay where they are.
+      around: numbers of entries before and after the feature map, which are not reordered.
+
+    Raises:
+      ValueError: `axis` is negative, `sizes` has fewer than two entries or a zero, or `around` does
+        not have two.
     """
 
     axis: int
@@ -190,24 +216,32 @@ class ChannelsLast(Op):
         return self.flax_shape(flax)
 
     def to_flax(self, x: np.ndarray) -> np.ndarray:
-        return self._moved(x, self.sizes, 0, len(self.sizes) - 1)
+        return self._reordered(x, self.sizes, 0, len(self.sizes) - 1)
 
     def to_torch(self, y: np.ndarray) -> np.ndarray:
-        return self._moved(y, (*self.sizes[1:], self.sizes[0]), len(self.sizes) - 1, 0)
+        return self._reordered(y, (*self.sizes[1:], self.sizes[0]), len(self.sizes) - 1, 0)
 
-    def _moved(self, x: np.ndarray, sizes: Shape, source: int, target: int) -> np.ndarray:
-        """The entries of the feature map as an array of `sizes`, with one axis moved."""
-        self.flax_shape(x.shape)  # a reshape would take other sizes, too
+    def _reordered(self, x: np.ndarray, sizes: Shape, source: int, target: int) -> np.ndarray:
+        """The array with the feature map, of `sizes`, transposed from axis `source` to `target`."""
+        self.flax_shape(x.shape)  # a reshape would accept other sizes too
         before, count = self.around[0], prod(self.sizes)
         first, middle, end = np.split(x, (before, before + count), self.axis)
         whole = middle.reshape(*x.shape[: self.axis], *sizes, *x.shape[self.axis + 1 :])
-        moved = np.moveaxis(whole, self.axis + source, self.axis + target).reshape(middle.shape)
-        return np.concatenate((first, moved, end), self.axis) if any(self.around) else moved
+        reordered = np.moveaxis(whole, self.axis + source, self.axis + target).reshape(middle.shape)
+        return np.concatenate((first, reordered, end), self.axis) if any(self.around) else reordered
 
 
 @dataclass(frozen=True)
 class Part(Op):
-    """One of `count` equal blocks along axis 0; `join` concatenates them."""
+    """One of `count` equal blocks along axis 0; `join` concatenates them.
+
+    Args:
+      index: which block, from 0.
+      count: the number of blocks in the torch tensor.
+
+    Raises:
+      ValueError: `index` is not less than `count`.
+    """
 
     index: int
     count: int
@@ -232,12 +266,19 @@ class Part(Op):
         return x[self.index * rows : (self.index + 1) * rows]
 
     def to_torch(self, y: np.ndarray) -> np.ndarray:
-        return y  # one block of the tensor: `join` needs them all
+        return y  # one block of the tensor, for `join`
 
 
 @dataclass(frozen=True)
 class Chain(Op):
-    """Several operations, in order from torch to Flax; a `Part` can only come first."""
+    """Several operations, in order from torch to Flax.
+
+    Args:
+      ops: the operations; those of a `Chain` among them are taken out of it.
+
+    Raises:
+      ValueError: a `Part` is not the first operation.
+    """
 
     ops: tuple[Op, ...]
 
@@ -275,7 +316,7 @@ def part_of(op: Op) -> Part | None:
 
 
 def join(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """The tensor whose parts these are, in order."""
+    """The tensor that consists of these parts, in order."""
     return np.concatenate(list(blocks))
 
 
@@ -285,7 +326,7 @@ def _needs(ok: bool, op: Op, shape: Shape, expected: str) -> None:
 
 
 def _ints(op: Op, name: str) -> None:
-    """Check that a field holds integers, and make it a tuple: plans are read from files."""
+    """Check that a field contains integers, and make it a tuple: it may be from a file."""
     values = getattr(op, name)
     if not isinstance(values, (tuple, list)):
         raise ValueError(f"{type(op).__name__}: {name} must be a tuple of integers, got {values!r}")

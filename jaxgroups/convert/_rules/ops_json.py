@@ -1,4 +1,4 @@
-"""Operations to and from JSON; only those of the closed set."""
+"""JSON form of the operations of the closed set."""
 
 from dataclasses import asdict
 from typing import Any
@@ -21,7 +21,7 @@ _KNOWN = ", ".join((*_KINDS, "Chain"))
 
 
 def to_json(op: Op) -> Any:
-    """``["Permute", {"axes": [2, 3, 1, 0]}]``, a chain as a list of those.
+    """``["Permute", {"axes": [2, 3, 1, 0]}]``; for a chain a list of those.
 
     Raises:
       ValueError: an operation outside the closed set.
@@ -34,10 +34,10 @@ def to_json(op: Op) -> Any:
 
 
 def from_json(data: Any) -> Op:
-    """The operation, with every field checked.
+    """The operation; every field is checked.
 
     Raises:
-      ValueError: something that `to_json` does not write.
+      ValueError: data that `to_json` does not return.
     """
     match data:
         case ["Chain", [*parts]]:

@@ -1,4 +1,4 @@
-"""The rules of recurrent layers: torch keeps all gates in one tensor, and two biases.
+"""The rules of recurrent layers. torch has all gates in one tensor, and two biases.
 
     torch                       Flax
     weight_ih (gates * H, in)   one kernel (in, gates * H), or one (in, H) for each gate
@@ -7,7 +7,7 @@
 
 The gates are in the same order: i, f, g, o of an LSTM, and r, z, n of a GRU. The bias of the hidden
 state in gate n of a GRU is inside a product, so it is not added to the other one: linen's GRUCell
-keeps it apart, and nnx's has no such bias.
+has it separately, and nnx's has no such bias.
 
 The layers of jaxgroups have torch's tensors, with torch's names and shapes.
 """
@@ -27,7 +27,12 @@ from jaxgroups.convert._rules.ops import Chain, ChannelsLast, Identity, Op, Part
 
 @dataclass(frozen=True)
 class _Cell:
-    """The linear layers of a cell: one for all gates, or one a gate, of the input and of h."""
+    """The linear layers of a cell.
+
+    Attributes:
+      inputs, hidden: those of the input and of h: one for all gates, or one for each gate.
+      gru: whether it is a GRU cell.
+    """
 
     inputs: tuple[str, ...]
     hidden: tuple[str, ...]
@@ -71,7 +76,7 @@ def _cell(layer: Any, shapes: Shapes) -> Leaves:
 
 @register(*_RNN, *_BOTH_WAYS)
 def _one_layer(layer: Any, shapes: Shapes) -> Leaves:
-    """torch's LSTM, GRU or RNN of one layer; a cell of another kind has its own rule."""
+    """torch's LSTM, GRU or RNN of one layer; cells of other kinds have their own rules."""
     return RNNLayers()(layer, shapes)
 
 
@@ -82,26 +87,26 @@ def _torchs_tensors(layer: Any, shapes: Shapes) -> Leaves:
 
 
 class RNNLayers:
-    """The rule of recurrent layers that are one LSTM, GRU or RNN in torch, pass it in ``rules=``.
+    """The rule of recurrent layers that are one LSTM, GRU or RNN in torch; pass it in ``rules=``.
 
-    An RNN or Bidirectional layer of Flax alone is torch's layer 0 and needs no such rule. This one
+    A single RNN or Bidirectional layer of Flax is torch's layer 0 and needs no such rule. This rule
     is for
 
     * a container of several, torch's ``num_layers``: ``rules={"lstm": RNNLayers()}`` for an
       ``nnx.Sequential``, an ``nnx.List`` or a linen Sequential, in their order;
     * one of several that are attributes, with torch's name for each:
       ``names={"rnn2": "lstm"}, rules={"rnn2": RNNLayers(first=1)}``;
-    * a cell that the model scans by itself: ``names={"cell": "lstm"},
+    * a cell that the model itself scans: ``names={"cell": "lstm"},
       rules={"cell": RNNLayers()}``.
 
     Args:
-      layers: names of the recurrent layers within a module that is none of these containers, in
-        order.
-      first: torch's number of the first one.
+      *layers: names of the recurrent layers, in order, within a module that is none of these
+        containers.
+      first: torch's number of the first layer.
       reverse: whether an RNN or a cell is the backward direction.
-      bias: whether torch's layer has biases; without, Flax's are filled with zeros.
-      flatten: ``(c, h, w)`` of the feature map at each step, where torch flattens it into the input
-        of the first of these layers; Flax flattens ``(h, w, c)``.
+      bias: whether torch's layer has biases; otherwise Flax's are filled with zeros.
+      flatten: the sizes ``(c, h, w)`` of the feature map that is flattened at each step for the
+        first layer, as ``(c, h, w)`` in torch and ``(h, w, c)`` in Flax.
 
     Raises:
       TypeError: an argument of another type.
@@ -130,10 +135,10 @@ class RNNLayers:
             self._of_input = Chain((self._of_input, ChannelsLast(0, tuple(flatten))))
 
     def __call__(self, layer: Any, shapes: Shapes) -> Leaves:
-        """The rules of all cells in the layer, as a function for `register` gives them.
+        """The rules of all cells in the layer; an instance is a function for `register`.
 
         Raises:
-          ValueError: a layer that is not recurrent, and names none that are.
+          ValueError: a layer without recurrent layers.
         """
         leaves: Leaves = {}
         for number, (path, part) in enumerate(self._parts(layer), self.first):
@@ -183,7 +188,7 @@ def _attribute(layer: Any, name: str) -> Any:
 
 
 def _cells(layer: Any, path: str, reverse: bool) -> Iterator[tuple[str, Any, bool]]:
-    """The cells in a layer that have the rule of this file, with their paths and directions."""
+    """The cells in a layer that have a rule of this file, with their paths and directions."""
     front = f"{path}." if path else ""
     if isinstance(layer, _BOTH_WAYS):
         yield from _cells(layer.forward_rnn, f"{front}forward_rnn", False)
@@ -202,7 +207,16 @@ def _leaves(
     bias: bool = True,
     of_input: Op = _TRANSPOSED,
 ) -> Leaves:
-    """The rules of a cell's parameters; `front` and `end` are around the names."""
+    """The rules of a cell's parameters.
+
+    Args:
+      cell: the cell.
+      shapes: the shapes of the parameters.
+      front: the path of the cell within the layer.
+      end: the end of torch's names.
+      bias: whether torch's layer has biases.
+      of_input: the operation on the weights of the input.
+    """
     if getattr(cell, "residual", False):
         raise ValueError("a residual SimpleCell has no counterpart in torch")
     kind = next(_CELLS[base] for base in type(cell).__mro__ if base in _CELLS)

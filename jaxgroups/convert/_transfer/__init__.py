@@ -1,1 +1,1 @@
-"""Carry out a plan: file to model, model to file, file to file; and verify the result."""
+"""Execute a plan, from file to model, model to file or file to file, and verify the result."""

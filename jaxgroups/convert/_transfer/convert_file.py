@@ -1,8 +1,8 @@
-"""Convert a checkpoint file into another by a plan, one tensor at a time, without a model.
+"""Convert a checkpoint file to another by a plan, one tensor at a time, without a model.
 
-A file in Flax layout is a .safetensors file whose names are the dotted Flax paths; it holds torch's
-counters as ``torch:<key>``. Its metadata ``jaxgroups.format`` keeps it from being converted twice,
-``jaxgroups.plan`` (a digest) from being converted back by another plan.
+A file in Flax layout is a .safetensors file whose names are the dotted Flax paths; torch's counters
+are in it as ``torch:<key>``. Its metadata prevent that it is converted twice (``jaxgroups.format``)
+or converted back by another plan (``jaxgroups.plan``, a digest).
 """
 
 import hashlib
@@ -56,22 +56,23 @@ def convert_file(
       plan: from `plan`, or from a load's report.
       to: ``"flax"`` or ``"torch"``, the layout of `target`. A .safetensors target is written one
         tensor at a time: the memory in use grows by at most twice the largest tensor and 32 MiB.
-        For Flax a name without suffix, or with ``.orbax``, is a directory that orbax writes, the
-        whole model at once, with about three times the model's size in memory. It has neither
-        torch's counters nor a way back.
+        For Flax, a name without suffix or with ``.orbax`` is a directory that orbax writes, all
+        tensors at once, with about three times the model's size in memory. It does not contain
+        torch's counters, and cannot be converted back.
       key, reader: how to read a torch checkpoint, as in `open_checkpoint`.
       overwrite: whether to replace an existing target; a symbolic link is refused.
-      progress: called with (tensor, bytes done, bytes in all).
+      progress: called with (tensor, bytes done, total bytes).
 
     Returns:
-      Sentences on what is merged of several tensors, such as weight norms, on NaN and infinities
-      among the values, and on a layout that the metadata of `source` do not tell.
+      Notes on tensors that are merged, such as weight norms, on NaN and infinities, and on a layout
+      that the metadata of `source` do not specify.
 
     Raises:
       ConversionError: an incomplete plan, or a source that differs from the planned one.
-      CheckpointError: a source that cannot be read, is already in that layout, was made by another
-        plan, or says that it is in another framework's; a target that exists without `overwrite`,
-        or is a symbolic link.
+      CheckpointError: a source that cannot be read, is already in that layout, was converted by
+        another plan, or declares the layout of another framework; a target that exists without
+        `overwrite`, or is a symbolic link.
+      ValueError: `to` is neither of the two; a target without a suffix of the format.
     """
     if to not in ("flax", "torch"):
         raise ValueError(f'to must be "flax" or "torch", but got to={to!r}')
@@ -87,7 +88,7 @@ def convert_file(
             plan.raise_if_incomplete()
             check_torch(plan, opened)
             check_aliases(plan, opened)
-            counters = _aside(plan, opened)
+            counters = _counters(plan, opened)
             if orbax and counters:
                 notes.append(f"{target} does not hold torch's {len(counters)} counters")
             tensors = [*move.flax_tensors(plan, opened.read), *([] if orbax else counters)]
@@ -102,7 +103,7 @@ def convert_file(
             check_flax(plan, opened)
             tensors = list(move.torch_tensors(plan, opened.read, extras_of(opened)))
             metadata = {"format": "pt"}
-        noted = [_noting(tensor, notes) for tensor in tensors]
+        noted = [_with_note(tensor, notes) for tensor in tensors]
         if orbax:
             write_orbax(Path(target), noted, overwrite)
             return notes
@@ -111,8 +112,8 @@ def convert_file(
     return notes
 
 
-def _noting(tensor: move.Tensor, notes: list[str]) -> move.Tensor:
-    """The same tensor; when it is made, `notes` gets a sentence on NaN and infinities in it."""
+def _with_note(tensor: move.Tensor, notes: list[str]) -> move.Tensor:
+    """The tensor; when it is read, a note on its NaN and infinities is added to `notes`."""
     name, shape, dtype, make = tensor
 
     def made() -> Any:
@@ -125,12 +126,17 @@ def _noting(tensor: move.Tensor, notes: list[str]) -> move.Tensor:
 
 
 def digest(plan: Plan) -> str:
-    """A hash of what the plan does to the data, without its notes and warnings."""
+    """A hash of the plan without its notes and warnings."""
     entries = [replace(e, note="") for e in plan.entries if e.status != "ignored"]
     return hashlib.sha256(Plan("", entries).to_json().encode()).hexdigest()
 
 
 def check_stamp(source: Checkpoint, plan: Plan) -> None:
+    """Check that a file is in Flax layout and was converted by this plan.
+
+    Raises:
+      CheckpointError: it is not, or was not.
+    """
     if source.metadata.get(FORMAT_KEY) != FORMAT:
         raise CheckpointError(
             f"{source.path} is not in Flax layout: its metadata lack {FORMAT_KEY}={FORMAT}; "
@@ -140,7 +146,7 @@ def check_stamp(source: Checkpoint, plan: Plan) -> None:
         raise CheckpointError(f"{source.path} was made by another plan: use the original one")
 
 
-def _aside(plan: Plan, source: Checkpoint) -> list[move.Tensor]:
+def _counters(plan: Plan, source: Checkpoint) -> list[move.Tensor]:
     counters = [e.torch[0] for e in plan.entries if e.status == "counter"]
     return [
         (
@@ -154,6 +160,7 @@ def _aside(plan: Plan, source: Checkpoint) -> list[move.Tensor]:
 
 
 def extras_of(source: Checkpoint) -> dict[str, Any]:
+    """torch's counters in a file in Flax layout, by torch key."""
     names = [name for name in source.infos if name.startswith(COUNTER_PREFIX)]
     return {name.removeprefix(COUNTER_PREFIX): source.read(name) for name in names}
 

@@ -1,4 +1,4 @@
-"""Load a checkpoint into a Flax model: plan, read everything, and only then change the model."""
+"""Load a checkpoint into a Flax model. The model is changed only after everything was read."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxgroups.convert._files import Checkpoint
 from jaxgroups.convert._model.names import Names
-from jaxgroups.convert._model.structure import Structure, of_linen, of_nnx
+from jaxgroups.convert._model.structure import Structure, nested, of_linen, of_nnx
 from jaxgroups.convert._order.order import order_features
 from jaxgroups.convert._plan.build import build
 from jaxgroups.convert._plan.declared import declared
@@ -51,43 +51,43 @@ def plan(
     reader: str | None = None,
     example: Any = None,
 ) -> Plan:
-    """Plan a conversion: which torch tensor goes into which Flax parameter, and how.
+    """Plan a conversion: the torch tensor and the operation for each Flax parameter.
 
-    Nothing is loaded. The plan may be incomplete: `Plan.problems` lists why.
+    Nothing is loaded. The plan may be incomplete; `Plan.problems` lists the reasons.
 
-    The torch name of a layer is its Flax path, ``blocks.0.conv``. Of the items of a Sequential it
-    is the number alone, as in torch: the path ``features.layers.2`` has the name ``features.2``.
-    `names` says where the checkpoint's names differ, always from Flax to torch:
+    The default torch name of a layer is its Flax path, such as ``blocks.0.conv``. An item of a
+    Sequential has its number alone, as in torch: the name of ``features.layers.2`` is
+    ``features.2``. `names` gives the names that differ, always from Flax to torch:
 
-    * A mapping has Flax paths, with ``.layers.``, as keys. A key stands for all that is below it,
-      and the longest key that fits decides: ``{"stem": "conv1", "features.layers.2": "layer1"}``
-      makes ``layer1.conv.weight`` of the kernel ``features.layers.2.conv.kernel``. Names of
-      layers do not end in ``.weight``; only a parameter outside any layer is named itself.
-    * In (regex, replacement) pairs and for a function the names are the default ones, without
-      ``.layers.``, and whole; exactly one regex must match each of them.
+    * The keys of a mapping are Flax paths, with ``.layers.``. A key holds for everything below it,
+      and the longest key that fits is used: ``{"stem": "conv1", "features.layers.2": "layer1"}``
+      gives ``layer1.conv.weight`` for the kernel ``features.layers.2.conv.kernel``. Names of layers
+      do not end in ``.weight``; only a parameter outside any layer is named itself.
+    * (regex, replacement) pairs and functions get whole default names, without ``.layers.``;
+      exactly one regex must match each name.
 
-    `prefix` is put in front of every name afterwards.
+    Afterwards, `prefix` is put before every name.
 
     Args:
       model: ``flax.nnx`` model, real or from ``nnx.eval_shape``, or linen module with `example`.
       checkpoint: path of a .safetensors, .pt, .pth or .bin file, or of the .index.json of several;
         an open checkpoint; or a dict of arrays.
       names: torch names that differ from the Flax paths: ``{flax path: torch name}``,
-        (regex, replacement) pairs, or a function; see below. `propose_names` proposes a mapping.
+        (regex, replacement) pairs, or a function, as above. `propose_names` proposes a mapping.
       rules: ``{flax path: rule}`` for single layers or parameters:
         ``{"fc": FlattenLinear(512, 7, 7)}`` for a layer after a flatten;
-        ``{"lstm": RNNLayers()}`` for recurrent layers that are one in torch;
+        ``{"lstm": RNNLayers()}`` for recurrent layers that are one layer in torch;
         ``{"gamma": Reshape((1, 96, 1, 1), (96,))}``, or another operation, for one parameter;
-        ``{"gamma": TensorRule("weight", Reshape((1, 96, 1, 1), (96,)))}`` for one that has
-        another name in torch too; ``{"norm.mean": FlaxOnly(0)}`` for one that torch does not have;
+        ``{"gamma": TensorRule("weight", Reshape((1, 96, 1, 1), (96,)))}`` for one with another
+        name in torch, too; ``{"norm.mean": FlaxOnly(0)}`` for one that torch does not have;
         or a function, as for `register`.
       ignore: regular expressions of torch keys to leave out; each must match a whole key.
-      prefix: text in front of every torch key, such as ``"module."``.
-      key: where in a nested checkpoint the state_dict is, such as ``"model"``.
-      reader: what reads a torch file, as in `open_checkpoint`.
-      example: an input of the model, or its ``jax.ShapeDtypeStruct``; a tuple for several. A linen
-        module needs it. By it the features of every layer are followed through the model, which
-        tells where a flattened feature map needs another order than torch's.
+      prefix: text before every torch key, such as ``"module."``.
+      key: the key of the state_dict in a nested checkpoint, such as ``"model"``.
+      reader: the reader of a torch file, as in `open_checkpoint`.
+      example: an input of the model, or its ``jax.ShapeDtypeStruct``; a tuple for several. Required
+        for a linen module. The model is traced with it, to find where a flattened feature map needs
+        another order than torch's.
 
     Returns:
       The plan, complete or not. Each of its warnings is also given as a `ConversionWarning`.
@@ -95,8 +95,8 @@ def plan(
     Raises:
       TypeError: not a model, a checkpoint or a rule.
       ValueError: a checkpoint that is already converted, or an invalid regular expression.
-      CheckpointError: a file that cannot be read, or one whose metadata say that its weights are
-        in the layout of another framework than torch.
+      CheckpointError: a file that cannot be read, or whose metadata declare the layout of another
+        framework than torch.
     """
     structure = structure_of(model, example)
     with opened(checkpoint, key, reader) as source:
@@ -125,7 +125,7 @@ def planned(
     prefix: str = "",
     example: Any = None,
 ) -> Plan:
-    """`plan` on a model's structure and an open checkpoint, without giving its warnings."""
+    """`plan` for a model's structure and an open checkpoint, without issuing its warnings."""
     refuse_stamped(source)
     made = build(
         structure,
@@ -156,8 +156,8 @@ def load_torch(
 ) -> tuple[Any, Report]:
     """Fill an nnx model with a torch checkpoint.
 
-    A parameter that is bound to devices keeps its sharding. A parameter of an abstract model gets
-    the sharding of its type, on the mesh that is set (``jax.set_mesh``).
+    A parameter that is committed to devices keeps its sharding. A parameter of an abstract model
+    gets its abstract sharding, on the mesh that is set (``jax.set_mesh``).
 
     Args:
       model: the nnx model, real or from ``nnx.eval_shape``.
@@ -168,11 +168,11 @@ def load_torch(
       dtype: ``"keep"`` the checkpoint's dtypes bit for bit, ``"model"`` casts to the model's, or
         a dtype for all floating parameters; the report lists the casts.
       example: an input of the model or its ``jax.ShapeDtypeStruct``, as in `plan`.
-      how: `names`, `rules`, `ignore` and `prefix`, as in `plan`.
+      **how: `names`, `rules`, `ignore` and `prefix`, as in `plan`.
 
     Returns:
-      The same model, filled, and the report. Each warning of the report is also given as a
-      `ConversionWarning`. `save_torch` knows the names and rules of this load. An abstract model
+      The same model, filled, and the report. Each warning of the report is also issued as a
+      `ConversionWarning`. `save_torch` uses the names and rules of this load. An abstract model
       becomes a real one; its random streams (of Dropout) then start from seed 0.
 
     Raises:
@@ -201,7 +201,7 @@ def load_torch(
 
 
 def _seeded(variable: nnx.RngState, number: int) -> bool:
-    """Make an abstract random stream real, with a key of its own; whether it was abstract."""
+    """Give an abstract random stream a key of its own; returns whether it was abstract."""
     value = variable.get_value()
     if not isinstance(value, jax.ShapeDtypeStruct):
         return False
@@ -229,8 +229,8 @@ def load_torch_linen(
     Args:
       module: the linen module.
       example: an input, or its ``jax.ShapeDtypeStruct``; a tuple for several arguments.
-      checkpoint, strict, dtype, key, reader, how: as in `load_torch`; without `strict`, the
-        variables lack the parameters that have no tensor.
+      checkpoint, strict, dtype, key, reader, **how: as in `load_torch`; without `strict`,
+        parameters without a tensor are missing in the variables.
 
     Returns:
       The variables, ``{"params": ..., ...}``, and the report.
@@ -242,12 +242,5 @@ def load_torch_linen(
     with opened(checkpoint, key, reader) as source:
         made = planned(structure, module, source, example=example, **how)
         values, report = read(made, source, structure, strict, dtype)
-    variables: dict[str, Any] = {}
-    for param in structure.params:
-        if param.name in values:
-            place = variables.setdefault(param.collection, {})
-            for part in param.path[:-1]:
-                place = place.setdefault(part, {})
-            place[param.path[-1]] = values[param.name]
     warn_of(report.warnings)
-    return variables, report
+    return nested(structure.params, values), report

@@ -1,8 +1,9 @@
-"""What a load knew of a model, for saving it: names, rules, and the operation of each parameter.
+"""The names, rules and operations of a load, for saving the same model.
 
-It is kept beside the model object for as long as that lives, and not in the model: an attribute or
-a variable's metadata would change the model's tree, so that a loaded model could not be paired with
-one that was not loaded. A copy of the model, as `nnx.clone` and `nnx.merge` make, has none of it.
+They are kept by the identity of the model object, as long as it exists, and not in the model: an
+attribute or metadata of a variable would change the model's tree, so that ``jax.tree.map`` over a
+loaded model and another one would fail. Copies of the model, as by `nnx.clone` and `nnx.merge`, do
+not have them.
 """
 
 import weakref
@@ -31,15 +32,15 @@ _KNOWN: dict[int, tuple[weakref.ref[Any], Memory]] = {}
 
 
 def remember(model: Any, plan: Plan, how: Mapping[str, Any]) -> None:
-    """Keep what a load knew for as long as the model lives."""
-    place = id(model)
+    """Keep the arguments and operations of a load as long as the model exists."""
+    key = id(model)
     ops = {str(e.flax): (e.flax_shape or (), e.op) for e in plan.leaves()}
     memory = Memory(how.get("names"), how.get("rules"), how.get("prefix", ""), ops)
-    _KNOWN[place] = weakref.ref(model, lambda _: _KNOWN.pop(place, None)), memory
+    _KNOWN[key] = weakref.ref(model, lambda _: _KNOWN.pop(key, None)), memory
 
 
 def recall(model: Any, structure: Structure) -> Memory | None:
-    """What is known of this model object; of layers that it no longer has, nothing."""
+    """What is kept for this model object, without paths that it no longer has; or None."""
     reference, memory = _KNOWN.get(id(model), (None, None))
     if reference is None or memory is None or reference() is not model:
         return None
@@ -51,7 +52,7 @@ def recall(model: Any, structure: Structure) -> Memory | None:
 
 
 def with_known_ops(plan: Plan, memory: Memory) -> tuple[Plan, set[str]]:
-    """The plan with the operations of the load, and the names of the parameters that have them."""
+    """The plan with the operations of the load, and the names of their parameters."""
     entries, known = [], set()
     for e in plan.entries:
         shape, op = memory.ops.get(str(e.flax), ((), None))

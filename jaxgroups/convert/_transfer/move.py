@@ -1,4 +1,4 @@
-"""Convert the data of a plan in either direction, one tensor at a time. numpy in, numpy out."""
+"""Convert the tensors of a plan in either direction, one at a time, as NumPy arrays."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ Tensor = tuple[str, tuple[int, ...], str, Callable[[], np.ndarray]]  # name, sha
 
 
 def flax_leaf(entry: Entry, read: Read) -> np.ndarray:
-    """The array of a Flax parameter, contiguous and with its own memory, from torch's tensors.
+    """The array of a Flax parameter, contiguous and with memory of its own, from torch's tensors.
 
     Raises:
       ValueError: tensors that cannot be merged.
@@ -33,7 +33,7 @@ def flax_leaf(entry: Entry, read: Read) -> np.ndarray:
 def _merged(entry: Entry, merge: Merge, arrays: list[np.ndarray]) -> np.ndarray:
     reason = merge.problem([array.shape for array in arrays])
     try:
-        if reason:  # a file that is not the plan's
+        if reason:  # the file is not that of the plan
             raise ValueError(reason)
         return merge.merged(arrays)
     except ValueError as error:
@@ -41,10 +41,10 @@ def _merged(entry: Entry, merge: Merge, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 def not_finite(name: str, array: np.ndarray) -> str | None:
-    """A sentence on NaN and infinities among the values; None if all are finite."""
+    """A note on NaN and infinities among the values; None if all are finite."""
     if array.dtype.kind in "biu":
         return None
-    with np.errstate(invalid="ignore"):  # a signalling NaN may complain
+    with np.errstate(invalid="ignore"):  # signalling NaN
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if not bad:
             return None
@@ -53,22 +53,31 @@ def not_finite(name: str, array: np.ndarray) -> str | None:
     return f"{name} holds {nan} NaN and {bad - nan} infinite of {array.size} values: kept as is"
 
 
+def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays have the same dtype, shape and bits."""
+    same_type = (one.dtype, one.shape) == (other.dtype, other.shape)
+    return same_type and one.tobytes() == other.tobytes()
+
+
 def flax_tensors(plan: Plan, read: Read) -> Iterator[Tensor]:
-    """Every Flax parameter of a complete plan, lazily."""
+    """All Flax parameters of a complete plan, read lazily."""
     plan.raise_if_incomplete()
     for e in plan.leaves():
         yield str(e.flax), e.flax_shape or (), str(e.dtype), lambda e=e: flax_leaf(e, read)
 
 
 def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator[Tensor]:
-    """Every torch tensor of a plan, lazily; `read` returns a Flax parameter by name.
+    """All torch tensors of a plan, read lazily.
 
-    `extras` holds the tensors that only torch has (counters); a missing one becomes 0.
+    Args:
+      plan: a complete plan.
+      read: reads a Flax parameter by name.
+      extras: the tensors that only torch has (counters); missing ones are 0.
 
     Raises:
       ConversionError: an incomplete plan.
       ValueError: a folded parametrization, which has no inverse; a parameter that torch's layer
-        does not have, and that is not what torch computes with.
+        does not have, with another value than the constant that torch computes with.
     """
     if plan.problems:
         raise ConversionError(plan.model, plan.entries, plan.hints)
@@ -108,7 +117,7 @@ def torch_tensors(plan: Plan, read: Read, extras: Mapping[str, Any]) -> Iterator
 
 
 def _counter(entry: Entry, extras: Mapping[str, Any]) -> np.ndarray:
-    """A counter from the extras, with exactly its value; 0 if they do not have it."""
+    """A counter from the extras, without a loss of its value; 0 if they do not have it."""
     key = entry.torch[0]
     if key not in extras:
         return np.zeros(entry.torch_shape or (), str(entry.dtype))
@@ -122,7 +131,7 @@ def _counter(entry: Entry, extras: Mapping[str, Any]) -> np.ndarray:
 def _writer(key: str, entries: list[Entry], read: Read) -> Callable[[], np.ndarray]:
     def block(e: Entry) -> np.ndarray:
         array = e.op.to_torch(read(str(e.flax)))
-        # the sum of two tensors goes to the first one
+        # the first of two tensors gets the sum, the second one zeros
         return array if key == e.torch[0] else np.zeros_like(array)
 
     def write() -> np.ndarray:

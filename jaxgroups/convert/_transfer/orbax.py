@@ -1,4 +1,4 @@
-"""Write Flax parameters as an orbax directory, nested by path, which Flax itself loads."""
+"""Write Flax parameters as an orbax directory, nested by path, which Flax can load."""
 
 import errno
 import logging
@@ -45,7 +45,7 @@ def write_orbax(target: Path, tensors: list[Tensor], overwrite: bool) -> None:
     old = hidden.with_suffix(".old")
     try:
         with _one_error(target):
-            hidden.mkdir()  # orbax's own temporary directories are within it, and go with it
+            hidden.mkdir()  # it contains orbax's temporary directories, and is removed with them
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(hidden / "new", tree)
         if target.exists():
@@ -62,9 +62,9 @@ def write_orbax(target: Path, tensors: list[Tensor], overwrite: bool) -> None:
 
 @contextmanager
 def _one_error(target: Path) -> Iterator[None]:
-    """Turn what orbax logs and raises into one OSError or CheckpointError that names the target.
+    """Turn errors that orbax raises or logs into one OSError or CheckpointError with the target.
 
-    orbax logs a failed write of its metadata and goes on, so an error that it logs is a failure.
+    orbax logs a failed write of its metadata and continues, so a logged error is a failure.
     """
     logged: list[str] = []
 
@@ -81,7 +81,7 @@ def _one_error(target: Path) -> Iterator[None]:
             raise CheckpointError(logged[0])
     except Exception as error:
         text = str(error)
-        for code in _DISK_ERRORS:  # orbax has the system's text, but seldom its number
+        for code in _DISK_ERRORS:  # orbax has the system's message, but rarely its number
             if os.strerror(code) in text:
                 raise OSError(code, os.strerror(code), str(target)) from None
         if isinstance(error, OSError):

@@ -19,21 +19,23 @@ from jaxgroups.convert._plan.plan import ConversionError, Plan
 from jaxgroups.convert._transfer import move
 
 _LISTED = ("missing_keys", "unexpected_keys", "unfilled", "casts", "folded")
-_SHOWN = 3  # of each kind in the text
+_SHOWN = 3  # items of each kind in the text
 Source = Any  # a path, an open Checkpoint, or a dict of arrays
 
 
 @dataclass(repr=False)
 class Report:
-    """What a load did.
+    """The report of a load.
 
     Attributes:
-      plan: the plan of the load; `save_torch` takes it for the way back.
-      missing_keys, unexpected_keys: torch keys that a load without `strict` did without.
+      plan: the plan of the load, an argument of `save_torch`.
+      missing_keys: torch keys that a load without `strict` did not find.
+      unexpected_keys: torch keys that a load without `strict` did not use.
       unfilled: names of the Flax parameters that kept their values.
-      extras: torch's counters by key; `save_torch` takes them for the way back.
-      casts, folded: sentences on the parameters whose bits are not the checkpoint's.
-      warnings: settings that no file holds, and NaN and infinities among the values.
+      extras: torch's counters by key, an argument of `save_torch`.
+      casts: notes on parameters that were cast to another dtype.
+      folded: notes on parameters that were computed from several tensors.
+      warnings: notes on settings that no file contains, and on NaN and infinities.
     """
 
     plan: Plan
@@ -49,13 +51,13 @@ class Report:
         return f"Report({printable(self.plan.model)}: {', '.join(self._counts())})"
 
     def __str__(self) -> str:
-        """One line on all, one for each kind of what is not as usual, and every warning."""
+        """A summary line, a line for each attribute that is not empty, and all warnings."""
         lines = [repr(self)]
         for name in _LISTED:
-            found = getattr(self, name)
-            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            shown = printable(", ".join(found[:_SHOWN]))
-            lines += [f"{name}: {shown}{more}"] if found else []
+            items = getattr(self, name)
+            more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+            shown = printable(", ".join(items[:_SHOWN]))
+            lines += [f"{name}: {shown}{more}"] if items else []
         return "\n".join([*lines, *(f"warning: {printable(text)}" for text in self.warnings)])
 
     def _repr_html_(self) -> str:
@@ -71,7 +73,7 @@ class Report:
         return counts
 
     def _lines(self) -> list[tuple[str, str]]:
-        """What is not as usual, with the name of its field."""
+        """The items of the attributes in `_LISTED` and the warnings, with the attribute's name."""
         return [(name, text) for name in (*_LISTED, "warnings") for text in getattr(self, name)]
 
 
@@ -105,7 +107,7 @@ def _inner(tensors: Mapping[str, Any], key: str | None) -> dict[str, Any]:
 
 
 class _Open:
-    """A checkpoint that its owner closes."""
+    """A context manager for an open checkpoint, which does not close it."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -177,7 +179,7 @@ def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _counted(array: np.ndarray) -> np.ndarray:
-    """Integers in the dtype that jax has for them, if it holds their values: a count of batches."""
+    """Integers, such as counts of batches, in jax's narrower dtype if that holds their values."""
     narrow = jax.dtypes.canonicalize_dtype(array.dtype)
     if array.dtype.kind in "iu" and narrow != array.dtype:
         cast = array.astype(narrow)
@@ -186,7 +188,7 @@ def _counted(array: np.ndarray) -> np.ndarray:
 
 
 def _exact(name: str, array: np.ndarray, sharding: Any) -> jax.Array:
-    """The array in jax, on its devices; ValueError if jax would silently narrow it."""
+    """The array in jax, on its devices; refuses one that jax would narrow."""
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise ValueError(
             f"{name} is {array.dtype.name}, which jax narrows to "
@@ -197,7 +199,7 @@ def _exact(name: str, array: np.ndarray, sharding: Any) -> jax.Array:
 
 
 def check_aliases(made: Plan, source: Checkpoint) -> None:
-    """Check that aliases hold the same bits, since the model has one array for them.
+    """Check that aliases have the same bits, since the model has one array for them.
 
     Raises:
       CheckpointError: they differ.
@@ -209,8 +211,7 @@ def check_aliases(made: Plan, source: Checkpoint) -> None:
         if len(set(root.values())) == 1:
             continue
         one, other = map(source.read, entry.torch)
-        same_kind = (one.shape, one.dtype) == (other.shape, other.dtype)
-        if not same_kind or one.tobytes() != other.tobytes():
+        if not move.same_bits(one, other):
             raise CheckpointError(
                 f"{entry.torch[0]} and {entry.torch[1]} are one tensor in the model, but they "
                 "differ in the checkpoint"
@@ -218,10 +219,10 @@ def check_aliases(made: Plan, source: Checkpoint) -> None:
 
 
 def refuse_stamped(source: Checkpoint) -> None:
-    """Refuse a file that is in Flax layout already: converting it twice would corrupt it.
+    """Refuse a file that is already in Flax layout: converting it twice would corrupt it.
 
     Raises:
-      CheckpointError: its metadata say so.
+      CheckpointError: its metadata declare that layout.
     """
     stamp = source.metadata.get(FORMAT_KEY)
     if stamp is not None:

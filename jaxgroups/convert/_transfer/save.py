@@ -1,4 +1,4 @@
-"""A Flax model as a torch state_dict: the inverse of loading one."""
+"""Save a Flax model as a torch state_dict: the inverse of `load`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -39,24 +39,24 @@ def save_torch(
 ) -> Plan:
     """Write a Flax model as a torch state_dict in .safetensors: the inverse of `load_torch`.
 
-    A model that `load_torch` has filled is saved by the names, rules and orders of features of that
-    load. For another one, or a copy of it, pass them, or ``plan=report.plan``. Where features may
-    be in another order than torch's, a `ConversionWarning` says so.
+    A model that `load_torch` has filled is saved with the names, rules and orders of features of
+    that load. For another model, or a copy, pass them, or ``plan=report.plan``. A
+    `ConversionWarning` reports features that may be in another order than torch's.
 
     Args:
       model: the nnx model, or a linen module with `variables` and `example`.
       path: the .safetensors file to write.
       variables: the variables of a linen module.
-      example: an input of the model, as in `plan`; a linen module needs it.
-      extras: torch's counters, from the load's report; without them they are written as 0.
-      names, rules, prefix: as they were given to the load; without `names` and `prefix`, or without
-        `rules`, those of the load that filled this model.
+      example: an input of the model, as in `plan`; required for a linen module.
+      extras: torch's counters, from the report of the load; missing ones are written as 0.
+      names, rules, prefix: as in `plan`. Without `names` and `prefix`, those of the load that
+        filled this model are used; likewise without `rules`.
       plan: ``report.plan`` of the load, in place of names, rules and prefix.
       overwrite: whether to replace an existing file; a symbolic link is refused.
-      progress: called with (tensor, bytes done, bytes in all).
+      progress: called with (tensor, bytes done, total bytes).
 
     Returns:
-      The plan that the file was written by.
+      The plan of the file.
 
     Raises:
       CheckpointError: `path` exists and `overwrite` is not set, or is a symbolic link.
@@ -67,19 +67,19 @@ def save_torch(
     check_suffix(path)
     structure = structure_of(model, example)
     arrays = _arrays(model, structure, variables)
-    # the dtypes of the arrays decide; a linen module alone does not know them
+    # the dtypes of the arrays are used; a linen module does not have them
     structure.params = [replace(s, dtype=arrays[s.name].dtype.name) for s in structure.params]
     if plan is None:
         made = _planned(model, structure, names, rules, prefix, example)
     elif names or rules or prefix:
         raise ValueError("plan= includes names, rules and prefix: pass either the plan or these")
     else:
-        made = _of(structure, plan)
+        made = _with_dtypes(structure, plan)
     made.raise_if_incomplete()
     counters = {e.torch[0] for e in made.entries if e.status == "counter"}
-    strangers = [name for name in extras or {} if name not in counters]
-    if strangers:
-        named = printable(", ".join(strangers))
+    unknown = [name for name in extras or {} if name not in counters]
+    if unknown:
+        named = printable(", ".join(unknown))
         raise ValueError(f"extras has {named}, for which the model has no counter")
     warn_of(made.warnings)
     tensors = move.torch_tensors(made, lambda name: np.asarray(arrays[name]), extras or {})
@@ -101,7 +101,7 @@ def _planned(
     prefix: str,
     example: Any,
 ) -> Plan:
-    """The plan for export, by what is given and by what is known of the model from its load."""
+    """The plan for export, from the arguments and from the load of the model."""
     memory = recall(model, structure)
     if memory is not None and names is None and not prefix:
         names, prefix = memory.names, memory.prefix
@@ -114,8 +114,8 @@ def _planned(
     return order_features(made, model, structure, rules=rules, example=example, settled=known)
 
 
-def _of(structure: Structure, plan: Plan) -> Plan:
-    """The plan of a load, with the dtypes that the model has now."""
+def _with_dtypes(structure: Structure, plan: Plan) -> Plan:
+    """The plan of a load, with the current dtypes of the model."""
     params = {param.name: param for param in structure.params}
     planned = {str(e.flax): e for e in plan.leaves()}
     wrong = [f"{n} is not in the plan" for n in params if n not in planned]

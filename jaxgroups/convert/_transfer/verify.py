@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxgroups.convert._files import open_checkpoint, open_otherwise
 from jaxgroups.convert._files.flax_layout import READER_KEY
 from jaxgroups.convert._plan.fits import check_flax, check_torch
@@ -20,8 +18,8 @@ class Differences(list[str]):
     """Keys of the torch tensors that differ: a list, empty if all are equal.
 
     Attributes:
-      reader: what read the source: ``"own"``, ``"torch"``, ``"zipfile"`` or ``"safetensors"``.
-      converted_by: what `convert_file` had read it by.
+      reader: the reader of the source: ``"own"``, ``"torch"``, ``"zipfile"`` or ``"safetensors"``.
+      converted_by: the reader that `convert_file` used.
     """
 
     def __init__(self, reader: str, converted_by: str) -> None:
@@ -39,28 +37,30 @@ def verify_file(
     reader: str | None = None,
     progress: Callable[[str, int, int], Any] | None = None,
 ) -> Differences:
-    """Compare the torch checkpoint `source` with what `converted` converts back to, bit for bit.
+    """Convert `converted` back and compare it with the torch checkpoint `source`, bit for bit.
 
-    The source is read by another reader than `convert_file` took, so that a mistake in the reading
-    shows as a difference: a torch file by torch where it is installed, else a zip by Python's
-    `zipfile`; a .safetensors file by the official library. torch reads a legacy file as a whole.
+    The source is read by another reader than `convert_file` used, so that an error of a reader
+    shows
+    as a difference: a torch file by torch if it is installed, else a zip by Python's `zipfile`; a
+    .safetensors file by the official library. torch reads a legacy file as a whole.
 
-    What is merged of several tensors, such as a weight norm, has no way back to them: it is merged
-    again, and compared in Flax's layout. The memory in use grows by at most four times the largest
-    tensor and 64 MiB, but for what torch maps or reads.
+    Parameters that are merged from several tensors, such as a weight norm, cannot be converted
+    back. They are merged again, and compared in Flax's layout. The memory in use grows by at most
+    four times the largest tensor and 64 MiB, without what torch maps or reads.
 
     Args:
       source: the original torch checkpoint.
-      converted: the file in Flax layout that `convert_file` made of it.
-      plan: the plan that it was made by.
-      key: where in `source` the tensors are, as in `open_checkpoint`.
-      reader: how to read `source`, as in `open_checkpoint`; None is another one than was taken.
-      progress: called with (tensor, tensors done, tensors in all).
+      converted: the file in Flax layout that `convert_file` wrote.
+      plan: the plan of the conversion.
+      key: the key of the tensors in `source`, as in `open_checkpoint`.
+      reader: the reader of `source`, as in `open_checkpoint`; None for another one than
+        `convert_file` used.
+      progress: called with (tensor, tensors done, total tensors).
 
     Returns:
-      Keys of the torch tensors that differ, a list that is empty if all are equal. Its attribute
-      `reader` names what read the source. Where that equals `converted_by`, the format has no
-      second reader here.
+      The keys of the torch tensors that differ; an empty list if all are equal. Its attribute
+      `reader` is the reader of the source. If that equals `converted_by`, there is no second reader
+      for the format.
 
     Raises:
       ConversionError: the tensors of `source` or `converted` are not those of the plan.
@@ -79,13 +79,13 @@ def verify_file(
         check_flax(plan, flax)
         within = {name for e in plan.leaves() if e.merge for name in e.torch}
         merged = [e for e in plan.leaves() if e.merge or within.intersection(e.torch)]
-        apart = {e.flax for e in merged}
+        merged_names = {e.flax for e in merged}
         rest = replace(
             plan,
             entries=[
                 e
                 for e in plan.entries
-                if (e.flax is None or e.flax not in apart)
+                if (e.flax is None or e.flax not in merged_names)
                 and (e.status != "alias" or e.torch[1] not in within)
             ],
         )
@@ -102,13 +102,8 @@ def verify_file(
             for e in merged
         ]
         for number, (name, back, there) in enumerate(pairs, 1):
-            if not _same(back(), there()):
+            if not move.same_bits(back(), there()):
                 wrong.append(name)
             if progress is not None:
                 progress(name, number, len(pairs))
     return wrong
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    alike = (one.dtype, one.shape) == (other.dtype, other.shape)
-    return alike and one.tobytes() == other.tobytes()

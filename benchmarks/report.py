@@ -6,6 +6,7 @@ from math import exp, log
 from benchmarks.table import FAMILIES
 
 Row = Mapping
+RIVALS = ("onnxruntime", "openvino")
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -23,20 +24,32 @@ def geometric_mean(values: Iterable[float]) -> float:
 def seconds(row: Row) -> dict[str, float]:
     """Seconds by contestant; ``torch`` is the faster of its two layouts."""
     found = {name: entry["seconds"] for name, entry in row["contestants"].items()}
-    torch = [value for name, value in found.items() if name.startswith("torch")]
-    others = {name: value for name, value in found.items() if not name.startswith("torch")}
+    torch = [value for name, value in found.items() if is_torch(name)]
+    others = {name: value for name, value in found.items() if not is_torch(name)}
     return ({"torch": min(torch)} if torch else {}) | others
 
 
+def is_torch(name: str) -> bool:
+    """Whether a contestant is PyTorch, eager, in one of its layouts."""
+    return name.startswith("torch ")
+
+
 def ratios(row: Row) -> dict[str, float]:
-    """Times over torch's and over lax's, with keys such as ``jaxgroups/torch``."""
+    """Times over torch's and over lax's, with keys such as ``jaxgroups/torch``.
+
+    Those of jaxgroups are also over ``rival``, the faster of ONNX Runtime and OpenVINO.
+    """
     times = seconds(row)
-    return {
+    found = {
         f"{name}/{base}": times[name] / times[base]
         for base in ("torch", "lax")
         for name in times
         if base in times and name not in ("torch", base)
     }
+    if rivals := [times[name] for name in RIVALS if name in times]:
+        ours = [name for name in times if name.startswith("jaxgroups")]
+        found |= {f"{name}/rival": times[name] / min(rivals) for name in ours}
+    return found
 
 
 def rates(row: Row) -> dict[str, float]:

@@ -99,8 +99,8 @@ def begin(args: argparse.Namespace) -> dict:
         print(line)
     print(
         f"{args.statistic} of {args.rounds} turns (fewer if they exceed {args.budget:g} s) of "
-        f"{1e3 * args.warm:g} ms untimed and {1e3 * args.seconds:g} ms timed calls; each contestant "
-        f"has a process of its own; {args.repeat} pass(es)"
+        f"{1e3 * args.warm:g} ms untimed and {1e3 * args.seconds:g} ms timed calls; "
+        f"each contestant has a process of its own; {args.repeat} pass(es)"
     )
     return found
 

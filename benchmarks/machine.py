@@ -77,8 +77,9 @@ def _commit() -> str | None:
 class Others:
     """The fraction of the cores that other programs use, from construction to `share`.
 
-    Own are this process and those of `pids`. The share shows whether a measurement was disturbed. A disturbance slows PyTorch more than jax, because
-    PyTorch's threads wait for each other at every step.
+    Own are this process and those of `pids`. The share shows whether a measurement was disturbed. A
+    disturbance slows PyTorch more than jax, because PyTorch's threads wait for each other at every
+    step.
     """
 
     def __init__(self, pids: Iterable[int] = ()) -> None:

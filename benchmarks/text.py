@@ -12,10 +12,10 @@ HEADER = (
 _LETTER = {"contiguous": "c", "channels_last": "l"}
 LEGEND = (
     "ms: time of one call; c or l: torch's faster layout, contiguous or channels last; lowering: "
-    "that of jaxgroups; min: of the samples of torch and jaxgroups, in ms; GF/s: GFLOP/s of torch and jaxgroups; limit: the shortest time that the "
-    "measured limits allow, over jaxgroups' time; iqr: the largest interquartile range over the "
-    "median; others: share of the cores that other programs used; error: the largest, relative to "
-    "torch; compile and scratch: lax, jaxgroups"
+    "that of jaxgroups; min: the least sample of torch and jaxgroups, ms; GF/s: GFLOP/s of torch "
+    "and jaxgroups; limit: the shortest time that the measured limits allow, over jaxgroups' time; "
+    "iqr: the largest interquartile range over the median; others: share of the cores that other "
+    "programs used; error: the largest, relative to torch; compile and scratch: lax, jaxgroups"
 )
 
 

@@ -40,16 +40,19 @@ def ratios(row: Row) -> dict[str, float]:
     Those of jaxgroups are also over ``rival``, the faster of ONNX Runtime and OpenVINO.
     """
     times = seconds(row)
-    found = {
-        f"{name}/{base}": times[name] / times[base]
-        for base in ("torch", "lax")
-        for name in times
-        if base in times and name not in ("torch", base)
+    ours = [name for name in times if name.startswith(("jaxgroups", "without_kernels"))]
+    rivals = [times[name] for name in RIVALS if name in times]
+    bases = (
+        ("torch", times.get("torch"), [name for name in times if name != "torch"]),
+        ("lax", times.get("lax"), ours),
+        ("rival", min(rivals, default=None), ours),
+    )
+    return {
+        f"{name}/{base}": times[name] / of_base
+        for base, of_base, names in bases
+        if of_base is not None
+        for name in names
     }
-    if rivals := [times[name] for name in RIVALS if name in times]:
-        ours = [name for name in times if name.startswith("jaxgroups")]
-        found |= {f"{name}/rival": times[name] / min(rivals) for name in ours}
-    return found
 
 
 def rates(row: Row) -> dict[str, float]:

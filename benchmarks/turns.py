@@ -44,6 +44,10 @@ class Turns:
     statistic: str = "median"
     cpu: bool = False
 
+    def request(self) -> dict[str, Any]:
+        """What a worker has to know of a turn."""
+        return {"warm": self.warm, "seconds": self.seconds, "cpu": self.cpu}
+
 
 @dataclass(frozen=True)
 class Start:
@@ -77,14 +81,13 @@ class Worker:
         self.name, self.optional = name, start.optional
         path = [p or os.getcwd() for p in sys.path] if start.path is None else start.path
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
-        wanted = None if start.cpus is None else set(start.cpus)
+        cpus = [] if start.cpus is None else [",".join(map(str, start.cpus))]
         self._process = subprocess.Popen(
-            [start.python, "-P", str(WORKER), start.target],
+            [start.python, "-P", str(WORKER), start.target, *cpus],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment | dict(start.environment or {}),
-            preexec_fn=None if wanted is None else lambda: os.sched_setaffinity(0, wanted),
         )
 
     @property
@@ -114,7 +117,7 @@ class Worker:
 
     def turn(self, how: Turns) -> dict[str, Any]:
         """One turn of the call that was prepared last."""
-        return self.ask(warm=how.warm, seconds=how.seconds, cpu=how.cpu)
+        return self.ask(**how.request())
 
     def close(self) -> None:
         self._process.kill()
@@ -165,6 +168,12 @@ class Workers(dict[str, Worker]):
             if not self[name].optional:
                 raise
             return str(error)
+        return self._received(answer, path)
+
+    @staticmethod
+    def _received(
+        answer: dict[str, Any], path: Path
+    ) -> tuple[dict[str, Any], list[np.ndarray]] | str:
         if "absent" in answer:
             return answer["absent"]
         with np.load(path) as found:

@@ -1,7 +1,8 @@
 """The process of one contestant: it prepares calls and times them.
 
-``python worker.py MODULE:FUNCTION`` or ``python worker.py FILE.py:FUNCTION``. It reads one line of
-JSON for each request and answers with one:
+``python worker.py TARGET [CPUS]``: the target is ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION``, and
+``0,1`` restricts the process to these processors. It reads one line of JSON for each request and
+answers with one:
 
 * ``{"prepare": {...}, "results": FILE}``: FUNCTION prepares a call, whose results go into a file of
   NumPy. The answer is what FUNCTION notes, or why the contestant is left out.
@@ -102,6 +103,8 @@ def loaded(target: str) -> Callable[[dict[str, Any]], Any]:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
+    if len(sys.argv) > 2:
+        os.sched_setaffinity(0, map(int, sys.argv[2].split(",")))
     session = Session(loaded(sys.argv[1]))
     for line in sys.stdin:
         try:

@@ -98,8 +98,12 @@ def torch_step(
 
 
 def by_compile(model: torch.nn.Module, batch: int, size: int) -> Prepared:
-    """``torch.compile`` with weights frozen as constants, which Inductor folds and lays out."""
+    """``torch.compile`` with weights frozen as constants, which Inductor folds and packs.
+
+    The notes have the number of convolutions whose weights it packed by oneDNN.
+    """
     import torch._inductor.config as inductor
+    from torch._dynamo.utils import counters
 
     inductor.freezing = True
     images, _ = networks.inputs(batch, size)
@@ -110,9 +114,13 @@ def by_compile(model: torch.nn.Module, batch: int, size: int) -> Prepared:
         with torch.no_grad():  # Inductor does not freeze in inference mode
             return compiled(x)
 
+    counters.clear()
     start = time.perf_counter()
     infer()
-    notes = {"compile_seconds": time.perf_counter() - start}
+    notes = {
+        "compile_seconds": time.perf_counter() - start,
+        "packed_weights": counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"],
+    }
     return Prepared(infer, lambda: [infer().numpy()], notes)
 
 

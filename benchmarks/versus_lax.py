@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"\n{len(rows)} problems: {len(slower)} above {LIMIT}, "
         f"{sum(map(compiles_slowly, rows))} above {COMPILE_FACTOR:g} times lax's compile time "
-        f"plus {COMPILE_SECONDS} s; {left_out} left out, of which a call takes lax over {LONG:g} s"
+        f"plus {COMPILE_SECONDS} s; {left_out} left out, of which a call takes over {LONG:g} s"
     )
     for row in sorted(slower, key=ratio, reverse=True):
         print(line(row))

@@ -17,6 +17,7 @@ from benchmarks.prepared import Prepared
 from benchmarks.turns import Start, Turns, Workers
 
 BLOCKS, CHANNELS = 4, 64
+RATE = 10.0  # so that a step changes the parameters visibly, which are compared
 WAYS = {
     "sharded": "jit, NamedSharding",
     "model": "jit, channels sharded",
@@ -41,9 +42,14 @@ def step_of(way: str, side: str, devices: int, batch: int, size: int) -> tuple[A
     function = jg.conv_general_dilated if side == "jaxgroups" else lax.conv_general_dilated
     groups = (CHANNELS, 1, CHANNELS // 8)
     rng = np.random.default_rng(0)
+
+    def normal(shape: tuple[int, ...]) -> np.ndarray:
+        """Weights that keep the size of activations and gradients from layer to layer."""
+        return rng.standard_normal(shape) * math.sqrt(2 / math.prod(shape[:-1]))
+
     parameters = [
         [
-            jnp.asarray(rng.standard_normal((k, k, CHANNELS // g, CHANNELS)) / 10, jnp.float32)
+            jnp.asarray(normal((k, k, CHANNELS // g, CHANNELS)), jnp.float32)
             for g, k in zip(groups, (3, 1, 3), strict=True)
         ]
         for _ in range(BLOCKS)
@@ -66,7 +72,7 @@ def step_of(way: str, side: str, devices: int, batch: int, size: int) -> tuple[A
 
     def step(parameters: Any, x: jax.Array) -> Any:
         gradients = jax.grad(loss)(parameters, x)
-        return jax.tree.map(lambda w, d: w - 0.01 * d, parameters, gradients)
+        return jax.tree.map(lambda w, d: w - RATE * d, parameters, gradients)
 
     if way == "one":
         return jax.jit(step), (parameters, x)
@@ -87,7 +93,7 @@ def step_of(way: str, side: str, devices: int, batch: int, size: int) -> tuple[A
 
     def part(parameters: Any, x: jax.Array) -> Any:
         gradients = lax.pmean(jax.grad(loss)(parameters, x), "d")
-        return jax.tree.map(lambda w, d: w - 0.01 * d, parameters, gradients)
+        return jax.tree.map(lambda w, d: w - RATE * d, parameters, gradients)
 
     mapped = jax.shard_map(part, mesh=mesh, in_specs=(P(), P("d")), out_specs=P(), check_vma=False)
     return jax.jit(mapped), (parameters, x)

@@ -70,8 +70,8 @@ class Start:
     optional: bool = False
 
 
-class WorkerFailed(RuntimeError):
-    """The process of a contestant ended, or it raised an exception."""
+class WorkerFailed(SystemExit):
+    """The process of a contestant ended, or it raised an exception; this ends the benchmark."""
 
 
 class Worker:

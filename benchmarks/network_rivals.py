@@ -23,7 +23,7 @@ def by_onnxruntime(path: str, x: np.ndarray, threads: int) -> Prepared:
     notes = {"compile_seconds": time.perf_counter() - start}
     given = {session.get_inputs()[0].name: x}
 
-    def call() -> list[Any]:
+    def call() -> Any:
         return session.run(None, given)
 
     return Prepared(call, call, notes)

@@ -3,7 +3,10 @@
 import contextlib
 import importlib
 import json
+import os
 import platform
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from math import inf, nan
@@ -261,6 +264,28 @@ def test_every_side_runs_a_network_and_is_compared(tiny, tmp_path, capsys):
     multiplied = 2 * 2 * (8 * 8 * (9 * 6 + 6 * 8) + 8 * 1000)
     assert inference["flops"] == multiplied
     assert training["flops"] == multiplied * 3
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("torch_side, network_torch", ["jax", "jaxgroups", "flax"]),
+        ("jax_side, network_flax", ["torch", "onnxruntime", "openvino"]),
+        ("network_rivals", ["torch", "jax", "jaxgroups"]),
+    ],
+)
+def test_a_contestant_does_not_import_another_library(modules, absent):
+    """A library that is only imported may start threads or take memory, too."""
+    code = f"import sys; from benchmarks import {modules}; print(*(sys.modules.keys() & {absent}))"
+    path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=os.environ | path,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []
 
 
 @pytest.mark.slow

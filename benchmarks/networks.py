@@ -33,7 +33,7 @@ NETWORKS = {
         ("mnasnet_b1", "mnasnet", "pytorchcv_more"),
         ("mobilenetv3_large_w1", "mobilenetv3", "pytorchcv_more"),
         ("regnetx002", "regnet", "pytorchcv_more"),
-        ("resnet50", "resnet", "pytorchcv"),
+        ("resnet50b", "resnet", "pytorchcv"),
     )
 }
 

@@ -360,7 +360,7 @@ def test_each_side_uses_the_convolution_of_its_name(bench):
 
 
 MORE = ("mobilenetv2_w1", "efficientnet_b0", "shufflenetv2_w1", "mnasnet_b1",
-        "mobilenetv3_large_w1", "regnetx002", "resnet50")  # fmt: skip
+        "mobilenetv3_large_w1", "regnetx002", "resnet50b")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MORE)

@@ -2,15 +2,16 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from benchmarks import machine, measure, plot, report, text
-from benchmarks.timing import Rounds
+from benchmarks import machine, measure, peak, plot, report, text
+from benchmarks.turns import Turns, WorkerFailed
 
-DEFAULTS = Rounds()
+DEFAULTS = Turns()
 
 
 def parser(program: str, about: str, modes: tuple[str, ...]) -> argparse.ArgumentParser:
@@ -23,8 +24,22 @@ def parser(program: str, about: str, modes: tuple[str, ...]) -> argparse.Argumen
     add(
         "--rounds",
         type=_positive,
-        default=DEFAULTS.rounds,
-        help="measurements of each contestant, in turn; default: %(default)s",
+        default=DEFAULTS.turns,
+        help="turns of each contestant; default: %(default)s",
+    )
+    add(
+        "--warm",
+        type=float,
+        default=DEFAULTS.warm,
+        metavar="SECONDS",
+        help="untimed calls at the beginning of a turn; default: %(default)s",
+    )
+    add(
+        "--seconds",
+        type=float,
+        default=DEFAULTS.seconds,
+        metavar="SECONDS",
+        help="timed calls of a turn, at least one; default: %(default)s",
     )
     add(
         "--repeat",
@@ -37,15 +52,16 @@ def parser(program: str, about: str, modes: tuple[str, ...]) -> argparse.Argumen
         "--statistic",
         choices=("median", "min"),
         default=DEFAULTS.statistic,
-        help="statistic of a contestant's measurements; default: %(default)s",
+        help="statistic that the ratios compare; both are written; default: %(default)s",
     )
     add(
         "--budget",
         type=float,
         default=DEFAULTS.budget,
         metavar="SECONDS",
-        help="for all rounds of a contestant; slow ones get fewer rounds; default: %(default)s",
+        help="for all turns of a contestant; slow ones get fewer turns; default: %(default)s",
     )
+    add("--cpu", action="store_true", help="CPU time instead of elapsed time; use --threads 1")
     add(
         "--patience",
         type=float,
@@ -65,12 +81,12 @@ def _positive(text: str) -> int:
     return value
 
 
-def rounds(args: argparse.Namespace) -> Rounds:
-    return Rounds(rounds=args.rounds, budget=args.budget, statistic=args.statistic)
+def turns(args: argparse.Namespace) -> Turns:
+    return Turns(args.rounds, args.warm, args.seconds, args.budget, args.statistic, args.cpu)
 
 
 def begin(args: argparse.Namespace) -> dict:
-    """Set the same threads on both sides, measure the limits, and print the machine."""
+    """Restrict the threads of all contestants, measure the limits, and print the machine."""
     for path in (args.json, args.plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise SystemExit(f"{path}: the folder does not exist")
@@ -78,12 +94,13 @@ def begin(args: argparse.Namespace) -> dict:
     torch.set_num_threads(machine.cores())
     found = machine.describe() | {"threads": machine.cores()}
     machine.wait_for_quiet(args.patience)
-    found["limits"] = machine.limits()
+    found["limits"] = peak.limits(found["threads"])
     for line in machine.lines(found):
         print(line)
     print(
-        f"{args.statistic} of {args.rounds} rounds (fewer if they exceed {args.budget:g} s), "
-        f"contestants in turn, {args.repeat} pass(es)"
+        f"{args.statistic} of {args.rounds} turns (fewer if they exceed {args.budget:g} s) of "
+        f"{1e3 * args.warm:g} ms untimed and {1e3 * args.seconds:g} ms timed calls; "
+        f"each contestant has a process of its own; {args.repeat} pass(es)"
     )
     return found
 
@@ -93,6 +110,8 @@ def run(args: argparse.Namespace, jobs: Sequence[Callable[[], dict]], found: dic
 
     After an interrupt from the keyboard, the rows measured so far are returned.
     """
+    print(text.LEGEND)
+    print(text.HEADER)
     rows: list[dict] = []
     mode = None
     try:
@@ -113,17 +132,31 @@ def run(args: argparse.Namespace, jobs: Sequence[Callable[[], dict]], found: dic
                     rows.append(row)
     except measure.WrongResult as error:
         raise SystemExit(f"wrong result, so nothing is reported: {error}") from error
+    except WorkerFailed as error:
+        raise SystemExit(f"nothing is reported: {error}") from error
     except KeyboardInterrupt:
         print(f"interrupted after {len(rows)} of {len(jobs)}")
     return rows
 
 
-def finish(args: argparse.Namespace, found: dict, rows: list[dict]) -> None:
-    """Print the means, write the file and draw the picture."""
+def finish(
+    args: argparse.Namespace,
+    command: Sequence[str],
+    found: dict,
+    rows: list[dict],
+    left_out: Mapping[str, str] | None = None,
+) -> None:
+    """Print the means, write the file and draw the picture.
+
+    The file has the `command`, a module and its arguments, and the contestants `left_out` of all
+    rows with the reasons.
+    """
+    found["load_after"] = machine.load()
     means = report.summary(rows)
     for line in text.summary_lines(means, found["limits"]):
         print(line)
     print()
+    print(f"load after {found['load_after']}")
     for line in text.warning_lines(rows):
         print(line)
     asked = {
@@ -132,7 +165,15 @@ def finish(args: argparse.Namespace, found: dict, rows: list[dict]) -> None:
         if name not in ("json", "plot")
     }
     if args.json is not None:
-        content = {"machine": found, "settings": asked, "summary": means, "rows": rows}
+        content = {
+            "command": shlex.join(["python", "-m", *command]),
+            "commit": found["commit"],
+            "machine": found,
+            "settings": asked,
+            "left_out": dict(left_out or {}),
+            "summary": means,
+            "rows": rows,
+        }
         args.json.write_text(json.dumps(content, indent=1) + "\n")
     if args.plot is not None:
         plot.save(rows, args.plot, "\n".join(machine.lines(found)))

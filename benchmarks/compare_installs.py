@@ -1,16 +1,15 @@
 """The kernels of two installations of jaxgroups: ``python -m benchmarks.compare_installs OLD NEW``.
 
 OLD and NEW are Python executables, each of an environment with jaxgroups; ``PYTHON:FOLDER`` has
-FOLDER in front of its PYTHONPATH. Each runs in a process of its own on the same processors. They
-take turns at each layer, and the least CPU time of each counts, so that a busy machine disturbs
-little. What is printed is the time of NEW divided by that of OLD: below 1, NEW is faster.
+FOLDER in front of its PYTHONPATH. Each runs in a process of its own on the same processors. The
+results are compared. They take turns at each layer (`benchmarks.turns`), and the least CPU time of
+a call of each counts, so that a busy machine disturbs little. What is printed is the time of NEW
+divided by that of OLD: below 1, NEW is faster.
 """
 
 import argparse
-import json
 import math
 import os
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,39 +17,36 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import table
+from benchmarks.measure import TOLERANCE, check
+from benchmarks.report import geometric_mean
+from benchmarks.turns import Start, Turns, Workers
 
-WORKER = Path(__file__).with_name("compare_worker.py")
+TARGET = f"{Path(__file__).with_name('installed_layer.py')}:prepare"
+SIDES = ("OLD", "NEW")
 MODES = ("forward", "gradients")
 
 
-class Side:
+def start_of(place: str, cpus: Iterable[int]) -> Start:
     """The process of one installation."""
+    python, _, folder = place.partition(":")
+    return Start(TARGET, python=python, path=[folder] if folder else [], cpus=cpus)
 
-    def __init__(self, place: str, cpus: Iterable[int]) -> None:
-        python, _, folder = place.partition(":")
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        if folder:
-            environment["PYTHONPATH"] = folder
-        wanted = set(cpus)
-        self.process = subprocess.Popen(
-            [python, "-P", str(WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            preexec_fn=lambda: os.sched_setaffinity(0, wanted),
-        )
 
-    def time(self, seconds: float, layer: dict[str, Any] | None = None) -> float:
-        stdin, stdout = self.process.stdin, self.process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the worker has no pipes")
-        request: dict[str, Any] = {"seconds": seconds} | ({"layer": layer} if layer else {})
-        print(json.dumps(request), file=stdin, flush=True)
-        answer = stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self.process.args} ended")
-        return json.loads(answer)
+def ratio_of(
+    workers: Workers, layer: table.Layer, batch: int, mode: str, how: Turns
+) -> tuple[float, float]:
+    """The least CPU time of a call of NEW over that of OLD, and that of OLD."""
+    request = request_of(layer, batch, mode)
+    results = []
+    for name in workers:
+        found = workers.prepare(name, request)
+        if isinstance(found, str):
+            raise SystemExit(f"{name}: {found}")
+        results.append(found[1])
+    where = f"NEW on {layer.problem(batch)}, {mode}"
+    check(where, results[1], results[0], TOLERANCE["float32"], "OLD")
+    old, new = (timed.least for timed in workers.take_turns(list(workers), how).values())
+    return new / old, old
 
 
 def request_of(layer: table.Layer, batch: int, mode: str) -> dict[str, Any]:
@@ -75,10 +71,6 @@ def request_of(layer: table.Layer, batch: int, mode: str) -> dict[str, Any]:
     }
 
 
-def geometric_mean(ratios: Sequence[float]) -> float:
-    return math.exp(sum(map(math.log, ratios)) / len(ratios))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare_installs")
     add = parser.add_argument
@@ -95,25 +87,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     layers = [layer for path in args.tables for layer in table.read(path)]
     layers = [layer for layer in layers if layer.matches(args.match)][:: args.every]
-    sides = [Side(place, args.cpus) for place in (args.old, args.new)]
+    starts = {
+        name: start_of(place, args.cpus)
+        for name, place in zip(SIDES, (args.old, args.new), strict=True)
+    }
+    how = Turns(args.turns, seconds=args.seconds, budget=math.inf, cpu=True)
     summary: dict[tuple[str, int, str], list[float]] = defaultdict(list)
-    for mode in args.mode:
-        for layer in layers:
-            for batch in layer.batches(args.batch):
-                request = request_of(layer, batch, mode)
-                least = [side.time(args.seconds, request) for side in sides]
-                for _ in range(args.turns - 1):
-                    least = [
-                        min(t, side.time(args.seconds))
-                        for t, side in zip(least, sides, strict=True)
-                    ]
-                ratio = least[1] / least[0]
-                print(
-                    f"{ratio:6.3f}  {least[0] * 1e3:9.4f} ms  {mode} {layer.problem(batch)}",
-                    flush=True,
-                )
-                for family in ("all", *table.families(layer.spec)):
-                    summary[mode, batch, family].append(ratio)
+    with Workers(starts) as workers:
+        for mode in args.mode:
+            for layer in layers:
+                for batch in layer.batches(args.batch):
+                    ratio, old = ratio_of(workers, layer, batch, mode, how)
+                    print(
+                        f"{ratio:6.3f}  {old * 1e3:9.4f} ms  {mode} {layer.problem(batch)}",
+                        flush=True,
+                    )
+                    for family in ("all", *table.families(layer.spec)):
+                        summary[mode, batch, family].append(ratio)
     for (mode, batch, family), ratios in sorted(summary.items()):
         print(
             f"{mode:10} batch {batch:<3} {family:13} {geometric_mean(ratios):.3f} of {len(ratios)}"

@@ -1,57 +1,87 @@
-"""One convolution, compiled: by PyTorch in two layouts, by lax, and by jaxgroups.
+"""One convolution by each contestant: PyTorch in two layouts, lax, and jaxgroups.
 
 Mode "forward": the output for x and weight. Mode "gradients": those of x and weight for a given
 cotangent of the output. No side computes the forward pass in that mode: `jax.vjp` of a bilinear
 function needs no result of it, and XLA removes the one that it traces.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import math
+from collections.abc import Iterable
+from dataclasses import replace
 
-import jaxgroups as jg
-from benchmarks.data import Contestant, Data
-from benchmarks.guard import predicted_seconds
-from benchmarks.jax_side import by_jax, jaxgroups_function, lax_function
-from benchmarks.torch_side import LAYOUTS, by_torch
+import numpy as np
+import torch
+
+from benchmarks.data import Data
+from benchmarks.measure import TOLERANCE, contest
+from benchmarks.table import Layer, families
+from benchmarks.torch_side import LAYOUTS, Settings, by_torch
+from benchmarks.torch_side import request as settings_of
+from benchmarks.turns import Start, Turns, Workers
+from jaxgroups import ConvSpec
 
 MODES = ("forward", "gradients")
+KINDS = ("torch", "lax", "jaxgroups", "without_kernels")
+TARGETS = {"torch": "benchmarks.torch_side:prepare", "jax": "benchmarks.jax_side:prepare"}
+WITHOUT_KERNELS = {"JAXGROUPS_NATIVE": "0"}
 
 
-def all_of(
-    spec: jg.ConvSpec,
-    data: Data,
-    mode: str,
-    names: Iterable[str],
-    limit: float = 60.0,
-) -> Iterator[Contestant | tuple[str, str]]:
-    """The contestants of a layer; for one that is left out, its name and the reason.
-
-    A name is ``torch`` (two contestants), ``lax``, ``jaxgroups`` or ``jaxgroups.<lowering>``. A
-    contestant is left out if a single call would take more than `limit` seconds.
-    """
+def starts(names: Iterable[str]) -> dict[str, Start]:
+    """The processes of contestants: KINDS, or ``jaxgroups.IMPLEMENTATION``; torch is two."""
+    found = {}
     for name in names:
         if name == "torch":
-            yield from (by_torch(spec, data, mode, layout) for layout in LAYOUTS)
-            continue
-        _, _, lowering = name.partition(".")
+            found |= {f"torch {layout}": Start(TARGETS["torch"]) for layout in LAYOUTS}
+        elif name == "without_kernels":
+            found[name] = Start(TARGETS["jax"], environment=WITHOUT_KERNELS)
+        else:
+            found[name] = Start(TARGETS["jax"])
+    return found
 
-        def function(spec: jg.ConvSpec, name: str = name, lowering: str = lowering) -> Callable:
-            if name == "lax":
-                return lax_function(spec)
-            return jaxgroups_function(spec, lowering or None)
 
-        def trial(part: jg.ConvSpec, name: str = name, function: Any = function) -> Callable:
-            return by_jax(name, function(part), part, Data.random(part), mode).call
+def layer_row(
+    workers: Workers,
+    layer: Layer,
+    batch: int,
+    mode: str,
+    how: Turns,
+    dtype: str = "float32",
+    limit: float = 60.0,
+    threads: int = 1,
+) -> dict:
+    """One layer in one mode: its description and the measurements of every contestant."""
+    spec = layer.problem(batch, dtype)
+    data = Data.random(spec)
+    path = workers.folder / "data.npz"
+    data.save(path)
+    exact = Settings.of(replace(spec, dtype=data.x.dtype.name))
+    with torch.inference_mode():
+        reference = by_torch(exact, data, mode, "contiguous").results()
+    request = {
+        "spec": str(spec),
+        "settings": settings_of(spec),
+        "mode": mode,
+        "data": str(path),
+        "limit": limit,
+        "threads": threads,
+    }
+    row = {
+        "table": layer.table,
+        "model": layer.model,
+        "spec": str(spec),
+        "families": list(families(spec)),
+        "batch": batch,
+        "mode": mode,
+        "flops": spec.flops * (2 if mode == "gradients" else 1),
+        "bytes": traffic(spec, mode),
+    }
+    where = f"{layer.model}, {spec}, {mode}"
+    return row | contest(workers, request, reference, TOLERANCE[dtype], how, where)
 
-        try:
-            if lowering:
-                jg.explain(spec, implementation=lowering)
-            seconds = predicted_seconds(spec, mode, trial)
-            if seconds is not None and seconds > limit:
-                yield name, f"a call would take about {seconds:.0f} s"
-            else:
-                yield by_jax(name, function(spec), spec, data, mode)
-        except ValueError as reason:
-            if not lowering:
-                raise
-            yield name, str(reason)
+
+def traffic(spec: ConvSpec, mode: str) -> int:
+    """Bytes of all arguments and results, each read or written once."""
+    item = 2 if spec.dtype.endswith("float16") else np.dtype(spec.dtype).itemsize
+    inputs = math.prod(spec.input_shape) + spec.weights
+    outputs = math.prod(spec.output_shape)
+    return item * (inputs + outputs if mode == "forward" else 2 * inputs + outputs)

@@ -1,23 +1,13 @@
-"""The arrays of a convolution, and a contestant that computes it."""
+"""The arrays of a convolution, in torch's layout."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
 import numpy as np
 
-import jaxgroups as jg
-
-
-@dataclass
-class Contestant:
-    """`call` returns when its work is done; `results` are in torch's layout."""
-
-    name: str
-    call: Callable[[], object]
-    results: Callable[[], list[np.ndarray]]
-    notes: dict[str, Any] = field(default_factory=dict)
+if TYPE_CHECKING:  # torch's worker imports this file, but no jax
+    import jaxgroups as jg
 
 
 @dataclass(frozen=True)
@@ -29,7 +19,9 @@ class Data:
     cotangent: np.ndarray
 
     @classmethod
-    def random(cls, spec: jg.ConvSpec, seed: int = 0) -> "Data":
+    def random(cls, spec: "jg.ConvSpec", seed: int = 0) -> "Data":
+        import jax.numpy as jnp
+
         rng = np.random.default_rng(seed)
         exact = "float64" if spec.dtype == "float64" else "float32"
 
@@ -39,3 +31,11 @@ class Data:
 
         first = replace(spec, data_format="channels_first")
         return cls(*map(normal, (first.input_shape, spec.torch_weight_shape, first.output_shape)))
+
+    def save(self, path: Path) -> None:
+        np.savez(path, **asdict(self))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Data":
+        with np.load(path) as found:
+            return cls(**found)

@@ -11,7 +11,9 @@ import numpy as np
 from jax import lax
 
 import jaxgroups as jg
-from benchmarks.data import Contestant, Data
+from benchmarks.data import Data
+from benchmarks.guard import predicted_seconds
+from benchmarks.prepared import Prepared
 
 
 def last(array: np.ndarray) -> np.ndarray:
@@ -96,7 +98,7 @@ def results_of(function: Callable, mode: str) -> Callable:
     return lambda x, weight, cotangent: gradients(x, weight, cotangent)[which]
 
 
-def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: str) -> Contestant:
+def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: str) -> Prepared:
     """A compiled function of x and kernel; the notes have its compile time and its memory."""
     converted = spec.transposed and name == "lax"
     kernel = plain_weight(data.weight, spec.groups) if converted else data.weight
@@ -123,7 +125,39 @@ def by_jax(name: str, function: Callable, spec: jg.ConvSpec, data: Data, mode: s
             return [in_torchs_axes(found[0], True)]
         return [in_torchs_axes(array, i > 0) for i, array in enumerate(found)]
 
-    return Contestant(name, call, results, notes)
+    return Prepared(call, results, notes)
+
+
+def prepare(request: dict[str, Any]) -> Prepared | str:
+    """The contestant ``lax``, ``jaxgroups`` or ``jaxgroups.IMPLEMENTATION`` in a worker.
+
+    Other names are those of jaxgroups with another environment. A contestant is left out if a
+    single call would take more than ``request["limit"]`` seconds.
+    """
+    spec = jg.ConvSpec.parse(request["spec"])
+    if spec.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    name, mode = request["contestant"], request["mode"]
+    first, _, implementation = name.partition(".")
+    if implementation:
+        try:
+            jg.explain(spec, implementation=implementation)
+        except ValueError as reason:
+            return str(reason)
+
+    def function(spec: jg.ConvSpec) -> Callable:
+        if first == "lax":
+            return lax_function(spec)
+        return jaxgroups_function(spec, implementation or None)
+
+    def trial(part: jg.ConvSpec) -> Callable[[], object]:
+        return by_jax(name, function(part), part, Data.random(part), mode).call
+
+    guarded = "forward" if mode == "forward" else "gradients"
+    seconds = predicted_seconds(spec, guarded, trial)
+    if seconds is not None and seconds > request["limit"]:
+        return f"a call would take about {seconds:.0f} s"
+    return by_jax(name, function(spec), spec, Data.load(request["data"]), mode)
 
 
 def lowerings_in(compiled: Any) -> list[str]:

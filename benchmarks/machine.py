@@ -1,17 +1,20 @@
-"""The machine of a measurement: names, versions, and its limits of arithmetic and memory."""
+"""The machine of a measurement: names, versions, load, and what else runs on it."""
 
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks import peak
 from jaxgroups._native import huge_pages
 
-PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy", "jaxgroups", "pytorchcv")
+PACKAGES = (
+    "jax", "jaxlib", "flax", "torch", "onnxruntime", "openvino", "numpy", "jaxgroups", "pytorchcv",
+)  # fmt: skip
 
 
 def cores() -> int:
@@ -74,16 +77,17 @@ def _commit() -> str | None:
 class Others:
     """The fraction of the cores that other programs use, from construction to `share`.
 
-    It shows whether a measurement was disturbed. A disturbance slows PyTorch more than jax, because
-    PyTorch's threads wait for each other at every step.
+    Own are this process and those of `pids`. The share shows whether a measurement was disturbed. A
+    disturbance slows PyTorch more than jax, because PyTorch's threads wait for each other at every
+    step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pids: Iterable[int] = ()) -> None:
+        self.pids = tuple(pids)
         self.before = self._read()
 
-    @staticmethod
-    def _read() -> tuple[float, float, float] | None:
-        """Seconds of all cores: elapsed, busy (or stolen), and used by this process."""
+    def _read(self) -> tuple[float, float, float] | None:
+        """Seconds of all cores: elapsed, busy (or stolen), and used by our own processes."""
         try:
             line = Path("/proc/stat").read_text().splitlines()[0]
         except OSError:
@@ -91,7 +95,7 @@ class Others:
         ticks = [int(word) for word in line.split()[1:9]]  # guests are counted in user time
         tick = os.sysconf("SC_CLK_TCK")
         idle = ticks[3] + ticks[4]
-        own = time.process_time()
+        own = time.process_time() + sum(_ticks(pid) for pid in self.pids) / tick
         return sum(ticks) / tick, (sum(ticks) - idle) / tick, own
 
     def share(self) -> float | None:
@@ -100,6 +104,16 @@ class Others:
             return None
         elapsed, busy, own = (b - a for a, b in zip(self.before, after, strict=True))
         return min(1.0, max(0.0, (busy - own) / elapsed))
+
+
+def _ticks(pid: int) -> int:
+    """Clock ticks that a process has used."""
+    try:
+        # the name in parentheses may contain any character; user and system time are 12th and 13th
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it ended
+        return 0
+    return int(words[11]) + int(words[12])
 
 
 def wait_for_quiet(patience: float, share: float = 0.05, look: float = 0.5) -> None:
@@ -112,6 +126,11 @@ def wait_for_quiet(patience: float, share: float = 0.05, look: float = 0.5) -> N
             return
 
 
+def load() -> float | None:
+    """The load average of the last minute."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
 def describe() -> dict:
     """Processor, cores, pages of large blocks, load before the run, versions, date."""
     found = {package: _version(package) for package in PACKAGES}
@@ -122,47 +141,11 @@ def describe() -> dict:
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "cores": cores(),
         "pages": huge_pages.examine().pages,
-        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "load_before": load(),
         "python": platform.python_version(),
         "versions": {package: number for package, number in found.items() if number},
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def limits(side: int = 2048, mebibytes: int = 256, tries: int = 7) -> dict:
-    """The fastest float32 matrix product, in GFLOP/s, and copy, in GB/s read and written.
-
-    They are measured with torch and jax, not taken from a data sheet.
-    """
-    import jax
-    import jax.numpy as jnp
-    import torch
-
-    def best(call: Callable[[], object]) -> float:
-        call()
-        times = []
-        for _ in range(tries):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    a, b = torch.rand(side, side), torch.rand(side, side)
-    out = torch.empty(side, side)
-    seconds = {"torch": best(lambda: torch.mm(a, b, out=out))}
-    time.sleep(0.05)
-    x, y = jnp.asarray(a.numpy()), jnp.asarray(b.numpy())
-    product = jax.jit(lambda x, y: jnp.matmul(x, y))
-    seconds["jax"] = best(lambda: product(x, y).block_until_ready())
-    source = torch.rand(mebibytes * 2**18)
-    target = torch.empty_like(source)
-    copy = best(lambda: target.copy_(source))
-    matmul = {name: 2 * side**3 / value / 1e9 for name, value in seconds.items()}
-    return {
-        "gflops": max(matmul.values()),
-        "gflops_by": max(matmul, key=lambda name: matmul[name]),
-        "copy_gbytes": 2 * 4 * source.numel() / copy / 1e9,
     }
 
 
@@ -177,9 +160,5 @@ def lines(machine: dict) -> list[str]:
         + f"  Python {machine['python']}  commit {machine['commit']}  {machine['date']}",
     ]
     if "limits" in machine:
-        limit = machine["limits"]
-        text.append(
-            f"limits measured: {limit['gflops']:.0f} GFLOP/s (float32 matrix product, "
-            f"{limit['gflops_by']}), {limit['copy_gbytes']:.1f} GB/s (copy, read + written)"
-        )
+        text.append(peak.line(machine["limits"]))
     return text

@@ -1,18 +1,13 @@
-"""One row of a report: results are compared with PyTorch's, then timed."""
+"""One row of a report: the results of the contestants are compared, then the contestants timed."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from benchmarks.contestants import all_of
-from benchmarks.data import Contestant, Data
 from benchmarks.machine import Others
-from benchmarks.table import Layer, families
-from benchmarks.timing import Rounds, Timed, interleave
-from benchmarks.torch_side import by_torch
-from jaxgroups import ConvSpec
+from benchmarks.timing import Timed
+from benchmarks.turns import Turns, Workers
 
 # relative to the largest value; float32 sums of ten thousand products have smaller errors
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10, "float16": 5e-3, "bfloat16": 3e-2}
@@ -24,18 +19,19 @@ class WrongResult(Exception):
 
 def check(
     what: str,
-    results: list[np.ndarray],
-    reference: list[np.ndarray],
+    results: Sequence[np.ndarray],
+    reference: Sequence[np.ndarray],
     tolerances: float | Sequence[float],
+    by: str = "torch",
 ) -> float:
     """The largest error of any result, relative to the largest value of its reference.
 
     Raises:
-      WrongResult: an error above its tolerance, a NaN, or another shape.
+      WrongResult: an error above its tolerance, a NaN, or another shape; `by` gave the reference.
     """
     if [a.shape for a in results] != [b.shape for b in reference]:
         shapes = ([a.shape for a in results], [b.shape for b in reference])
-        raise WrongResult(f"{what}: shapes {shapes[0]}, torch has {shapes[1]}")
+        raise WrongResult(f"{what}: shapes {shapes[0]}, {by} has {shapes[1]}")
     if not isinstance(tolerances, Sequence):
         tolerances = [tolerances] * len(reference)
     largest = 0.0
@@ -45,79 +41,58 @@ def check(
         error = float(np.abs(a - b).max()) / (float(np.abs(b).max()) or 1.0)
         if not error <= tolerance:
             raise WrongResult(
-                f"{what}: relative error {error:.1e} against torch, more than {tolerance:.0e}"
+                f"{what}: relative error {error:.1e} against {by}, more than {tolerance:.0e}"
             )
         largest = max(largest, error)
     return largest
 
 
-def layer_row(
-    layer: Layer,
-    batch: int,
-    mode: str,
-    names: Iterable[str],
-    how: Rounds,
-    dtype: str = "float32",
-    limit: float = 60.0,
-) -> dict:
-    """One layer in one mode: its description and the measurements of every contestant."""
-    spec = layer.problem(batch, dtype)
-    data = Data.random(spec)
-    exact = replace(spec, dtype=data.x.dtype.name)
-    reference = by_torch(exact, data, mode, "contiguous").results()
-    row = {
-        "table": layer.table,
-        "model": layer.model,
-        "spec": str(spec),
-        "families": list(families(spec)),
-        "batch": batch,
-        "mode": mode,
-        "flops": spec.flops * (2 if mode == "gradients" else 1),
-        "bytes": traffic(spec, mode),
-    }
-    where = f"{layer.model}, {spec}, {mode}"
-    return row | contest(
-        all_of(spec, data, mode, names, limit), reference, TOLERANCE[dtype], how, where
-    )
-
-
 def contest(
-    contestants: Iterable[Contestant | tuple[str, str]],
-    reference: list[np.ndarray],
+    workers: Workers,
+    request: Mapping[str, Any],
+    reference: Sequence[np.ndarray] | None,
     tolerances: float | Sequence[float],
-    how: Rounds,
+    how: Turns,
     where: str,
+    names: Iterable[str] | None = None,
 ) -> dict:
-    """Check all contestants, then time them; ``absent`` has the reasons of those left out."""
-    entries, calls, absent = {}, {}, {}
-    for one in contestants:
-        if isinstance(one, tuple):
-            absent[one[0]] = one[1]
+    """Prepare and check all contestants, or those in `names`, then time them in turn.
+
+    Without a `reference`, the first contestant's results are the reference. ``absent`` has the
+    reasons of those that are left out. Each gets the request with its name as ``contestant``.
+
+    Raises:
+      WrongResult: a contestant's results differ; nothing was timed.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    absent: dict[str, str] = {}
+    by = "torch"
+    for name in workers if names is None else names:
+        found = workers.prepare(name, {**request, "contestant": name})
+        if isinstance(found, str):
+            absent[name] = found
             continue
-        error = check(f"{one.name} on {where}", one.results(), reference, tolerances)
-        entries[one.name] = {"error": error, **one.notes}
-        calls[one.name] = one.call
-    others = Others()
-    for name, timed in interleave(calls, how).items():
+        notes, results = found
+        if reference is None:
+            reference, by = results, name
+        error = check(f"{name} on {where}", results, reference, tolerances, by)
+        entries[name] = {"error": error, **notes}
+    others = Others(workers.pids)
+    for name, timed in workers.take_turns(list(entries), how).items():
         entries[name] |= timing(timed, how.statistic)
     return {"contestants": entries, "absent": absent, "others": others.share()}
 
 
 def timing(timed: Timed, statistic: str) -> dict:
+    """Seconds by both statistics; ``seconds`` is that of `statistic`."""
     return {
         "seconds": timed.seconds(statistic),
+        "median": timed.seconds("median"),
+        "min": timed.seconds("min"),
         "iqr": timed.iqr,
         "repetitions": timed.repetitions,
         "samples": timed.samples,
     }
-
-
-def traffic(spec: ConvSpec, mode: str) -> int:
-    """Bytes of all arguments and results, each read or written once."""
-    item = 2 if spec.dtype.endswith("float16") else np.dtype(spec.dtype).itemsize
-    inputs = math.prod(spec.input_shape) + spec.weights
-    outputs = math.prod(spec.output_shape)
-    return item * (inputs + outputs if mode == "forward" else 2 * inputs + outputs)
 
 
 def merge(row: dict, new: Mapping, statistic: str) -> dict:

@@ -1,87 +1,48 @@
-"""Networks of the package pytorchcv in PyTorch, and twins in Flax with the same weights."""
+"""Networks of the package pytorchcv, their twins in Flax, and what a step computes."""
 
-import importlib
-import importlib.util
-import tempfile
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from flax import nnx
-from safetensors.numpy import load_file
 
-import jaxgroups as jg
-import jaxgroups.convert as jc
-import jaxgroups.nnx as jnn
-from benchmarks.twins import pytorchcv, pytorchcv_more
-
-# function of pytorchcv and of the twin -> module of pytorchcv
-NETWORKS = {
-    "mobilenetv2_w1": "mobilenetv2",
-    "resnext50_32x4d": "resnext",
-    "efficientnet_b0": "efficientnet",
-    "shufflenetv2_w1": "shufflenetv2",
-    "mnasnet_b1": "mnasnet",
-    "mobilenetv3_large_w1": "mobilenetv3",
-    "regnetx002": "regnet",
-}
 SIZE, CLASSES = 224, 1000
 COUNTERS = ("running_mean", "running_var", "num_batches_tracked")
+MODES = ("inference", "training")
+RATE = 1e-3  # small, so that the network does not diverge while it is timed
+UNIT_RATE = 1.0  # for comparing a step: the change of the parameters is then the gradient
 
 
-def torch_network(name: str) -> torch.nn.Module:
-    """A network with random weights, the running statistics of a random batch, no dropout."""
-    try:
-        package = importlib.import_module(f"pytorchcv.models.{NETWORKS[name]}")
-    except ImportError as error:
-        raise SystemExit(
-            f"whole networks need the package pytorchcv ({error}): pip install --no-deps pytorchcv"
-        ) from error
-    torch.manual_seed(0)
-    model = getattr(package, name)()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.weight.uniform_(0.5, 1.5, generator=generator)
-                module.bias.normal_(0, 0.2, generator=generator)
-                module.momentum = None  # the mean over all batches, here one batch
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        model.train()(torch.randn(2, 3, SIZE, SIZE, generator=generator))
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 0.1
-    return model
+@dataclass(frozen=True)
+class Network:
+    """Two functions as ``MODULE:FUNCTION``: of a torch module, and of its twin for ``nnx.Rngs``."""
+
+    torch: str
+    twin: str
 
 
-def _twins(name: str):
-    """The function that builds the twin."""
-    for module in (pytorchcv, pytorchcv_more):
-        found = getattr(module, name, None)
-        if found is not None:
-            return found
-    raise ValueError(f"{name} has no twin in Flax")
+def _of_pytorchcv(name: str, module: str, twins: str) -> Network:
+    return Network(f"pytorchcv.models.{module}:{name}", f"benchmarks.twins.{twins}:{name}")
 
 
-def flax_network(name: str, state: dict[str, torch.Tensor], by: str) -> nnx.Module:
-    """The twin with torch's weights; every convolution computed by ``lax`` or ``jaxgroups``."""
-    model = nnx.eval_shape(lambda: _twins(name)(nnx.Rngs(0)))
-    model, _ = jc.load_torch(model, state)
-    for _, module in nnx.iter_modules(model):
-        if isinstance(module, jnn.Conv2d):
-            module.implementation = "xla" if by == "lax" else None
-        elif isinstance(module, nnx.Conv) and by != "lax":
-            module.conv_general_dilated = jg.conv_general_dilated
-    return model
+NETWORKS = {
+    name: _of_pytorchcv(name, module, twins)
+    for name, module, twins in (
+        ("mobilenetv2_w1", "mobilenetv2", "pytorchcv_more"),
+        ("resnext50_32x4d", "resnext", "pytorchcv"),
+        ("efficientnet_b0", "efficientnet", "pytorchcv_more"),
+        ("shufflenetv2_w1", "shufflenetv2", "pytorchcv_more"),
+        ("mnasnet_b1", "mnasnet", "pytorchcv_more"),
+        ("mobilenetv3_large_w1", "mobilenetv3", "pytorchcv_more"),
+        ("regnetx002", "regnet", "pytorchcv_more"),
+        ("resnet50b", "resnet", "pytorchcv"),
+    )
+}
 
 
-def torch_state(model: nnx.Module) -> dict[str, np.ndarray]:
-    """The weights and statistics of a twin in torch's layout."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "state.safetensors"
-        jc.save_torch(model, path)
-        return load_file(path)
+def inputs(batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images in torch's layout, and their classes."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((batch, 3, size, size), dtype="float32")
+    return images, rng.integers(0, CLASSES, batch)
 
 
 def step_results(loss: float, before: dict, after: dict) -> list[np.ndarray]:

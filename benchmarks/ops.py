@@ -9,21 +9,18 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import jax
-import torch
-
-from benchmarks import commandline, features, measure, table, text
-from benchmarks.contestants import MODES
+from benchmarks import commandline, features, measure, table
+from benchmarks.contestants import KINDS, MODES, layer_row, starts
+from benchmarks.turns import Workers
 from jaxgroups._lowerings import dispatch
-
-KINDS = ("torch", "lax", "jaxgroups")
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about = (
         "Time of convolutions by PyTorch (both memory layouts), lax and jaxgroups: forward and "
-        "both gradients. Results are compared with PyTorch's before anything is timed. With "
-        "--features first: pools, resizes and norms (see --features --help)."
+        "both gradients. Each has a process of its own. Results are compared with PyTorch's before "
+        "anything is timed. With --features first: pools, resizes and norms (see --features "
+        "--help)."
     )
     parser = commandline.parser("ops", about, MODES)
     add = parser.add_argument
@@ -42,7 +39,13 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=[*dispatch.names(), "all"],
         help="also time these implementations of jaxgroups, besides its own choice",
     )
-    add("--contestants", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
+    add(
+        "--contestants",
+        nargs="+",
+        choices=KINDS,
+        default=[name for name in KINDS if name != "without_kernels"],
+        help="default: all but without_kernels, which is jaxgroups without its C++ kernels",
+    )
     add("--dtype", choices=list(measure.TOLERANCE), default="float32", help="default: float32")
     add(
         "--limit",
@@ -66,23 +69,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     layers = [layer for layer in layers if layer.matches(args.match)]
     if not layers:
         raise SystemExit(f"no layer matches {args.match!r}")
-    if args.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
     forced = dispatch.names() if "all" in args.implementation else args.implementation
     names = [*args.contestants, *(f"jaxgroups.{name}" for name in forced)]
     found = commandline.begin(args)
-    how = commandline.rounds(args)
-    jobs = [
-        partial(measure.layer_row, layer, batch, mode, names, how, args.dtype, args.limit)
-        for mode in args.mode
-        for layer in layers
-        for batch in layer.batches(args.batch)
-    ]
-    print(text.LEGEND)
-    print(text.HEADER)
-    with torch.inference_mode():
+    how, more = commandline.turns(args), (args.dtype, args.limit, found["threads"])
+    with Workers(starts(names)) as workers:
+        jobs = [
+            partial(layer_row, workers, layer, batch, mode, how, *more)
+            for mode in args.mode
+            for layer in layers
+            for batch in layer.batches(args.batch)
+        ]
         rows = commandline.run(args, jobs, found)
-    commandline.finish(args, found, rows)
+    commandline.finish(args, ["benchmarks.ops", *given], found, rows)
     return 0
 
 

@@ -6,6 +6,7 @@ from math import exp, log
 from benchmarks.table import FAMILIES
 
 Row = Mapping
+RIVALS = ("onnxruntime", "openvino")
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -23,19 +24,34 @@ def geometric_mean(values: Iterable[float]) -> float:
 def seconds(row: Row) -> dict[str, float]:
     """Seconds by contestant; ``torch`` is the faster of its two layouts."""
     found = {name: entry["seconds"] for name, entry in row["contestants"].items()}
-    torch = [value for name, value in found.items() if name.startswith("torch")]
-    others = {name: value for name, value in found.items() if not name.startswith("torch")}
+    torch = [value for name, value in found.items() if is_torch(name)]
+    others = {name: value for name, value in found.items() if not is_torch(name)}
     return ({"torch": min(torch)} if torch else {}) | others
 
 
+def is_torch(name: str) -> bool:
+    """Whether a contestant is PyTorch, eager, in one of its layouts."""
+    return name.startswith("torch ")
+
+
 def ratios(row: Row) -> dict[str, float]:
-    """Times over torch's and over lax's, with keys such as ``jaxgroups/torch``."""
+    """Times over torch's and over lax's, with keys such as ``jaxgroups/torch``.
+
+    Those of jaxgroups are also over ``rival``, the faster of ONNX Runtime and OpenVINO.
+    """
     times = seconds(row)
+    ours = [name for name in times if name.startswith(("jaxgroups", "without_kernels"))]
+    rivals = [times[name] for name in RIVALS if name in times]
+    bases = (
+        ("torch", times.get("torch"), [name for name in times if name != "torch"]),
+        ("lax", times.get("lax"), ours),
+        ("rival", min(rivals, default=None), ours),
+    )
     return {
-        f"{name}/{base}": times[name] / times[base]
-        for base in ("torch", "lax")
-        for name in times
-        if base in times and name not in ("torch", base)
+        f"{name}/{base}": times[name] / of_base
+        for base, of_base, names in bases
+        if of_base is not None
+        for name in names
     }
 
 

@@ -1,12 +1,13 @@
 """The published figures: ``python -m benchmarks.results`` draws their chart and prints their table.
 
-The figures are in ``results.json``; the chart is ``docs/pictures/benchmarks.svg``. With
-``--measure`` the figures are measured first, which takes hours.
+The figures are in ``results.json``, with the commands and the commit that gave them; the chart is
+``docs/pictures/benchmarks.svg``. With ``--measure`` the figures are measured first, which takes
+hours.
 """
 
 import argparse
 import json
-import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -26,25 +27,51 @@ COLUMNS = {
     "jaxgroups": "jaxgroups",
     "without_kernels": "jaxgroups without C++ kernels",
 }
-# title of a row -> the benchmark that measures it, its mode, and a network; None: mean of all
+# title of a row -> the report that has it, its mode, and a network; None: mean of all
 ROWS: Mapping[str, tuple[str, str, str | None]] = {
     "89 layers of 10 networks, forward": ("ops", "forward", None),
     "the same 89 layers, both gradients": ("ops", "gradients", None),
-    "MobileNetV2, inference": ("models", "inference", "mobilenetv2_w1"),
-    "EfficientNet-B0, inference": ("models", "inference", "efficientnet_b0"),
-    "ShuffleNetV2, inference": ("models", "inference", "shufflenetv2_w1"),
-    "ResNeXt-50 32x4d, inference": ("models", "inference", "resnext50_32x4d"),
-    "these four networks, training step": ("models", "training", None),
+    "MobileNetV2, inference": ("inference", "inference", "mobilenetv2_w1"),
+    "EfficientNet-B0, inference": ("inference", "inference", "efficientnet_b0"),
+    "ShuffleNetV2, inference": ("inference", "inference", "shufflenetv2_w1"),
+    "ResNeXt-50 32x4d, inference": ("inference", "inference", "resnext50_32x4d"),
+    "these four networks, training step": ("training", "training", None),
 }
-BENCHMARKS = {
-    "ops": ("benchmarks/layers.csv", "--limit", "2", "--statistic", "min", "--rounds", "9"),
-    "models": ("--statistic", "min", "--rounds", "9"),
+# report -> the benchmark and its arguments
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "ops": (
+        "ops", "benchmarks/layers.csv", "--limit", "2",
+        "--contestants", "torch", "lax", "jaxgroups", "without_kernels",
+    ),
+    "inference": (
+        "models", "--mode", "inference", "--model", "all",
+        "--contestants", "torch", "torch-compile", "onnxruntime", "openvino", "lax", "jaxgroups",
+        "jaxgroups-optimize", "without_kernels",
+    ),
+    "training": (
+        "models", "--mode", "training", "--contestants", "torch", "jaxgroups", "without_kernels",
+    ),
+}  # fmt: skip
+# contestants of the table of networks
+NETWORK_COLUMNS = {
+    "torch": "PyTorch",
+    "torch-compile": "torch.compile, freezing",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "lax": "XLA alone",
+    "jaxgroups": "jaxgroups",
+    "jaxgroups-optimize": "jaxgroups.optimize",
+    "without_kernels": "jaxgroups without C++ kernels",
 }
 Figures = dict[str, dict[str, float]]  # column -> batch -> time over PyTorch's
 
 
 def read(path: Path = DATA) -> dict:
-    """``machines``: a sentence for each column; ``rows``: title -> `Figures`."""
+    """``machines``: a sentence for each column; ``rows``: title -> `Figures`.
+
+    Measured by the commands of this file, also ``commands``, ``commit``, and ``networks``: network
+    -> contestant -> batch -> milliseconds of an inference.
+    """
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -61,38 +88,62 @@ def figures(found: Mapping, mode: str, network: str | None) -> Figures:
         rows = [r for r in found["rows"] if (r["mode"], r["model"]) == (mode, network)]
         means = [(row["batch"], report.ratios(row)) for row in rows]
     for batch, ratios in means:
-        for name in ("lax", "jaxgroups"):
+        for name in COLUMNS:
             if f"{name}/torch" in ratios:
                 value = float(f"{ratios[f'{name}/torch']:.2g}")
                 result.setdefault(name, {})[str(batch)] = value
     return result
 
 
-def collect(with_kernels: Mapping, without_kernels: Mapping) -> dict:
-    """The content of ``results.json``; the arguments map each benchmark to its report."""
-    on = "; ".join(machine.lines(with_kernels["ops"]["machine"]))
-    rows = {}
-    for title, (benchmark, mode, network) in ROWS.items():
-        rows[title] = figures(with_kernels[benchmark], mode, network)
-        slower = figures(without_kernels[benchmark], mode, network)
-        rows[title]["without_kernels"] = slower.get("jaxgroups", {})
-    return {"machines": dict.fromkeys(COLUMNS, on), "rows": rows}
+def milliseconds(found: Mapping) -> dict[str, Figures]:
+    """Network -> contestant -> batch -> ms of an inference; ``torch`` is its better layout."""
+    result: dict[str, Figures] = {}
+    for row in found["rows"]:
+        if row["mode"] != "inference":
+            continue
+        for name, value in report.seconds(row).items():
+            of = result.setdefault(row["model"], {}).setdefault(name, {})
+            of[str(row["batch"])] = float(f"{1e3 * value:.3g}")
+    return result
+
+
+def collect(reports: Mapping[str, Mapping]) -> dict:
+    """The content of ``results.json``; `reports` has a report for each of COMMANDS."""
+    on = "; ".join(machine.lines(reports["ops"]["machine"]))
+    return {
+        "machines": dict.fromkeys(COLUMNS, on),
+        "commit": reports["ops"]["commit"],
+        "commands": [
+            shlex.join(["python", "-m", f"benchmarks.{benchmark}", *options])
+            for benchmark, *options in COMMANDS.values()
+        ],
+        "rows": {
+            title: figures(reports[name], mode, network)
+            for title, (name, mode, network) in ROWS.items()
+        },
+        "networks": milliseconds(reports["inference"]),
+    }
 
 
 def measure() -> dict:
-    """Run both benchmarks with the C++ kernels and without, each in a new process."""
-    reports: dict[str, dict[str, dict]] = {"1": {}, "0": {}}
+    """Run COMMANDS, each in a new process.
+
+    Raises:
+      SystemExit: the files of the checkout changed between two commands.
+    """
+    reports: dict[str, dict] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for native, found in reports.items():
-            names = ("torch", "lax", "jaxgroups") if native == "1" else ("torch", "jaxgroups")
-            for benchmark, options in BENCHMARKS.items():
-                out = Path(folder, f"{benchmark}{native}.json")
-                command = [sys.executable, "-m", f"benchmarks.{benchmark}", *options]
-                command += ["--contestants", *names, "--json", str(out)]
-                environment = os.environ | {"JAXGROUPS_NATIVE": native}
-                subprocess.run(command, cwd=HERE.parent, env=environment, check=True)
-                found[benchmark] = json.loads(out.read_text(encoding="utf-8"))
-    return collect(reports["1"], reports["0"])
+        for name, (benchmark, *options) in COMMANDS.items():
+            out = Path(folder, f"{name}.json")
+            command = [sys.executable, "-m", f"benchmarks.{benchmark}", *options]
+            subprocess.run([*command, "--json", str(out)], cwd=HERE.parent, check=True)
+            reports[name] = json.loads(out.read_text(encoding="utf-8"))
+    commits = {found["commit"] for found in reports.values()}
+    if len(commits) > 1:
+        raise SystemExit(f"measured at several commits: {', '.join(sorted(map(str, commits)))}")
+    if any(str(commit).endswith("+") for commit in commits):
+        print("MEASURED WITH UNCOMMITTED CHANGES: the commit does not have the files that ran")
+    return collect(reports)
 
 
 # --- as text and as a picture ---------------------------------------------------------------------
@@ -108,6 +159,22 @@ def table(results: Mapping, batches: Sequence[str] = ("1",)) -> Iterator[str]:
             found = [f"{row[column][b]:g}" for b in batches if b in row.get(column, {})]
             cells.append(", ".join(found) or "not measured")
         yield f"| {title} | {' | '.join(cells)} |"
+
+
+def network_table(results: Mapping, batches: Sequence[str] = ("1", "4")) -> Iterator[str]:
+    """The lines of a Markdown table of milliseconds; nothing if no networks were measured."""
+    networks = results.get("networks", {})
+    columns = [name for name in NETWORK_COLUMNS if any(name in row for row in networks.values())]
+    if not columns:
+        return
+    yield f"| | {' | '.join(NETWORK_COLUMNS[name] for name in columns)} |"
+    yield "|---|" + "---|" * len(columns)
+    for network, row in networks.items():
+        cells = []
+        for name in columns:
+            found = [f"{row[name][b]:g}" for b in batches if b in row.get(name, {})]
+            cells.append(", ".join(found) or "not measured")
+        yield f"| {network} | {' | '.join(cells)} |"
 
 
 COLOURS = {"lax": "#9a9a9a", "jaxgroups": "#0072b2", "without_kernels": "#56b4e9"}
@@ -180,8 +247,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     CHART.write_text(chart(results), encoding="utf-8")
     for batches in (("1",), ("1", "4")):
         print("\n".join([f"batch {' and '.join(batches)}", *table(results, batches), ""]))
+    if lines := list(network_table(results)):
+        print("\n".join(["inference in ms, batch 1 and 4", *lines, ""]))
     for column, title in COLUMNS.items():
         print(f"{title}: {results['machines'][column]}")
+    for command in results.get("commands", ()):
+        print(f"commit {results['commit']}: {command}")
     return 0
 
 

@@ -2,22 +2,22 @@
 
 The network has BLOCKS blocks of a depthwise 3x3, a 1x1 and a 3x3 convolution in groups of 8, with
 64 channels. A contestant is a way to split the step, or one device, with jaxgroups or with lax.
-Each runs in a process of its own, and they take turns. Printed are the least and the median time
-of a step, its least CPU time, the seconds of compiling, the bytes of the optimized HLO, and the
-sum of the new parameters, which is the same for all. lax takes seconds a step:
-``--sides jaxgroups`` omits it.
+Each runs in a process of its own, and they take turns (`benchmarks.turns`). The new parameters are
+compared. Printed are the least and the median time of a step, the seconds of compiling, and the
+bytes of the optimized HLO. lax takes seconds a step: ``--sides jaxgroups`` omits it.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
+import math
 import time
-from statistics import median
 from typing import Any
 
+from benchmarks.measure import TOLERANCE, check
+from benchmarks.prepared import Prepared
+from benchmarks.turns import Start, Turns, Workers
+
 BLOCKS, CHANNELS = 4, 64
+RATE = 10.0  # so that a step changes the parameters visibly, which are compared
 WAYS = {
     "sharded": "jit, NamedSharding",
     "model": "jit, channels sharded",
@@ -42,9 +42,14 @@ def step_of(way: str, side: str, devices: int, batch: int, size: int) -> tuple[A
     function = jg.conv_general_dilated if side == "jaxgroups" else lax.conv_general_dilated
     groups = (CHANNELS, 1, CHANNELS // 8)
     rng = np.random.default_rng(0)
+
+    def normal(shape: tuple[int, ...]) -> np.ndarray:
+        """Weights that keep the size of activations and gradients from layer to layer."""
+        return rng.standard_normal(shape) * math.sqrt(2 / math.prod(shape[:-1]))
+
     parameters = [
         [
-            jnp.asarray(rng.standard_normal((k, k, CHANNELS // g, CHANNELS)) / 10, jnp.float32)
+            jnp.asarray(normal((k, k, CHANNELS // g, CHANNELS)), jnp.float32)
             for g, k in zip(groups, (3, 1, 3), strict=True)
         ]
         for _ in range(BLOCKS)
@@ -67,7 +72,7 @@ def step_of(way: str, side: str, devices: int, batch: int, size: int) -> tuple[A
 
     def step(parameters: Any, x: jax.Array) -> Any:
         gradients = jax.grad(loss)(parameters, x)
-        return jax.tree.map(lambda w, d: w - 0.01 * d, parameters, gradients)
+        return jax.tree.map(lambda w, d: w - RATE * d, parameters, gradients)
 
     if way == "one":
         return jax.jit(step), (parameters, x)
@@ -88,65 +93,38 @@ def step_of(way: str, side: str, devices: int, batch: int, size: int) -> tuple[A
 
     def part(parameters: Any, x: jax.Array) -> Any:
         gradients = lax.pmean(jax.grad(loss)(parameters, x), "d")
-        return jax.tree.map(lambda w, d: w - 0.01 * d, parameters, gradients)
+        return jax.tree.map(lambda w, d: w - RATE * d, parameters, gradients)
 
     mapped = jax.shard_map(part, mesh=mesh, in_specs=(P(), P("d")), out_specs=P(), check_vma=False)
     return jax.jit(mapped), (parameters, x)
 
 
-def work(way: str, side: str, devices: int, batch: int, size: int) -> None:
-    """A contestant: it compiles, and then times a step for each line that it reads."""
+def prepare(request: dict[str, Any]) -> Prepared:
+    """A way and a side in a worker."""
     import jax
+    import numpy as np
 
-    step, operands = step_of(way, side, devices, batch, size)
+    numbers = (request["devices"], request["batch"], request["size"])
+    step, operands = step_of(request["way"], request["side"], *numbers)
     start = time.perf_counter()
     compiled = step.lower(*operands).compile()
-    compiling = time.perf_counter() - start
-    total = sum(float(leaf.sum()) for leaf in jax.tree.leaves(compiled(*operands)))
-    bytes_of_hlo = len(compiled.as_text() or "")
-    print(json.dumps({"compile": compiling, "hlo": bytes_of_hlo, "sum": total}), flush=True)
-    for _ in sys.stdin:
-        jax.block_until_ready(compiled(*operands))
-        start, used = time.perf_counter(), time.process_time()
-        jax.block_until_ready(compiled(*operands))
-        sample = time.perf_counter() - start, time.process_time() - used
-        print(json.dumps(sample), flush=True)
+    notes = {
+        "compile": time.perf_counter() - start,
+        "hlo": len(compiled.as_text() or ""),
+    }
+
+    def call() -> Any:
+        return jax.block_until_ready(compiled(*operands))
+
+    return Prepared(call, lambda: [np.asarray(leaf) for leaf in jax.tree.leaves(call())], notes)
 
 
-class Contestant:
-    """The process of a contestant."""
-
-    def __init__(self, way: str, side: str, given: argparse.Namespace) -> None:
-        devices = 1 if way == "one" else given.devices
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        numbers = [str(n) for n in (devices, given.batch, given.size)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sharded", "--work", way, side, *numbers],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"XLA_FLAGS": flags},
-        )
-        self.first: dict[str, float] = self.answer()
-        self.samples: list[tuple[float, float]] = []  # seconds, and seconds of the processors
-
-    def answer(self) -> Any:
-        line = self.process.stdout.readline() if self.process.stdout else ""
-        if not line:
-            raise SystemExit(f"{self.process.args} ended")
-        return json.loads(line)
-
-    def sample(self) -> None:
-        print(file=self.process.stdin, flush=True)
-        self.samples.append(tuple(self.answer()))
+def start_of(devices: int) -> Start:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return Start("benchmarks.sharded:prepare", environment={"XLA_FLAGS": flags})
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["--work"]:
-        way, side, *numbers = argv[1:]
-        work(way, side, *map(int, numbers))
-        return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
@@ -154,24 +132,30 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--cpu", action="store_true", help="CPU time instead of elapsed time")
     given = parser.parse_args(argv)
-    contestants = {
-        (way, side): Contestant(way, side, given) for way in given.ways for side in given.sides
-    }
-    for _ in range(given.rounds):
-        for contestant in contestants.values():
-            contestant.sample()
-    columns = f"{'min ms':>9}{'median ms':>11}{'min CPU ms':>12}{'compile s':>11}{'HLO KB':>8}"
-    print(f"{'':<34}{columns}{'sum':>14}")
-    for (way, side), found in contestants.items():
-        seconds, used = zip(*found.samples, strict=True)
+    contestants = {f"{way} {side}": (way, side) for way in given.ways for side in given.sides}
+    devices = {name: 1 if way == "one" else given.devices for name, (way, _) in contestants.items()}
+    with Workers({name: start_of(count) for name, count in devices.items()}) as workers:
+        notes, first = {}, None
+        for name, (way, side) in contestants.items():
+            request = {"way": way, "side": side, "devices": devices[name]}
+            found = workers.prepare(name, request | {"batch": given.batch, "size": given.size})
+            if isinstance(found, str):
+                raise SystemExit(f"{name}: {found}")
+            notes[name], results = found
+            first = first or results
+            check(name, results, first, TOLERANCE["float32"], next(iter(contestants)))
+        how = Turns(given.rounds, seconds=0.0, budget=math.inf, cpu=given.cpu)
+        timed = workers.take_turns(list(contestants), how)
+    what = "CPU ms" if given.cpu else "ms"
+    print(f"{'':<34}{'min ' + what:>12}{'median ' + what:>15}{'compile s':>11}{'HLO KB':>8}")
+    for name, (way, side) in contestants.items():
+        least, median = (timed[name].seconds(statistic) for statistic in ("min", "median"))
         print(
-            f"{WAYS[way] + ', ' + side:<34}{min(seconds) * 1e3:>9.1f}{median(seconds) * 1e3:>11.1f}"
-            f"{min(used) * 1e3:>12.1f}{found.first['compile']:>11.2f}"
-            f"{found.first['hlo'] / 1e3:>8.0f}{found.first['sum']:>14.6g}"
+            f"{WAYS[way] + ', ' + side:<34}{least * 1e3:>12.1f}{median * 1e3:>15.1f}"
+            f"{notes[name]['compile']:>11.2f}{notes[name]['hlo'] / 1e3:>8.0f}"
         )
-        found.process.stdin.close()  # pyright: ignore[reportOptionalMemberAccess]
-        found.process.wait()
     return 0
 
 

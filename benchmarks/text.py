@@ -6,16 +6,16 @@ from benchmarks import report
 
 HEADER = (
     f"{'layer':<48} {'n':>2} {'torch ms':>9}  {'lax':>9} {'jaxgroups':>9} {'lowering':<14} "
-    f"{'/torch':>6} {'/lax':>6} {'GF/s t':>6} {'GF/s j':>6} {'limit':>5} "
+    f"{'/torch':>6} {'/lax':>6} {'min t':>9} {'min j':>9} {'GF/s t':>6} {'GF/s j':>6} {'limit':>5} "
     f"{'iqr':>6} {'others':>6} {'error':>7} {'compile s':>11} {'scratch MB':>13}"
 )
 _LETTER = {"contiguous": "c", "channels_last": "l"}
 LEGEND = (
     "ms: time of one call; c or l: torch's faster layout, contiguous or channels last; lowering: "
-    "that of jaxgroups; GF/s: GFLOP/s of torch and jaxgroups; limit: the shortest time that the "
-    "measured limits allow, over jaxgroups' time; iqr: the largest interquartile range over the "
-    "median; others: share of the cores that other programs used; error: the largest, relative to "
-    "torch; compile and scratch: lax, jaxgroups"
+    "that of jaxgroups; min: the least sample of torch and jaxgroups, ms; GF/s: GFLOP/s of torch "
+    "and jaxgroups; limit: the shortest time that the measured limits allow, over jaxgroups' time; "
+    "iqr: the largest interquartile range over the median; others: share of the cores that other "
+    "programs used; error: the largest, relative to torch; compile and scratch: lax, jaxgroups"
 )
 
 
@@ -33,14 +33,14 @@ def _percent(value: float | None, width: int) -> str:
     return f"{'-' if value is None else f'{value:.0%}':>{width}}"
 
 
-def _milliseconds(entry: Mapping | None) -> str:
-    return _number(None if entry is None else entry["seconds"] * 1e3, 9, 3)
+def _milliseconds(entry: Mapping | None, statistic: str = "seconds") -> str:
+    return _number(None if entry is None else entry[statistic] * 1e3, 9, 3)
 
 
 def row_lines(row: report.Row, limits: Mapping | None = None) -> Iterator[str]:
-    """A line for the row, for each requested lowering, and for each absent contestant."""
+    """A line for the row, one for each other contestant, and one for each absent contestant."""
     entries = row["contestants"]
-    torch = [name for name in entries if name.startswith("torch")]
+    torch = [name for name in entries if report.is_torch(name)]
     best = min(torch, key=lambda name: entries[name]["seconds"], default=None)
     letter = _LETTER[entries[best]["layout"]] if best else " "
     lax, ours = entries.get("lax"), entries.get("jaxgroups")
@@ -55,6 +55,7 @@ def row_lines(row: report.Row, limits: Mapping | None = None) -> Iterator[str]:
         f"{_milliseconds(lax)} {_milliseconds(ours)} "
         f"{','.join(ours.get('lowerings', ())) if ours else '-':<14} "
         f"{_number(ratio.get('jaxgroups/torch'), 6)} {_number(ratio.get('jaxgroups/lax'), 6)} "
+        f"{_milliseconds(entries[best] if best else None, 'min')} {_milliseconds(ours, 'min')} "
         f"{_number(rate.get('torch'), 6, 1)} {_number(rate.get('jaxgroups'), 6, 1)} "
         f"{_percent(share, 5)} "
         f"{max((e['iqr'] for e in entries.values()), default=0):>6.0%} "
@@ -63,13 +64,18 @@ def row_lines(row: report.Row, limits: Mapping | None = None) -> Iterator[str]:
         f"{compiled or '-':>11} {scratch or '-':>13}"
     )
     for name, entry in entries.items():
-        if name.startswith("jaxgroups."):
+        if name not in ("lax", "jaxgroups") and not report.is_torch(name):
+            over = ratio.get(f"{name}/rival")
             yield (
                 f"    {name:<47} {_milliseconds(entry):>34}"
                 f" {_number(ratio.get(f'{name}/torch'), 21)}"
                 f" {_number(ratio.get(f'{name}/lax'), 6)}"
+                f" {'':>9} {_milliseconds(entry, 'min')}"
                 f"   compiled in {entry['compile_seconds']:.2f} s"
+                + ("" if over is None else f"; {over:.2f} of the rival's time")
             )
+    if (over := ratio.get("jaxgroups/rival")) is not None:
+        yield f"    jaxgroups takes {over:.2f} of the faster rival's time"
     for name, reason in row["absent"].items():
         yield f"    {name}: not measured: {reason}"
 

@@ -1,17 +1,15 @@
-"""Times contestants in turn within one process, so that a disturbance affects all of them.
+"""Times calls in turn within one process, and what was timed: the samples of a contestant.
 
+`benchmarks.turns` times contestants that have a process each; this is for variants of one program.
 A measurement is the mean of as many calls as fill `least` seconds, after a pause and one untimed
-call. The pause lets the threads of the previous contestant stop: an OpenMP worker of PyTorch spins
-for some milliseconds after its last call, which would occupy a core during the next contestant's
-calls. OMP_WAIT_POLICY=passive would avoid the spinning, but it makes PyTorch 1.7 times slower on
-small layers (measured), because its workers then also sleep between its own calls.
+call. The pause lets the threads of the previous one stop.
 """
 
 import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from statistics import median, quantiles
 
 SLOW = 0.25  # seconds: a longer call needs neither repetition nor a warm-up call
@@ -26,15 +24,27 @@ class Rounds:
     budget: float = 5.0
     pause: float = 0.01
     statistic: str = "median"  # or "min"
-    cpu: bool = False  # measure the CPU time of this process, which other programs hardly change
 
 
 @dataclass
 class Timed:
-    """Seconds of a call, one sample a round."""
+    """Seconds of a call.
+
+    Attributes:
+      repetitions: calls of a sample; the most, where samples differ.
+      samples: one a round, the mean of its calls.
+      least: of the shortest call, if it is known.
+    """
 
     repetitions: int
     samples: list[float] = field(default_factory=list)
+    least: float = inf
+
+    def add(self, mean: float, least: float, calls: int) -> None:
+        """Add the sample of a turn."""
+        self.samples.append(mean)
+        self.least = min(self.least, least)
+        self.repetitions = max(self.repetitions, calls)
 
     def seconds(self, statistic: str) -> float:
         return min(self.samples) if statistic == "min" else median(self.samples)
@@ -52,7 +62,7 @@ class Timed:
 def interleave(
     calls: Mapping[str, Callable[[], object]],
     how: Rounds,
-    clock: Callable[[], float] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Timed]:
     """Time every contestant once a round; each round begins with another contestant.
@@ -60,8 +70,6 @@ def interleave(
     A call returns when its work is done, and has run once before. A contestant whose rounds would
     exceed the budget gets fewer rounds. One whose single call exceeds it is not called again.
     """
-
-    clock = clock or (time.process_time if how.cpu else time.perf_counter)
 
     def seconds_of(call: Callable[[], object], repetitions: int) -> float:
         start = clock()

@@ -1,9 +1,9 @@
 """The default choice against lax: ``python -m benchmarks.versus_lax [layers.csv ...]``.
 
 Forward, gradient of the input and gradient of the weight are jitted apart, by jaxgroups without an
-``implementation`` and by ``lax.conv_general_dilated``. Results are compared first, then both are
-timed in turn. A row above LIMIT is measured again, with all samples of both measurements, so that
-a disturbance of one of them does not count.
+``implementation`` and by ``lax.conv_general_dilated``, each in a process of its own. Results are
+compared first, then both are timed in turn. A row above LIMIT is measured again, with all samples
+of both measurements, so that a disturbance of one of them does not count.
 
 ``JAXGROUPS_NATIVE=avx2`` measures the AVX2 kernels on a processor with AVX-512, and
 ``JAXGROUPS_NATIVE=0`` the choice without kernels. XLA keeps its widest instructions in both.
@@ -15,43 +15,37 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-
 from benchmarks import machine, measure, table
 from benchmarks.data import Data
-from benchmarks.guard import predicted_seconds
-from benchmarks.jax_side import by_jax, jaxgroups_function, lax_function
 from benchmarks.table import Layer
-from benchmarks.timing import Rounds
-from jaxgroups import ConvSpec
+from benchmarks.turns import Start, Turns, Workers
 from jaxgroups import _native as native
 
+STARTS = {name: Start("benchmarks.jax_side:prepare") for name in ("lax", "jaxgroups")}
 TABLE = table.HERE / "dense_layers.csv"
 MODES = ("forward", "input", "weight")
 LIMIT = 1.1  # of the times of a call, jaxgroups over lax
 COMPILE_FACTOR, COMPILE_SECONDS = 2.0, 0.5  # lax's compile time times this plus that is allowed
-LONG = 1.0  # seconds: a problem of which one call of lax takes longer is left out
+LONG = 1.0  # seconds: a problem of which one call takes longer is left out
 
 
-def row_of(layer: Layer, batch: int, mode: str, dtype: str, how: Rounds, again: int) -> dict | None:
-    """The measurements of one problem; None where a call of lax would take more than LONG."""
+def row_of(
+    workers: Workers, layer: Layer, batch: int, mode: str, dtype: str, how: Turns, again: int
+) -> dict | None:
+    """The measurements of one problem; None where a call would take more than LONG."""
     spec = layer.problem(batch, dtype)
-
-    def trial(part: ConvSpec):
-        return by_jax("lax", lax_function(part), part, Data.random(part), mode).call
-
-    guarded = "forward" if mode == "forward" else "gradients"
-    if (predicted_seconds(spec, guarded, trial) or 0.0) > LONG:
-        return None
-    data = Data.random(spec)
-    ours = by_jax("jaxgroups", jaxgroups_function(spec, None), spec, data, mode)
-    lax = by_jax("lax", lax_function(spec), spec, data, mode)
+    path = workers.folder / "data.npz"
+    Data.random(spec).save(path)
+    request = {"spec": str(spec), "mode": mode, "data": str(path), "limit": LONG}
     where = f"{layer.model}, {spec}, {mode}"
 
     def contest() -> dict:
-        return measure.contest((lax, ours), lax.results(), measure.TOLERANCE[dtype], how, where)
+        tolerance = measure.TOLERANCE[dtype]
+        return measure.contest(workers, request, None, tolerance, how, where)
 
     row = {"model": layer.model, "spec": str(spec), "mode": mode, "dtype": dtype} | contest()
+    if row["absent"]:
+        return None
     for _ in range(again):
         if ratio(row) > LIMIT:
             measure.merge(row, contest(), how.statistic)
@@ -111,13 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except table.TableError as error:
         raise SystemExit(f"not a table of layers: {error}") from error
     machine.restrict(args.threads)
-    if "float64" in args.dtype:
-        jax.config.update("jax_enable_x64", True)
     found = machine.describe() | {"threads": machine.cores(), "kernels": on()}
     print(*machine.lines(found), on(), sep="\n")
     print(f"{args.statistic} of {args.rounds} rounds, {'CPU' if args.cpu else 'elapsed'} time")
     print("ratio, jaxgroups, lax, implementation, compile times of jaxgroups and lax")
-    how = Rounds(rounds=args.rounds, budget=args.budget, statistic=args.statistic, cpu=args.cpu)
+    how = Turns(args.rounds, budget=args.budget, statistic=args.statistic, cpu=args.cpu)
     rows, left_out = [], 0
     jobs = [
         (layer, batch, mode, dtype)
@@ -126,18 +118,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         for batch in layer.batches(args.batch)
         for mode in args.mode
     ]
-    for layer, batch, mode, dtype in jobs:
-        row = row_of(layer, batch, mode, dtype, how, args.again)
-        if row is None:
-            left_out += 1
-            continue
-        rows.append(row)
-        print(line(row), flush=True)
+    with Workers(STARTS) as workers:
+        for layer, batch, mode, dtype in jobs:
+            row = row_of(workers, layer, batch, mode, dtype, how, args.again)
+            if row is None:
+                left_out += 1
+                continue
+            rows.append(row)
+            print(line(row), flush=True)
     slower = [row for row in rows if ratio(row) > LIMIT]
     print(
         f"\n{len(rows)} problems: {len(slower)} above {LIMIT}, "
         f"{sum(map(compiles_slowly, rows))} above {COMPILE_FACTOR:g} times lax's compile time "
-        f"plus {COMPILE_SECONDS} s; {left_out} left out, of which a call takes lax over {LONG:g} s"
+        f"plus {COMPILE_SECONDS} s; {left_out} left out, of which a call takes over {LONG:g} s"
     )
     for row in sorted(slower, key=ratio, reverse=True):
         print(line(row))

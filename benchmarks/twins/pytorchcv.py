@@ -117,7 +117,8 @@ class ResInitBlock(nnx.Module):
         return nnx.max_pool(self.conv(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
-def resnet50(rngs):
+def resnet50b(rngs):
+    """With the stride in the 3x3 convolution, as torchvision's resnet50 has it."""
     return _resnet(64, 4, 1, rngs)
 
 

@@ -1,5 +1,9 @@
 """The arithmetic and the warnings of the benchmarks, on made-up numbers; no time is tested."""
 
+import json
+import shlex
+from pathlib import Path
+
 import pytest
 from support.layer_tables import OTHERS, PLAIN, TINY, written
 
@@ -144,14 +148,6 @@ def test_waiting_for_other_programs_ends_after_patience(monkeypatch):
     assert len(slept) == 3  # an unknown share ends the wait
 
 
-def test_the_share_of_others_is_the_busy_time_without_our_own(monkeypatch):
-    readings = iter([(100.0, 50.0, 7.0), (110.0, 56.0, 9.0), None])
-    monkeypatch.setattr(machine.Others, "_read", staticmethod(lambda: next(readings)))
-    others = machine.Others()
-    assert others.share() == pytest.approx((6 - 2) / 10)
-    assert others.share() is None
-
-
 def test_median_minimum_and_iqr():
     timed = timing.Timed(1, [4.0, 1.0, 2.0, 3.0, 100.0])
     assert (timed.seconds("median"), timed.seconds("min")) == (3.0, 1.0)
@@ -184,7 +180,8 @@ def test_only_calls_that_may_be_slow_are_tried():
 
 
 def entry(seconds, **more):
-    return {"seconds": seconds, "iqr": 0.1, "error": 1e-7, "samples": [seconds]} | more
+    both = {"seconds": seconds, "median": seconds, "min": 0.5 * seconds}
+    return both | {"iqr": 0.1, "error": 1e-7, "samples": [seconds]} | more
 
 
 def row(descriptor, mode="forward", flops=10**9, name="net", batch=1, **times):
@@ -192,7 +189,10 @@ def row(descriptor, mode="forward", flops=10**9, name="net", batch=1, **times):
     entries = {
         "torch contiguous": entry(times.pop("first"), layout="contiguous"),
         "torch channels_last": entry(times.pop("last"), layout="channels_last"),
-    } | {n.replace("_", "."): entry(s, **made["lax"], lowerings=["xla"]) for n, s in times.items()}
+    } | {
+        n.replace("_shift", ".shift"): entry(s, **made["lax"], lowerings=["xla"])
+        for n, s in times.items()
+    }
     return {
         "table": "layers",
         "model": name,
@@ -230,6 +230,35 @@ def test_the_faster_layout_of_torch_counts():
     assert report.share_of_limit(one | {"bytes": 10**9}, limits) == pytest.approx(2.0)
 
 
+def test_rivals_are_compared_with_torch_and_jaxgroups_with_the_faster_of_them():
+    times = {
+        "torch-compile": 0.01,
+        "onnxruntime": 0.05,
+        "openvino": 0.04,
+        "jaxgroups-optimize": 0.02,
+    }
+    one = row(DEPTHWISE, first=0.2, last=0.1, lax=0.8, jaxgroups=0.06, **times)
+    assert report.seconds(one)["torch"] == 0.1  # torch.compile is not one of its layouts
+    assert report.ratios(one) == pytest.approx(
+        {
+            "torch-compile/torch": 0.1,
+            "onnxruntime/torch": 0.5,
+            "openvino/torch": 0.4,
+            "lax/torch": 8,
+            "jaxgroups/torch": 0.6,
+            "jaxgroups-optimize/torch": 0.2,
+            "jaxgroups/lax": 0.075,
+            "jaxgroups-optimize/lax": 0.025,
+            "jaxgroups/rival": 1.5,
+            "jaxgroups-optimize/rival": 0.5,
+        }
+    )
+    lines = list(text.row_lines(one))
+    assert [line.split()[0] for line in lines[1:-1]] == list(times)
+    assert lines[4].endswith("; 0.50 of the rival's time")
+    assert lines[-1].strip() == "jaxgroups takes 1.50 of the faster rival's time"
+
+
 def test_a_summary_has_means_by_mode_batch_and_family():
     rows = [
         row(DEPTHWISE, first=1.0, last=2.0, lax=8.0, jaxgroups=2.0, name="a"),
@@ -263,6 +292,7 @@ def test_lines_of_a_row_have_the_layout_the_lowering_and_the_absent():
     assert first.split()[:12] == [
         "net", "2d", "8", "k3", "g8", "@9", "1", "100.0l", "800.0", "50.000", "xla", "0.50",
     ]  # fmt: skip
+    assert first.split()[13:15] == ["50.000", "25.000"]  # the minima of torch and jaxgroups
     assert len(first) == len(text.HEADER)
     assert "jaxgroups.shift" in forced
     assert absent.strip() == "jaxgroups.native: not measured: no compiler"
@@ -287,41 +317,52 @@ def test_warnings():
 # --- published figures ----------------------------------------------------------------------------
 
 
-def reports(ours):
-    """The reports of both benchmarks; jaxgroups takes `ours` times as long as torch."""
+def reports():
+    """A report for each command; jaxgroups takes 0.5 of the time of torch, 3 without kernels."""
     layers = [
-        row(DEPTHWISE, mode, first=1.0, last=2.0, lax=4.0, jaxgroups=ours, batch=batch)
+        row(DEPTHWISE, mode, first=1.0, last=2.0, lax=4.0, jaxgroups=0.5, without_kernels=3.0,
+            batch=batch)
         for mode in ("forward", "gradients")
         for batch in (1, 4)
-    ]
+    ]  # fmt: skip
     names = [network for _, _, network in results.ROWS.values() if network]
-    networks = [
-        row(WIDE, mode, first=1.0, last=1.0, lax=2.0, jaxgroups=ours, name=name, batch=batch)
-        for mode in ("inference", "training")
-        for name in names
-        for batch in (1, 4)
-    ]
+
+    def networks(mode, **more):
+        return [
+            row(WIDE, mode, first=2.0, last=1.0, jaxgroups=0.5, without_kernels=3.0, name=name,
+                batch=batch, **more)
+            for name in names
+            for batch in (1, 4)
+        ]  # fmt: skip
+
     on = {
         "processor": "a processor", "instruction_sets": "avx2", "cores": 2, "threads": 2,
         "system": "Linux", "pages": "small", "load_before": 0.0, "versions": {"jax": "0.10"},
         "python": "3.11", "commit": "abc", "date": "2026",
     }  # fmt: skip
+    rows = {
+        "ops": layers,
+        "inference": networks("inference", lax=2.0, openvino=0.2514),
+        "training": networks("training"),
+    }
     return {
-        name: {"machine": on, "rows": rows, "summary": report.summary(rows)}
-        for name, rows in (("ops", layers), ("models", networks))
+        name: {"machine": on, "commit": "abc", "rows": of, "summary": report.summary(of)}
+        for name, of in rows.items()
     }
 
 
 def test_published_figures_are_collected_from_reports():
-    found = results.collect(reports(0.5), reports(3.0))
+    found = results.collect(reports())
     assert found["rows"].keys() == results.ROWS.keys()
-    for title, (benchmark, _, _) in results.ROWS.items():
-        lax = 4.0 if benchmark == "ops" else 2.0
-        assert found["rows"][title] == {
-            "lax": {"1": lax, "4": lax},
+    for title, (name, _, _) in results.ROWS.items():
+        expected = {
+            "lax": {"1": 4.0, "4": 4.0} if name == "ops" else {"1": 2.0, "4": 2.0},
             "jaxgroups": {"1": 0.5, "4": 0.5},
             "without_kernels": {"1": 3.0, "4": 3.0},
         }
+        if name == "training":
+            del expected["lax"]
+        assert found["rows"][title] == expected
     assert found["machines"].keys() == results.COLUMNS.keys()
     assert found["machines"]["lax"].startswith("a processor (avx2), 2 cores")
     first, rule, *lines = results.table(found, ("1", "4"))
@@ -329,15 +370,54 @@ def test_published_figures_are_collected_from_reports():
     assert lines[0].endswith("| 4, 4 | 0.5, 0.5 | 3, 3 |")
 
 
+def test_the_networks_have_a_table_of_milliseconds():
+    found = results.collect(reports())
+    first, rule, *lines = results.network_table(found)
+    assert first == (
+        "| | PyTorch | OpenVINO | XLA alone | jaxgroups | jaxgroups without C++ kernels |"
+    )
+    assert rule == "|---|---|---|---|---|---|"
+    assert lines[0] == (
+        "| mobilenetv2_w1 | 1000, 1000 | 251, 251 | 2000, 2000 | 500, 500 | 3000, 3000 |"
+    )
+    assert len(lines) == 4
+    del found["networks"]["mobilenetv2_w1"]["lax"]
+    assert "| 251 | not measured | 500 |" in list(results.network_table(found, ("1",)))[2]
+    assert list(results.network_table({"rows": {}})) == []
+
+
+def test_the_figures_have_their_commands_and_commit(monkeypatch, capsys):
+    """Every command runs the benchmark of its name, with arguments that it takes."""
+    ran, commits = [], iter(["abc", "abc", "abc+", "abc", "abc", "abc+", "abc+", "abc+", "abc+"])
+
+    def run(command, cwd, check):
+        *arguments, option, out = command[1:]
+        assert (option, check) == ("--json", True)
+        ran.append(shlex.join(["python", *arguments]))
+        name = list(results.COMMANDS)[(len(ran) - 1) % 3]
+        Path(out).write_text(json.dumps(reports()[name] | {"commit": next(commits)}))
+
+    monkeypatch.setattr(results.subprocess, "run", run)
+    with pytest.raises(SystemExit, match=r"measured at several commits: abc, abc\+$"):
+        results.measure()
+    assert len(ran) == 3
+    with pytest.raises(SystemExit):
+        results.measure()
+    found = results.measure()
+    assert found["commands"] == ran[:3]
+    assert found["commit"] == "abc+"
+    assert capsys.readouterr().out.startswith("MEASURED WITH UNCOMMITTED CHANGES")
+    assert ran[0].startswith("python -m benchmarks.ops benchmarks/layers.csv --limit 2 ")
+    assert ran[1].startswith("python -m benchmarks.models --mode inference --model all ")
+
+
 def test_a_figure_that_was_not_measured_is_named_so_and_not_drawn():
-    found = results.collect(reports(0.5), reports(3.0))
+    found = results.collect(reports())
     full = results.chart(found)
+    assert full.count(f'fill="{results.COLOURS["lax"]}"') == len(results.ROWS)  # and the legend
     title = next(iter(found["rows"]))
     del found["rows"][title]["lax"]
     assert next(line for line in results.table(found) if title in line).endswith(
         "| not measured | 0.5 | 3 |"
     )
-    bars = [
-        chart.count(f'fill="{results.COLOURS["lax"]}"') for chart in (full, results.chart(found))
-    ]
-    assert bars == [1 + len(results.ROWS), len(results.ROWS)]
+    assert results.chart(found).count(f'fill="{results.COLOURS["lax"]}"') == len(results.ROWS) - 1

@@ -4,12 +4,14 @@ import importlib
 import json
 
 import pytest
+from support.local_workers import LocalWorkers
 
 pytest.importorskip("torch", reason="torch is NOT installed, so no benchmark runs")
 
 from benchmarks import ops
 from benchmarks.feature_cases import CASES, Case
 from benchmarks.measure import WrongResult
+from benchmarks.turns import Turns
 
 features = importlib.import_module("benchmarks.features")
 TINY = (
@@ -21,7 +23,7 @@ TINY = (
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(features, "CASES", TINY)
-    monkeypatch.setattr(features, "SECONDS", 1e-4)
+    monkeypatch.setattr(features, "DEFAULTS", Turns(warm=0.0, seconds=1e-4))
 
 
 def test_a_run_compares_times_and_averages(quick, tmp_path, capsys):
@@ -32,15 +34,20 @@ def test_a_run_compares_times_and_averages(quick, tmp_path, capsys):
     found = json.loads(out.read_text())
     assert found["machine"]["processor"] in said
     assert "gradients  BatchNorm in training" in said
+    assert found["command"] == " ".join(["python -m benchmarks.ops", *argv])
+    assert found["commit"] == found["machine"]["commit"]
     rows = found["rows"]
     asked = [(mode, str(c), n) for mode in features.MODES for c in TINY for n in (1, 2)]
     assert [(r["mode"], r["case"], r["batch"]) for r in rows] == asked
     for row in rows:
+        assert row["seconds"] == row["median"]
+        assert all(row["min"][side] <= row["median"][side] for side in features.SIDES)
         assert row["ratio"] == row["seconds"]["jaxgroups"] / row["seconds"]["torch"] > 0
 
 
 def test_a_wrong_result_ends_the_run(quick, monkeypatch):
     monkeypatch.setattr(features, "TOLERANCE", -1.0)
+    monkeypatch.setattr(features, "Workers", LocalWorkers)
     with pytest.raises(WrongResult, match=r"MaxPool2d.*relative error"):
         features.main(["--batch", "1", "--mode", "forward"])
 

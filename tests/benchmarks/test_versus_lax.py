@@ -4,10 +4,9 @@ import json
 
 import pytest
 from support.layer_tables import OTHERS, TINY, written
+from support.local_workers import LocalWorkers
 
-pytest.importorskip("torch", reason="torch is NOT installed, so no benchmark runs")
-from benchmarks import measure, versus_lax
-from benchmarks.timing import Rounds, interleave
+from benchmarks import jax_side, measure, versus_lax
 
 FAST = ["--rounds", "1", "--budget", "0.01", "--again", "0"]
 
@@ -53,27 +52,21 @@ def test_every_mode_of_every_layer_is_compared_with_lax(tmp_path, capsys, table)
 
 
 def test_a_wrong_result_ends_the_run(monkeypatch, tmp_path):
-    honest = versus_lax.jaxgroups_function
+    honest = jax_side.jaxgroups_function
 
     def wrong(spec, implementation):
         function = honest(spec, implementation)
         return lambda x, w: 1.01 * function(x, w)
 
-    monkeypatch.setattr(versus_lax, "jaxgroups_function", wrong)
-    with pytest.raises(measure.WrongResult, match="jaxgroups on first"):
+    monkeypatch.setattr(jax_side, "jaxgroups_function", wrong)
+    monkeypatch.setattr(versus_lax, "Workers", LocalWorkers)
+    with pytest.raises(measure.WrongResult, match=r"jaxgroups on first.*against lax"):
         versus_lax.main([str(written(tmp_path, TINY)), *FAST])
 
 
-@pytest.mark.parametrize("cpu", [False, True])
-def test_the_clock_is_elapsed_or_cpu_time(monkeypatch, cpu):
-    """A call during which elapsed time passes eight times as fast as CPU time."""
-    now = [0.0]
-    monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: 8 * now[0])
-    monkeypatch.setattr("benchmarks.timing.time.process_time", lambda: now[0])
-
-    def call():
-        now[0] += 0.5
-
-    how = Rounds(rounds=1, budget=20.0, cpu=cpu)
-    timed = interleave({"one": call}, how, sleep=lambda seconds: None)
-    assert timed["one"].seconds("min") == (0.5 if cpu else 4.0)
+def test_a_problem_that_takes_long_is_left_out(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(jax_side, "predicted_seconds", lambda spec, mode, build: 1.5)
+    monkeypatch.setattr(versus_lax, "Workers", LocalWorkers)
+    assert versus_lax.main([str(written(tmp_path, TINY)), "--mode", "forward", *FAST]) == 0
+    assert "0 problems: 0 above" in (said := capsys.readouterr().out)
+    assert "2 left out, of which a call takes over 1 s" in said

@@ -1,18 +1,13 @@
-"""One contestant of `benchmarks.features`, in a process of its own: torch or jaxgroups.
+"""A pool, resize or norm by torch or by jaxgroups, as `benchmarks.features` compares them."""
 
-It reads a line of JSON for each request and answers with one: it prepares a case and writes its
-results to a file, or times the case that it prepared last.
-"""
-
-import json
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-Prepared = tuple[Callable[[], object], Callable[[], list[np.ndarray]]]
+from benchmarks.prepared import Prepared
+
+Pair = tuple[Callable[[], object], Callable[[], list[np.ndarray]]]
 
 
 def data(case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +18,7 @@ def data(case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def with_torch(case: dict[str, Any]) -> Prepared:
+def with_torch(case: dict[str, Any]) -> Pair:
     """The call by torch in its channels_last format, and what gives its results."""
     import torch
 
@@ -50,7 +45,7 @@ def with_torch(case: dict[str, Any]) -> Prepared:
     return call, results
 
 
-def with_jaxgroups(case: dict[str, Any]) -> Prepared:
+def with_jaxgroups(case: dict[str, Any]) -> Pair:
     """The compiled call by jaxgroups, and what gives its results in torch's order of axes."""
     import jax
     from flax import nnx
@@ -92,30 +87,8 @@ def with_jaxgroups(case: dict[str, Any]) -> Prepared:
     return call, results
 
 
-def mean_time(call: Callable[[], object], seconds: float) -> float:
-    """The mean time of the calls that fill `seconds`, after a tenth of that untimed."""
-    end = time.perf_counter() + seconds / 10
-    while time.perf_counter() < end:
-        call()
-    start, calls = time.perf_counter(), 0
-    while calls == 0 or time.perf_counter() - start < seconds:
-        call()
-        calls += 1
-    return (time.perf_counter() - start) / calls
-
-
-def main() -> None:
-    prepare = {"torch": with_torch, "jaxgroups": with_jaxgroups}[sys.argv[1]]
-    call: Any = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "case" in request:
-            call, results = prepare(request["case"])
-            np.savez(request["results"], *results())
-            print("0", flush=True)
-        else:
-            print(json.dumps(mean_time(call, request["seconds"])), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def prepare(request: dict[str, Any]) -> Prepared:
+    """The contestant ``torch`` or ``jaxgroups`` in a worker."""
+    of = {"torch": with_torch, "jaxgroups": with_jaxgroups}[request["contestant"]]
+    call, results = of(request)
+    return Prepared(call, results, {})

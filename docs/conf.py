@@ -12,7 +12,11 @@ import re
 from collections import defaultdict
 from typing import Any
 
+import jax.numpy as jnp
+from jax.lax import PrecisionLike
+from jax.typing import DTypeLike
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 import jaxgroups as jg
 
@@ -75,6 +79,25 @@ def _literal_blocks(app: Sphinx, what: str, name: str, obj: Any, options: Any, l
             lines[i:i] = ["::", ""]
 
 
+_LONG = {  # what a signature prints for these types, and their names
+    stringify_annotation(DTypeLike, "smart", short_literals=True): "DTypeLike",
+    stringify_annotation(PrecisionLike, "smart", short_literals=True): "PrecisionLike",
+    repr(jnp.float32): "float32",
+    "<factory>": "...",  # a field of a dataclass
+}
+
+
+def _readable(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: Any
+) -> tuple[str | None, Any]:
+    """A signature with the names of JAX's types, and without linen's `parent` and `name`."""
+    if signature:
+        for long, short in _LONG.items():
+            signature = signature.replace(long, short)
+        signature = re.sub(r", parent: .*, name: str \| None = None(?=\)$)", "", signature)
+    return signature, returns
+
+
 def _resolve(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
     """The link of a name that docstrings write without its module, or that a type names.
 
@@ -108,4 +131,5 @@ def _as_page(app: Sphinx, page: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     app.connect("source-read", _as_page)
     app.connect("autodoc-process-docstring", _literal_blocks, priority=100)
+    app.connect("autodoc-process-signature", _readable)
     app.connect("missing-reference", _resolve)

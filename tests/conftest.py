@@ -1,7 +1,10 @@
 """Strict settings for every test: x64 on, no implicit promotion of dtypes or ranks."""
 
+import ctypes
+import gc
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,6 +24,8 @@ settings.load_profile("jax")
 
 SEED = int(os.environ.get("JAXGROUPS_SEED", "0"))
 TORCH = find_spec("torch") is not None
+LARGE = 3 << 29  # bytes of memory of this process
+STATM = Path("/proc/self/statm")
 
 
 def pytest_report_header() -> list[str]:
@@ -40,6 +45,21 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"the kernels are missing, but JAXGROUPS_REQUIRE_KERNELS=1: {missing}"
         )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """Forget compiled programs where the process is large.
+
+    JAX keeps each program that was computed without jit, 4 MB for a convolution of one shape.
+    """
+    yield
+    if STATM.exists() and int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > LARGE:
+        jax.clear_caches()
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc: back to the system
+        if trim is not None:
+            trim(0)
 
 
 @pytest.fixture

@@ -103,8 +103,8 @@ def view_of(problem: ConvProblem) -> View | None:
         problem.rhs_dilation,
         strict=True,
     )
-    out = tuple(
-        arithmetic.conv_size(arithmetic.dilated(length, u) if length else 0, k, s, pad, d)
+    out = tuple(  # empty, as lax has it, where the kernel is longer than the padded input
+        max(0, arithmetic.conv_size(arithmetic.dilated(length, u) if length else 0, k, s, pad, d))
         for u, length, k, s, pad, d in axes
     )
     size, window = tuple(size), tuple(window)

@@ -39,7 +39,7 @@ class Acceleration:
         the same content as the log that ``JAXGROUPS_LOG=1`` prints. It remains after `undo`.
 
         Returns:
-          The report: ``print`` it, or take `convolutions`, or `as_dict()`.
+          The report: ``print`` it, or take `convolutions`, or ``as_dict()``.
         """
         return lowered.LoweringReport(tuple(self._lowered))
 

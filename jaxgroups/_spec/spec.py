@@ -267,7 +267,7 @@ class ConvSpec:
 
     @property
     def op(self) -> str:
-        """Name of the function: ``conv1d`` ... ``conv_transpose3d``."""
+        """Name of the function, ``conv1d`` to ``conv_transpose3d``."""
         return f"conv{'_transpose' if self.transposed else ''}{self.rank}d"
 
     @property

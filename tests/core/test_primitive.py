@@ -97,6 +97,19 @@ def test_transformations_give_what_lax_gives(rng, how, form):
         assert_same(a, b)
 
 
+def test_a_kernel_longer_than_the_input_gives_an_empty_result(rng):
+    """As lax has it: padded to 3 elements, a kernel that spans 5."""
+    kw = {**FORMS["grouped"], "rhs_dilation": (1, 3), "dimension_numbers": LAST}
+    x, w = jnp.asarray(whole(rng, (3, 5, 1, 4))), jnp.asarray(whole(rng, (3, 2, 2, 6)))
+    w = jnp.concatenate([w, w], 1)
+    for how in (lambda f: f, jax.jit, lambda f: jax.grad(square(f), (0, 1))):
+        lax_own = how(lambda x, w: lax.conv_general_dilated(x, w, **kw))(x, w)
+        ours = how(lambda x, w: jg.conv_general_dilated(x, w, **kw))(x, w)
+        for actual, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(lax_own), strict=True):
+            assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+            assert not np.asarray(actual).any()
+
+
 def test_a_result_dtype_is_not_mistaken_for_none():
     """np.dtype("float64") == None is True, so a cache keyed by it would return another call."""
     x, w = jnp.ones((1, 4, 5), "float32"), jnp.ones((2, 2, 3), "float32")

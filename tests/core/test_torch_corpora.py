@@ -36,6 +36,13 @@ SIZES = {  # samples of one dtype
 }
 HALVES = ("float16", "bfloat16")
 DTYPES = ("float64", "float32", "complex64", "complex128", "int64")
+SLOW = ("float64", "complex64", "float16")  # another width of what the others test
+
+
+def by_dtype(names):
+    """A parameter for each dtype; those of `SLOW` are slow."""
+    marked = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in names]
+    return pytest.mark.parametrize("dtype", marked)
 
 
 def samples(op, dtype):
@@ -74,7 +81,7 @@ def test_corpus_is_whole():
         assert sum(sizes.values()) == 92
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@by_dtype(DTYPES)
 @pytest.mark.parametrize("op", SIZES)
 def test_samples(op, dtype):
     for tensors, kwargs in samples(op, dtype):
@@ -83,7 +90,7 @@ def test_samples(op, dtype):
         assert_same(ours(op, tensors, kwargs), expected, atol)
 
 
-@pytest.mark.parametrize("dtype", HALVES)
+@by_dtype(HALVES)
 @pytest.mark.parametrize("op", SIZES)
 def test_samples_in_half_precision(op, dtype):
     """Against float64: sums in float32, then one rounding, which errs by half an eps at most."""
@@ -97,7 +104,7 @@ def test_samples_in_half_precision(op, dtype):
         assert_same(y.astype("float64"), truth, atol)
 
 
-@pytest.mark.parametrize("dtype", HALVES)
+@by_dtype(HALVES)
 @pytest.mark.parametrize("op", SIZES)
 def test_samples_in_half_precision_round_once(rng, op, dtype):
     """Whole numbers in the samples' shapes: the exact result, rounded once, bit for bit."""

@@ -59,6 +59,13 @@ class TestCompressed:
 
 @pytest.mark.parametrize("reader", ALL)
 class TestEveryReader:
+    def test_a_file_that_lost_bytes_has_members_before_its_begin(self, tmp_path, reader):
+        path = saved(tmp_path / "a.pt")
+        with zipfile.ZipFile(path) as archive:
+            first = archive.namelist()[0]
+        patched(path, lambda data: data.__delitem__(slice(40, 48)))
+        refused(f"damaged: no member starts at byte -8: {first}", path, reader=reader)
+
     @pytest.mark.parametrize("more", [-8, 8])
     def test_a_record_of_another_length(self, tmp_path, reader, more):
         def change(name, content):

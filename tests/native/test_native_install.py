@@ -56,6 +56,7 @@ def test_what_a_build_lacks_is_told(monkeypatch, tmp_path, lacking):
     assert not target.parent.exists()
 
 
+@pytest.mark.slow
 def test_the_handlers_compile_with_the_headers_of_this_jaxlib():
     """All that is XLA's; the library itself serves several versions, so it is compiled with one."""
     words = native_builds.command("", "-fsyntax-only", "-isystem", str(_build.find_headers()))

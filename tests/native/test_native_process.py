@@ -7,7 +7,7 @@ such a child: its compiler waits for threads that are gone.
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ RESULTS = ("-P", "-m", "support.native_results")  # -P: not the checkout, which 
 HERE = f"import sys; sys.path.insert(0, {TESTS!r})\n"
 MISSING = native.status().missing
 SETS = native.status().instruction_sets
+slow = partial(pytest.param, marks=pytest.mark.slow)
 needs_kernels = pytest.mark.skipif(MISSING is not None, reason=f"NO KERNELS to run: {MISSING}")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
@@ -37,7 +38,7 @@ def results(wanted="1", threads="2"):
 
 
 @needs_kernels
-@pytest.mark.parametrize("threads", ["1", "2", "5"])
+@pytest.mark.parametrize("threads", [slow("1"), "2", slow("5")])
 def test_results_have_the_same_bits_for_any_number_of_threads(threads):
     found = results(threads=threads)
     assert found["wrong"] == []
@@ -122,6 +123,7 @@ print(pages() - before, [of.digest(f(*operands)) for f, operands in jobs] == rig
 """
 
 
+@pytest.mark.slow
 @needs_kernels
 @needs_proc
 def test_memory_is_flat_over_thousands_of_calls():

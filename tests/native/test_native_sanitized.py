@@ -16,6 +16,7 @@ def driver(tmp_path_factory):
     return sanitized_driver(tmp_path_factory.mktemp("driver"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "callers"), [(1, 1), (2, 1), (3, 2), (4, 4)])
 def test_random_problems_touch_their_arrays_alone(driver, seed, callers):
     """Also: right results, the same bits for 1 to 4 threads, wrong calls refused."""
@@ -27,6 +28,7 @@ def test_random_problems_touch_their_arrays_alone(driver, seed, callers):
         assert sets.split()[-len(names) :] == list(names)
 
 
+@pytest.mark.slow
 def test_the_pool_and_the_kept_memory_have_no_races():
     assert said(program("native_pool", THREADS)) == "0 wrong\n"
 

@@ -66,6 +66,7 @@ def test_other_sizes_run_with_the_weights_of_the_original(net):
         np.testing.assert_allclose(np.asarray(other), expected, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", _parameters(_READY[::4]))
 def test_porting_again_gives_the_same_text(net):
     torch.manual_seed(1)

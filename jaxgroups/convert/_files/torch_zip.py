@@ -75,8 +75,8 @@ def damaged(size: int, error: Exception) -> CheckpointError:
     )
 
 
-def unique(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-    """The members by name; raises CheckpointError for duplicate names.
+def members_of(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """The members by name; raises CheckpointError for duplicate names and negative offsets.
 
     torch ignores the case of names, so names that differ only in case are duplicates.
     """
@@ -87,6 +87,11 @@ def unique(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
             f"damaged: {len(infos)} members, but {len(counts)} names: {name} is there {count} "
             "times, and programs differ in which of them they read"
         )
+    for info in infos:  # zipfile adds up what a damaged directory says
+        if info.header_offset < 0:
+            raise CheckpointError(
+                f"damaged: no member starts at byte {info.header_offset}: {info.filename}"
+            )
     return {info.filename: info for info in infos}
 
 
@@ -97,7 +102,7 @@ def _places(file: BinaryIO, size: int) -> dict[str, Place]:
             infos, end = archive.infolist(), archive.start_dir
     except UNREADABLE as error:
         raise damaged(size, error) from error
-    members = unique(infos)
+    members = members_of(infos)
     places = {name: _place(file, info, size) for name, info in members.items()}
     for info in sorted(infos, key=lambda info: -info.header_offset):
         start, length, _ = places[info.filename]

@@ -16,7 +16,13 @@ from jaxgroups.convert._files.bytes import Stamp
 from jaxgroups.convert._files.select import select
 from jaxgroups.convert._files.torch_objects import EXPANSION
 from jaxgroups.convert._files.torch_own import check_storages, collecting, is_tensor, memory_of
-from jaxgroups.convert._files.torch_zip import UNREADABLE, damaged, top_of, unique, unpickle_member
+from jaxgroups.convert._files.torch_zip import (
+    UNREADABLE,
+    damaged,
+    members_of,
+    top_of,
+    unpickle_member,
+)
 
 _PICKLE = 1 << 20  # maximum size of a compressed pickle in a smaller file
 
@@ -32,7 +38,7 @@ class ZipfileTorchCheckpoint(Checkpoint):
         except UNREADABLE as error:
             raise damaged(self._stamp.size, error) from error
         try:
-            self._members = unique(self._archive.infolist())
+            self._members = members_of(self._archive.infolist())
             self._top = top_of(self._members)
             self._tensors, extras = select(self._unpickled(), key, is_tensor)
         except BaseException:

@@ -38,7 +38,7 @@ class NameLine:
 
 @dataclass(frozen=True, repr=False)
 class Proposal:
-    """Proposed values of `names=` and `prefix=`, with the evidence for each line.
+    """Proposed values of ``names=`` and ``prefix=``, with the evidence for each line.
 
     ``str(proposal)`` is Python text to paste into a call of `load_torch`.
 
@@ -62,7 +62,7 @@ class Proposal:
 
     @property
     def names(self) -> dict[str, str]:
-        """The table as a mapping for `names=`."""
+        """The table as a mapping for ``names=``."""
         return {line.flax: line.torch for line in self.lines}
 
     def __repr__(self) -> str:

@@ -177,7 +177,7 @@ class Reshape(Op):
 
 @dataclass(frozen=True)
 class ChannelsLast(Op):
-    """A flattened feature map along one axis: torch's (C, *spatial) becomes (*spatial, C).
+    """A flattened feature map along one axis: ``(C, *spatial)`` becomes ``(*spatial, C)``.
 
     Args:
       axis: the axis of the Flax side, which has the same length in torch.

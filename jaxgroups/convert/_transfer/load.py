@@ -229,7 +229,7 @@ def load_torch_linen(
     Args:
       module: the linen module.
       example: an input, or its ``jax.ShapeDtypeStruct``; a tuple for several arguments.
-      checkpoint, strict, dtype, key, reader, **how: as in `load_torch`; without `strict`,
+      checkpoint, strict, dtype, key, reader, how: as in `load_torch`; without `strict`,
         parameters without a tensor are missing in the variables.
 
     Returns:

@@ -13,8 +13,8 @@ class ConversionWarning(UserWarning):
     """A converted model may compute something else than the torch model.
 
     The reason is a setting that files do not contain: an epsilon, a momentum, a padding, the order
-    of flattened features. ``warnings.filterwarnings("ignore", category=ConversionWarning)`` hides all
-    of them; the plan and the report keep the sentences.
+    of flattened features. ``warnings.filterwarnings("ignore", category=ConversionWarning)`` hides
+    all of them; the plan and the report keep the sentences.
     """
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 NOTE = (
-    "jax.nn.dot_product_attention rounds scores to float32: in float64 its definition was compared"
+    "jax.nn.dot_product_attention rounds scores to float32: its definition was compared in float64 "
+    "instead"
 )
 
 

@@ -594,6 +594,63 @@ def test_an_image_that_is_flattened_itself_is_asked_about():
     assert_same(output(model, x), expected)
 
 
+def rows(x):
+    """(N, W, H * C) of a feature map: an image read from left to right."""
+    n, h, w, c = x.shape
+    return x.swapaxes(1, 2).reshape(n, w, h * c)
+
+
+ITSELF = {
+    "flattened": (
+        {"flat": flat, "fc": linear(30, 5)},
+        {"fc": tnn.Linear(30, 5)},
+    ),
+    "of one size only": (
+        {"flat": flat, "cut": lambda x: x * jnp.ones(30), "fc": linear(30, 30)},
+        {"fc": tnn.Linear(30, 30)},
+    ),
+    "rows after a pool": (
+        {"pool": lambda x: nnx.avg_pool(x, (2, 2), (2, 2)), "rows": rows, "fc": linear(8, 8)},
+        {"fc": tnn.Linear(8, 8)},
+    ),
+    "a norm": ({"flat": flat, "fc": norm(28)}, {"fc": tnn.BatchNorm1d(28)}),
+}
+
+
+@pytest.mark.parametrize("case", ITSELF)
+def test_without_an_example_it_is_asked_about_too(case):
+    """No layer says that the input is an image; but the model takes one, and flattens it."""
+    steps, modules = ITSELF[case]
+    model, module = flax_net(**steps), TorchNet(**modules)
+    _, report = loaded(model, module)
+    (warning,) = report.warnings
+    assert warning.startswith("feature order of fc is not known: it reads or makes an input or out")
+    _, report = loaded(model, module, rules={"fc": jc.KeepOrder()})
+    assert report.warnings == []
+
+
+def tokens(x):
+    n, t, c = x.shape
+    return x.reshape(n, t * c)
+
+
+@pytest.mark.parametrize(
+    ("steps", "modules"),
+    [
+        ({"a": linear(6, 6), "fc": linear(6, 6)}, {"a": tnn.Linear(6, 6), "fc": tnn.Linear(6, 6)}),
+        (
+            {"a": linear(6, 4), "flat": tokens, "fc": linear(20, 5)},
+            {"a": tnn.Linear(6, 4), "fc": tnn.Linear(20, 5)},
+        ),
+        ({"a": linear(6, 4), "n": norm(4)}, {"a": tnn.Linear(6, 4), "n": tnn.BatchNorm1d(4)}),
+        ({"mean": lambda x: x.mean(1), "fc": linear(6, 6)}, {"fc": tnn.Linear(6, 6)}),
+    ],
+)
+def test_no_alarm_for_features_that_are_no_image(steps, modules):
+    _, report = loaded(flax_net(**steps), TorchNet(**modules))
+    assert report.warnings == []
+
+
 class Own(nnx.Module):
     """Parameters of its own, in Flax's order of axes."""
 

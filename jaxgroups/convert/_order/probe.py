@@ -24,6 +24,8 @@ _WIDTHS = {  # common sizes of inputs by rank
     2: (64, 32, 28, 224, 96, 256, 128, 84, 512, 16),
     3: (32, 16, 64, 112),
 }
+_COLOURS = 3
+_CONVOLUTIONS = (jg_nnx.Layer, nnx.Conv, nnx.ConvTranspose)
 _FLAGS = {
     "train": False,
     "training": False,
@@ -45,6 +47,10 @@ _any_width_p = core.Primitive("jaxgroups_any_width")
 _any_width_p.def_abstract_eval(
     lambda x, *, axis, size: x.update(shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
 )
+
+
+def has_convolutions(structure: Structure) -> bool:
+    return any(isinstance(layer, _CONVOLUTIONS) for layer in structure.layers.values())
 
 
 def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
@@ -98,7 +104,11 @@ def _flags(model: Any) -> list[bool] | None:
 
 
 def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
-    """Inputs for layers that no other layer feeds: convolutions first, then Linears."""
+    """Inputs for the layers that no other layer feeds: convolutions first, then Linears.
+
+    Without convolutions it is not known whether the input is an image. A model that takes one as
+    well may flatten it.
+    """
     made: set[int] = set()
     convs: dict[tuple[int, int], None] = {}
     linears: dict[int, None] = {}
@@ -106,14 +116,21 @@ def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
         if isinstance(layer, nnx.Linear):
             made.add(layer.out_features)
             linears[layer.in_features] = None
-        elif isinstance(layer, (jg_nnx.Layer, nnx.Conv, nnx.ConvTranspose)):
+        elif isinstance(layer, _CONVOLUTIONS):
             made.add(_channels(layer, "out"))
             convs[len(layer.kernel.shape) - 2, _channels(layer, "in")] = None
     free = sorted((c for c in convs if c[1] not in made or c[1] <= 4), key=lambda c: c[1])
     for rank, channels in (free or sorted(convs))[:2]:
         for width in _WIDTHS.get(rank, ()):
             yield jax.ShapeDtypeStruct((1, *(width,) * rank, channels), "float32")
-    for width in [n for n in linears if n not in made][:2]:
+    widths = [n for n in linears if n not in made][:2]
+    if not convs:
+        for width in _WIDTHS[2][:3]:
+            yield jax.ShapeDtypeStruct((1, width, width, _COLOURS), "float32")
+        for width in dict.fromkeys([*widths, *list(linears)[:1]]):
+            colours = next((n for n in range(2, width) if width % n == 0), width)
+            yield jax.ShapeDtypeStruct((1, width // colours, 1, colours), "float32")
+    for width in widths:
         yield jax.ShapeDtypeStruct((1, width), "float32")
 
 

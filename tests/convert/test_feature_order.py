@@ -170,6 +170,12 @@ def _decoder():
     return CODE, theirs, ours, {"fc": jc.UnflattenLinear(4, 3, 2)}
 
 
+def _decoder_of_any_batch():
+    """Without the number of images in its reshape, it takes an image for its vector, too."""
+    x, theirs, ours, rules = _decoder()
+    return x, theirs, ours | {"map": lambda x: x.reshape(-1, 3, 2, 4)}, rules
+
+
 def _decoder_flax():
     """Flax's own transposed convolution, behind a norm of the unflattened map."""
     theirs = {
@@ -292,6 +298,7 @@ NETWORKS = {
     "flatten, all sizes equal": _flatten_square,
     "flatten, BatchNorm1d": _batch_norm,
     "unflatten": _decoder,
+    "unflatten, any batch": _decoder_of_any_batch,
     "unflatten, Flax's layers": _decoder_flax,
     "one Linear for both": _both,
     "LinearGeneral": _general,
@@ -624,7 +631,7 @@ def test_without_an_example_it_is_asked_about_too(case):
     model, module = flax_net(**steps), TorchNet(**modules)
     _, report = loaded(model, module)
     (warning,) = report.warnings
-    assert warning.startswith("feature order of fc is not known: it reads or makes an input or out")
+    assert warning.startswith("feature order of fc is not known: it")
     _, report = loaded(model, module, rules={"fc": jc.KeepOrder()})
     assert report.warnings == []
 

@@ -54,26 +54,39 @@ def has_convolutions(structure: Structure) -> bool:
 
 
 def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
-    """The axes, with the first input that the model accepts; None if it accepts none."""
+    """The axes, with the first input that the model accepts; None if it accepts none.
+
+    A vector with the right number of features is preferred to an image without it: a decoder that
+    begins with a Linear accepts images too, since a Linear accepts any number of axes.
+    """
     flags = _flags(model)
     if flags is None:
         return None
     kinds = {type(layer) for layer in structure.layers.values() if _features(layer) is not None}
-    with wrapped_calls(kinds, _with_its_width):
+    widened: list[Any] = []
+    first: Axes | None = None
+
+    def with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: dict) -> Any:
+        x: Any = args[0] if args else None
+        for axis, size in _features(layer) or ():
+            if getattr(x, "ndim", 0) > axis and x.shape[axis] != size:
+                x = _any_width_p.bind(x, axis=axis % x.ndim, size=size)
+                widened.append(layer)
+        return call(*(x, *args[1:]) if args else (), **kwargs)
+
+    with wrapped_calls(kinds, with_its_width):
         for example in _examples(structure):
+            if first is not None and len(example.shape) > 2:
+                continue
+            widened.clear()
             try:
-                return axes_of(model, structure, (example, *flags))
+                found = axes_of(model, structure, (example, *flags))
             except Exception:  # the model's own code may raise any error
                 continue
-    return None
-
-
-def _with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: dict) -> Any:
-    x: Any = args[0] if args else None
-    for axis, size in _features(layer) or ():
-        if getattr(x, "ndim", 0) > axis and x.shape[axis] != size:
-            x = _any_width_p.bind(x, axis=axis % x.ndim, size=size)
-    return call(*(x, *args[1:]) if args else (), **kwargs)
+            if not widened:
+                return found
+            first = found if first is None else first
+    return first
 
 
 def _features(layer: Any) -> list[tuple[int, int]] | None:
@@ -104,10 +117,9 @@ def _flags(model: Any) -> list[bool] | None:
 
 
 def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
-    """Inputs for the layers that no other layer feeds: convolutions first, then Linears.
+    """Inputs for layers that no other layer feeds: convolutions first, then Linears.
 
-    Without convolutions it is not known whether the input is an image. A model that takes one as
-    well may flatten it.
+    A model without convolutions may flatten an image, so images are tried before vectors.
     """
     made: set[int] = set()
     convs: dict[tuple[int, int], None] = {}
@@ -125,11 +137,11 @@ def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
             yield jax.ShapeDtypeStruct((1, *(width,) * rank, channels), "float32")
     widths = [n for n in linears if n not in made][:2]
     if not convs:
-        for width in _WIDTHS[2][:3]:
-            yield jax.ShapeDtypeStruct((1, width, width, _COLOURS), "float32")
         for width in dict.fromkeys([*widths, *list(linears)[:1]]):
             colours = next((n for n in range(2, width) if width % n == 0), width)
             yield jax.ShapeDtypeStruct((1, width // colours, 1, colours), "float32")
+        for width in _WIDTHS[2][:3]:
+            yield jax.ShapeDtypeStruct((1, width, width, _COLOURS), "float32")
     for width in widths:
         yield jax.ShapeDtypeStruct((1, width), "float32")
 

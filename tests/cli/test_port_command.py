@@ -131,14 +131,14 @@ def test_a_file_of_another_framework_is_refused(command, capsys, tmp_path):
     file = written(tmp_path / "a.safetensors", {"w": np.ones((3, 3, 3), "f4")}, {"format": "mlx"})
     status, out, err = run(capsys, *loads(command, str(file)))
     assert (status, out) == (2, "")
-    assert "its metadata say format='mlx', so w are in MLX's layout (out, *kernel, in/grou" in err
+    assert "its metadata have format='mlx', so w are in MLX's layout (out, *kernel, in/grou" in err
     file = written(tmp_path / "b.safetensors", {"w": np.ones(3, "f4")}, {"jaxgroups.format": "1"})
     status, out, err = run(capsys, *loads(command, str(file)))
     assert (status, out) == (2, "")
     assert "is already converted (jaxgroups.format=1): converting it again would permute" in err
     tensors = {"0.weight": np.ones((3, 3), "f4")}
     file = written(tmp_path / "c.safetensors", tensors, {"format": "np"})
-    with pytest.warns(ConversionWarning, match="format='np', which does not tell a layout"):
+    with pytest.warns(ConversionWarning, match="format='np', which does not determine a layout"):
         run(capsys, *loads(command, str(file)))
 
 

@@ -199,7 +199,7 @@ class TestReaders:
         weight = torch.zeros(8, dtype=torch.uint8).view(getattr(torch, dtype))
         path = save(tmp_path / "a.pt", {"w": weight}, format)
         for reader in available(OWN, format):
-            said = f"'w' is a tensor of torch.{dtype}, a dtype without a counterpart in numpy .*cast"
+            said = rf"'w' is a tensor of torch\.{dtype}, a dtype without a counterpart in .*cast it"
             refused(said, path, reader=reader)
 
     def test_truncated(self, tmp_path, rng, format):

@@ -607,6 +607,23 @@ def rows(x):
     return x.swapaxes(1, 2).reshape(n, w, h * c)
 
 
+class MixedPositions(Layer):
+    """A Linear over the positions of a map of 4 by 4."""
+
+    def __init__(self):
+        self.make = lambda rngs: Mixing(rngs)
+
+
+class Mixing(nnx.Module):
+    def __init__(self, rngs):
+        self.fc = nnx.Linear(16, 16, rngs=rngs)
+
+    def __call__(self, x):
+        n, h, w, c = x.shape
+        y = self.fc(x.reshape(n, h * w, c).swapaxes(1, 2))
+        return y.swapaxes(1, 2).reshape(n, h, w, c)
+
+
 ITSELF = {
     "flattened": (
         {"flat": flat, "fc": linear(30, 5)},
@@ -621,6 +638,14 @@ ITSELF = {
         {"fc": tnn.Linear(8, 8)},
     ),
     "a norm": ({"flat": flat, "fc": norm(28)}, {"fc": tnn.BatchNorm1d(28)}),
+    "a pool before": (
+        {"pool": lambda x: nnx.max_pool(x, (2, 2), (2, 2)), "flat": flat, "fc": linear(32, 4)},
+        {"fc": tnn.Linear(32, 4)},
+    ),
+    "positions mixed by a Linear": (
+        {"mix": MixedPositions(), "flat": flat, "fc": linear(48, 5)},
+        {"mix": tnn.ModuleDict({"fc": tnn.Linear(16, 16)}), "fc": tnn.Linear(48, 5)},
+    ),
 }
 
 
@@ -634,6 +659,23 @@ def test_without_an_example_it_is_asked_about_too(case):
     assert warning.startswith("feature order of fc is not known: it")
     _, report = loaded(model, module, rules={"fc": jc.KeepOrder()})
     assert report.warnings == []
+
+
+def test_positions_that_a_linear_made_are_asked_about():
+    """The model is followed, but not the positions: torch's Linear has them last."""
+    ours = {"conv": conv(2, 3, 1), "mix": MixedPositions(), "flat": flat, "fc": linear(48, 48)}
+    modules = {
+        "conv": tnn.Conv2d(2, 3, 1),
+        "mix": tnn.ModuleDict({"fc": tnn.Linear(16, 16)}),
+        "fc": tnn.Linear(48, 48),
+    }
+    example = jax.ShapeDtypeStruct((1, 4, 4, 2), "float64")
+    for how in ({"example": example}, {}):
+        _, report = loaded(flax_net(**ours), TorchNet(**modules), **how)
+        (warning,) = report.warnings
+        assert warning.startswith(
+            "feature order of fc is not known: it reads positions that a Linear made, and channels"
+        )
 
 
 def tokens(x):

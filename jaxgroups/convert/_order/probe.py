@@ -7,6 +7,7 @@ needs, because the input is of another size, the number of positions is changed 
 
 import inspect
 from collections.abc import Callable, Iterator
+from math import isqrt
 from typing import Any
 
 import jax
@@ -68,6 +69,8 @@ def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
 
     def with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: dict) -> Any:
         x: Any = args[0] if args else None
+        if 0 in getattr(x, "shape", ()):
+            raise ValueError("the input is too small for the model")
         for axis, size in _features(layer) or ():
             if getattr(x, "ndim", 0) > axis and x.shape[axis] != size:
                 x = _any_width_p.bind(x, axis=axis % x.ndim, size=size)
@@ -132,15 +135,16 @@ def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
             made.add(_channels(layer, "out"))
             convs[len(layer.kernel.shape) - 2, _channels(layer, "in")] = None
     free = sorted((c for c in convs if c[1] not in made or c[1] <= 4), key=lambda c: c[1])
+    sides = [isqrt(n) for n in linears if isqrt(n) ** 2 == n > 1][:4]  # of maps mixed as one axis
     for rank, channels in (free or sorted(convs))[:2]:
-        for width in _WIDTHS.get(rank, ()):
+        for width in (*_WIDTHS.get(rank, ()), *(sides if rank == 2 else ())):
             yield jax.ShapeDtypeStruct((1, *(width,) * rank, channels), "float32")
     widths = [n for n in linears if n not in made][:2]
     if not convs:
         for width in dict.fromkeys([*widths, *list(linears)[:1]]):
             colours = next((n for n in range(2, width) if width % n == 0), width)
             yield jax.ShapeDtypeStruct((1, width // colours, 1, colours), "float32")
-        for width in _WIDTHS[2][:3]:
+        for width in (*_WIDTHS[2][:3], *sides):
             yield jax.ShapeDtypeStruct((1, width, width, _COLOURS), "float32")
     for width in widths:
         yield jax.ShapeDtypeStruct((1, width), "float32")

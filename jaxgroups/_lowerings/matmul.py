@@ -19,6 +19,7 @@ from jaxgroups._lowerings import phases_to_channels, stride_to_channels
 from jaxgroups._lowerings.base import on_views
 from jaxgroups._lowerings.taps import OutputPhase, Tap, interleave, output_phases, slicer
 from jaxgroups._lowerings.views import View, WeightGradient
+from jaxgroups._problem import ynnpack
 from jaxgroups._types import Ints
 
 MOST_TAPS = 64
@@ -87,7 +88,8 @@ def _product(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
 
     def product(a: jax.Array, b: jax.Array, over: tuple[int, int]) -> jax.Array:
         numbers = (((over[0],), (over[1],)), ((0,), (0,)))
-        return lax.dot_general(a, b, numbers, view.precision, preferred_element_type=dtype)
+        c = lax.dot_general(a, b, numbers, view.precision, preferred_element_type=dtype)
+        return ynnpack.apart(c)
 
     if isinstance(view, WeightGradient):
         w = product(_patches(view, phases[0], of_tap), _grouped(other, view.groups), (1, 1))

@@ -7,12 +7,15 @@ transpose. The weight gradient multiplies the same slices with y and sums over t
 tap.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from jaxgroups._lowerings.base import on_views
 from jaxgroups._lowerings.taps import Tap, interleave, output_phases, slicer
 from jaxgroups._lowerings.views import View, WeightGradient
+from jaxgroups._problem import ynnpack
 
 # The sum is unrolled, so its length determines the size of the program.
 MOST_TERMS = 160
@@ -67,12 +70,13 @@ def apply(view: View, x: jax.Array, other: jax.Array) -> jax.Array:
 
 def _weight_gradient(view: WeightGradient, x: jax.Array, y: jax.Array, dtype: str) -> jax.Array:
     phases = output_phases(view)
-    of_tap = slicer(view, phases, x)
-    pixels = tuple(range(view.rank + 1))
-    y = y.astype(dtype)
+    of_tap = slicer(view, phases, ynnpack.apart(x))
+    flat = partial(ynnpack.one_axis, first=view.rank + 1)
+    y = flat(ynnpack.apart(y).astype(dtype))
+    pixels = tuple(range(y.ndim - 2))
     rows = []
     for tap in phases[0].taps:
-        part = of_tap(tap, view.out).astype(dtype)
+        part = flat(of_tap(tap, view.out).astype(dtype))
         rows.append(jnp.sum(part[..., :, None, :] * y[..., None, :, :], pixels))
     w = jnp.stack(rows).reshape(*view.kernel, view.c, view.o, view.groups)
     return jnp.swapaxes(w, -1, -2).reshape(*view.kernel, view.c, view.groups * view.o)

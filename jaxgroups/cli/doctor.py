@@ -1,4 +1,4 @@
-"""``jaxgroups doctor``: the state of this installation, and settings that make it faster."""
+"""``jaxgroups doctor``: the state of this installation, its faults, and settings that help."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ import jaxgroups
 from jaxgroups import _native as native
 from jaxgroups._native import build as _build
 from jaxgroups._native import huge_pages as memory
+from jaxgroups._problem import ynnpack
 from jaxgroups.cli.common import guarded
 
 
@@ -52,6 +53,7 @@ def examine() -> dict[str, Any]:
             "compiler": None if compiler is None else compiler[0],
         },
         "memory": memory.examine()._asdict(),
+        "faults": ynnpack.faults(),
     }
 
 
@@ -78,4 +80,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
     print(f"transparent huge pages: {state} ({pages['because']})")
     if pages["remedy"]:
         print(f"  {pages['remedy']} in the environment makes training on a CPU faster")
+    for fault in found["faults"]:
+        print(f"warning: {fault}")
+    if found["faults"]:
+        print("  jaxgroups itself avoids these operations; the rest of a program may have them.")
+        print(f"  {ynnpack.REMEDY}")
     return 0

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jaxgroups._printable import printable
 from jaxgroups.cli.common import UsageError, guarded, json_object, shape
 from jaxgroups.cli.factory import made
 
@@ -64,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
     kwargs = json_object("--kwargs", arguments.kwargs)
     examples = _examples(arguments)
     from jaxgroups.port import port
-    from jaxgroups.prove._torch_side import load
+    from jaxgroups.prove._checkpoint import load
 
     module = made(arguments.module, kwargs)
     if arguments.checkpoint:
@@ -105,7 +106,7 @@ def _print(ported: Any, proof: Any, files: list[Path]) -> None:
     for note in ported.notes:
         print(f"note: {note}")
     if ported.unused:
-        print(f"not read by the original: {', '.join(ported.unused[:5])}")
+        print(printable(f"not read by the original: {', '.join(ported.unused[:5])}"))
     for file in files:
         print(f"wrote {file}")
     if proof is not None:

@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from jaxgroups.prove import prove
-    from jaxgroups.prove._torch_side import load
+    from jaxgroups.prove._checkpoint import load
 
     examples = [shape("--example", text) for text in arguments.examples]
     how = rules_of(arguments)

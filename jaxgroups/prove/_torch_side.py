@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxgroups.convert import open_checkpoint
 from jaxgroups.prove._dropout import factor
 from jaxgroups.prove._inputs import Arrays
 
@@ -291,26 +290,3 @@ def _given(module: Any, arrays: Arrays) -> list[Any]:
 
 def _numpy(tensor: Any) -> np.ndarray:
     return tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
-
-
-def load(module: Any, path: str, key: str | None = None) -> None:
-    """Load a checkpoint into a torch module, in place; the file is read as in `load_torch`.
-
-    Raises:
-      TypeError: not a torch module.
-      ValueError: a file that cannot be read, or that does not fit the module.
-    """
-    import torch
-
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
-    with open_checkpoint(path, key=key) as opened:
-        arrays = {name: opened.read(name) for name in opened.infos}
-    tensors = {
-        name: torch.from_numpy(a if a.dtype.isbuiltin else a.astype("float32"))
-        for name, a in arrays.items()
-    }
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error

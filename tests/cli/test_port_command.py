@@ -2,9 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+from support.checkpoints import written
 from support.command import python, run
 from support.schema_checks import assert_nothing_else_is_taken, forms, validated
+
+from jaxgroups._printable import printable
+from jaxgroups.convert import ConversionWarning
 
 torch = pytest.importorskip("torch", reason="torch is NOT installed: there is nothing to port")
 nets = pytest.importorskip("support.small_nets")
@@ -98,15 +103,43 @@ def test_refusals(capsys, argv, message):
     assert forms("port", data) == ["failed"]
 
 
+def loads(command, file):
+    """The command line that loads a file into a module without tensors of its own."""
+    pair = {"port": [], "prove": ["support.models.dense_pair:FlaxNet"]}[command]
+    return [command, "support.small_nets:Noisy", *pair, "--example", "2,4", "--checkpoint", file]
+
+
 @pytest.mark.parametrize("command", ["port", "prove"])
 def test_names_of_a_file_are_escaped(command, capsys, tmp_path):
-    name = "\x1b[31mfc\u202e"
-    torch.save({name: torch.zeros(2)}, tmp_path / "net.pth")
-    argv = ["support.small_nets:Noisy", "--example", "2,4"]
-    argv += ["support.swish:Swish"] if command == "prove" else []
-    status, out, err = run(capsys, command, *argv, "--checkpoint", str(tmp_path / "net.pth"))
+    """The error has as many lines as for a plain name, and the name is told."""
+    texts = {}
+    for name in ("plain", "\x1b[31mfc\u202e\r\nport: ported and equal\n\t\u200bx\x07"):
+        torch.save({name: torch.zeros(2)}, tmp_path / "net.pth")
+        status, out, err = run(capsys, *loads(command, str(tmp_path / "net.pth")))
+        assert (status, out) == (2, "")
+        assert err.replace("\n", "").replace("\t", "").isprintable()
+        assert f'Unexpected key(s) in state_dict: "{printable(name)}"' in err
+        texts[name] = err.splitlines()
+    plain, hostile = texts.values()
+    assert len(plain) == len(hostile)
+    assert not any(line.startswith("port:") for line in hostile)
+
+
+@pytest.mark.parametrize("command", ["port", "prove"])
+def test_a_file_of_another_framework_is_refused(command, capsys, tmp_path):
+    """A kernel of MLX may have torch's shape: torch would load it without a word."""
+    file = written(tmp_path / "a.safetensors", {"w": np.ones((3, 3, 3), "f4")}, {"format": "mlx"})
+    status, out, err = run(capsys, *loads(command, str(file)))
     assert (status, out) == (2, "")
-    assert err.replace("\n", "").replace("\t", "").isprintable()
+    assert "its metadata have format='mlx', so w are in MLX's layout (out, *kernel, in/grou" in err
+    file = written(tmp_path / "b.safetensors", {"w": np.ones(3, "f4")}, {"jaxgroups.format": "1"})
+    status, out, err = run(capsys, *loads(command, str(file)))
+    assert (status, out) == (2, "")
+    assert "is already converted (jaxgroups.format=1): converting it again would permute" in err
+    tensors = {"0.weight": np.ones((3, 3), "f4")}
+    file = written(tmp_path / "c.safetensors", tensors, {"format": "np"})
+    with pytest.warns(ConversionWarning, match="format='np', which does not determine a layout"):
+        run(capsys, *loads(command, str(file)))
 
 
 def test_partial(capsys):

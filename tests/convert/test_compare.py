@@ -83,6 +83,49 @@ def test_the_first_layer_that_differs():
     assert found.layers[0].relative < 1e-5
 
 
+class Several(tnn.Module):
+    """Two outputs, of which the first is compared."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = tnn.Linear(4, 4)
+        self.rnn = tnn.LSTM(4, 3, batch_first=True)
+        self.head = tnn.Linear(3, 5)
+
+    def forward(self, x):
+        y, state = self.rnn(self.fc(x))
+        return self.head(y), state
+
+
+class SeveralHere(nnx.Module):
+    def __init__(self, rngs, head="head"):
+        self.fc = nnx.Linear(4, 4, rngs=rngs)
+        self.rnn = jnn.LSTM(4, 3, batch_first=True, rngs=rngs)
+        setattr(self, head, nnx.Linear(3, 5, rngs=rngs))
+        self.name = head
+
+    def __call__(self, x):
+        y, state = self.rnn(self.fc(x))
+        return getattr(self, self.name)(y), state
+
+
+def test_outputs_of_several_arrays_and_layers_without_a_counterpart():
+    theirs = Several().eval()
+    x = np.random.default_rng(1).standard_normal((2, 3, 4)).astype("f4")
+    model, _ = jc.load_torch(SeveralHere(nnx.Rngs(0)), theirs.state_dict())
+    found = jc.compare(theirs, model, x, channels_last=False)
+    assert [d.torch for d in found.layers] == ["fc", "rnn", "head", ""]
+    assert str(found) == "4 layers agree within 0.0001"
+    names = {"out": "head"}
+    model, _ = jc.load_torch(SeveralHere(nnx.Rngs(0), "out"), theirs.state_dict(), names=names)
+    found = jc.compare(theirs, model, x, channels_last=False)
+    assert found.uncompared == ["head"]
+    assert str(found).splitlines() == [
+        "3 layers agree within 0.0001",
+        "not compared: head: no array of that name in the Flax model",
+    ]
+
+
 def test_names_of_others():
     theirs, model = pair()
     wrapped = tnn.ModuleDict({"net": theirs}).eval()

@@ -170,6 +170,12 @@ def _decoder():
     return CODE, theirs, ours, {"fc": jc.UnflattenLinear(4, 3, 2)}
 
 
+def _decoder_of_any_batch():
+    """Without the number of images in its reshape, it takes an image for its vector, too."""
+    x, theirs, ours, rules = _decoder()
+    return x, theirs, ours | {"map": lambda x: x.reshape(-1, 3, 2, 4)}, rules
+
+
 def _decoder_flax():
     """Flax's own transposed convolution, behind a norm of the unflattened map."""
     theirs = {
@@ -292,6 +298,7 @@ NETWORKS = {
     "flatten, all sizes equal": _flatten_square,
     "flatten, BatchNorm1d": _batch_norm,
     "unflatten": _decoder,
+    "unflatten, any batch": _decoder_of_any_batch,
     "unflatten, Flax's layers": _decoder_flax,
     "one Linear for both": _both,
     "LinearGeneral": _general,
@@ -592,6 +599,105 @@ def test_an_image_that_is_flattened_itself_is_asked_about():
     module, expected = theirs_and(x, flat=lambda x: x.flatten(1), fc=tnn.Linear(30, 5))
     model, report = loaded(flax_net(flat=flat, fc=linear(30, 5)), module, rules=rules)
     assert_same(output(model, x), expected)
+
+
+def rows(x):
+    """(N, W, H * C) of a feature map: an image read from left to right."""
+    n, h, w, c = x.shape
+    return x.swapaxes(1, 2).reshape(n, w, h * c)
+
+
+class MixedPositions(Layer):
+    """A Linear over the positions of a map of 4 by 4."""
+
+    def __init__(self):
+        self.make = lambda rngs: Mixing(rngs)
+
+
+class Mixing(nnx.Module):
+    def __init__(self, rngs):
+        self.fc = nnx.Linear(16, 16, rngs=rngs)
+
+    def __call__(self, x):
+        n, h, w, c = x.shape
+        y = self.fc(x.reshape(n, h * w, c).swapaxes(1, 2))
+        return y.swapaxes(1, 2).reshape(n, h, w, c)
+
+
+ITSELF = {
+    "flattened": (
+        {"flat": flat, "fc": linear(30, 5)},
+        {"fc": tnn.Linear(30, 5)},
+    ),
+    "of one size only": (
+        {"flat": flat, "cut": lambda x: x * jnp.ones(30), "fc": linear(30, 30)},
+        {"fc": tnn.Linear(30, 30)},
+    ),
+    "rows after a pool": (
+        {"pool": lambda x: nnx.avg_pool(x, (2, 2), (2, 2)), "rows": rows, "fc": linear(8, 8)},
+        {"fc": tnn.Linear(8, 8)},
+    ),
+    "a norm": ({"flat": flat, "fc": norm(28)}, {"fc": tnn.BatchNorm1d(28)}),
+    "a pool before": (
+        {"pool": lambda x: nnx.max_pool(x, (2, 2), (2, 2)), "flat": flat, "fc": linear(32, 4)},
+        {"fc": tnn.Linear(32, 4)},
+    ),
+    "positions mixed by a Linear": (
+        {"mix": MixedPositions(), "flat": flat, "fc": linear(48, 5)},
+        {"mix": tnn.ModuleDict({"fc": tnn.Linear(16, 16)}), "fc": tnn.Linear(48, 5)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ITSELF)
+def test_without_an_example_it_is_asked_about_too(case):
+    """No layer says that the input is an image; but the model takes one, and flattens it."""
+    steps, modules = ITSELF[case]
+    model, module = flax_net(**steps), TorchNet(**modules)
+    _, report = loaded(model, module)
+    (warning,) = report.warnings
+    assert warning.startswith("feature order of fc is not known: it")
+    _, report = loaded(model, module, rules={"fc": jc.KeepOrder()})
+    assert report.warnings == []
+
+
+def test_positions_that_a_linear_made_are_asked_about():
+    """The model is followed, but not the positions: torch's Linear has them last."""
+    ours = {"conv": conv(2, 3, 1), "mix": MixedPositions(), "flat": flat, "fc": linear(48, 48)}
+    modules = {
+        "conv": tnn.Conv2d(2, 3, 1),
+        "mix": tnn.ModuleDict({"fc": tnn.Linear(16, 16)}),
+        "fc": tnn.Linear(48, 48),
+    }
+    example = jax.ShapeDtypeStruct((1, 4, 4, 2), "float64")
+    for how in ({"example": example}, {}):
+        _, report = loaded(flax_net(**ours), TorchNet(**modules), **how)
+        (warning,) = report.warnings
+        assert warning.startswith(
+            "feature order of fc is not known: it reads positions that a Linear made, and channels"
+        )
+
+
+def tokens(x):
+    n, t, c = x.shape
+    return x.reshape(n, t * c)
+
+
+@pytest.mark.parametrize(
+    ("steps", "modules"),
+    [
+        ({"a": linear(6, 6), "fc": linear(6, 6)}, {"a": tnn.Linear(6, 6), "fc": tnn.Linear(6, 6)}),
+        (
+            {"a": linear(6, 4), "flat": tokens, "fc": linear(20, 5)},
+            {"a": tnn.Linear(6, 4), "fc": tnn.Linear(20, 5)},
+        ),
+        ({"a": linear(6, 4), "n": norm(4)}, {"a": tnn.Linear(6, 4), "n": tnn.BatchNorm1d(4)}),
+        ({"mean": lambda x: x.mean(1), "fc": linear(6, 6)}, {"fc": tnn.Linear(6, 6)}),
+    ],
+)
+def test_no_alarm_for_features_that_are_no_image(steps, modules):
+    _, report = loaded(flax_net(**steps), TorchNet(**modules))
+    assert report.warnings == []
 
 
 class Own(nnx.Module):

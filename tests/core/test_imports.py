@@ -95,6 +95,7 @@ WITH_TORCH = {
     "port._read",
     "port._trace",
     "port._training",
+    "prove._checkpoint",
     "prove._torch_side",
 }
 ON_DEMAND = {"matplotlib", "rich"}  # loaded by the functions that draw and print

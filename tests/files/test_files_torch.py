@@ -192,6 +192,16 @@ class TestReaders:
                 r"torch.nn.modules.linear.Linear.*save model.state_dict\(\)", path, reader=reader
             )
 
+    @pytest.mark.parametrize("dtype", ["complex32", "float4_e2m1fn_x2"])
+    def test_dtypes_that_numpy_lacks(self, tmp_path, format, dtype):
+        if not hasattr(torch, dtype):
+            pytest.skip(f"this torch has no {dtype}")
+        weight = torch.zeros(8, dtype=torch.uint8).view(getattr(torch, dtype))
+        path = save(tmp_path / "a.pt", {"w": weight}, format)
+        for reader in available(OWN, format):
+            said = rf"'w' is a tensor of torch\.{dtype}, a dtype without a counterpart in .*cast it"
+            refused(said, path, reader=reader)
+
     def test_truncated(self, tmp_path, rng, format):
         path = save(tmp_path / "a.pt", {"w": of(bits(rng, (50,), "float32"))}, format)
         whole = path.read_bytes()

@@ -8,6 +8,7 @@ import pytest
 from support import command
 
 from jaxgroups._native import huge_pages as memory
+from jaxgroups._problem import ynnpack
 
 MADVISE = "always [madvise] never\n"
 REMEDY = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
@@ -57,6 +58,7 @@ def test_what_the_doctor_says(
         monkeypatch.setenv(name, value)
     if setting is not None:
         (tmp_path / "enabled").write_text(setting)
+    monkeypatch.setattr(ynnpack, "faults", list)
     monkeypatch.setattr(memory, "SETTING", tmp_path / "enabled")
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: library)
     pages, because, remedy = expected

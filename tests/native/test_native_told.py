@@ -12,6 +12,7 @@ import jaxgroups as jg
 from jaxgroups import _native as native
 from jaxgroups._native import build as _build
 from jaxgroups._native import huge_pages as memory
+from jaxgroups._problem import ynnpack
 
 SPEC = "conv2d in=64 out=64 kernel=3 padding=1 groups=32 batch=2 size=28"
 
@@ -19,6 +20,7 @@ SPEC = "conv2d in=64 out=64 kernel=3 padding=1 groups=32 batch=2 size=28"
 @pytest.fixture
 def last_line(monkeypatch):
     """What the doctor says of memory, after the kernels: not of the machine that runs the test."""
+    monkeypatch.setattr(ynnpack, "faults", list)
     monkeypatch.setattr(memory, "examine", lambda: memory.Memory("huge", "so it is"))
     return "transparent huge pages: on (so it is)"
 

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxgroups.convert._compare.axes import ChannelAxes, aligned, flat_features, last
 from jaxgroups.convert._compare.blocks import with_other_ends
 from jaxgroups.convert._compare.result import Comparison, Difference
-from jaxgroups.convert._compare.trace import run_nnx, run_torch
+from jaxgroups.convert._compare.trace import is_layer, run_nnx, run_torch
 from jaxgroups.convert._model.names import Names, TorchNames
 from jaxgroups.convert._model.structure import Path, dotted, of_nnx
 from jaxgroups.convert._rules.ops import ChannelsLast
@@ -51,7 +51,8 @@ def compare(
     Returns:
       The differences of all layers with the same torch name in both models. A container whose
       output differs, although its layers and its successor agree, is listed under ``blocks``: it
-      ends with another layer in the other model.
+      ends with another layer in the other model. Layers of torch without a counterpart are listed
+      under ``uncompared``.
 
     Raises:
       ValueError: torch's module is in training mode, or no layer has a counterpart.
@@ -120,6 +121,7 @@ def compare_as_they_are(
         [d for name, d in compared.items() if name not in other_ends],
         rtol,
         [d for name, d in compared.items() if name in other_ends],
+        [call.name for call in theirs if call.name not in compared and is_layer(call)],
     )
 
 

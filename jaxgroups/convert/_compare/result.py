@@ -36,11 +36,14 @@ class Comparison:
       rtol: the largest relative difference allowed.
       blocks: containers whose outputs differ although their layers and the layer after them agree:
         they end with different layers in the two models.
+      uncompared: layers of torch, and ``""`` for the whole module, without a counterpart: no module
+        of the Flax model has the name, or it does not return an array.
     """
 
     layers: list[Difference]
     rtol: float
     blocks: list[Difference] = field(default_factory=list)
+    uncompared: list[str] = field(default_factory=list)
 
     @property
     def first(self) -> Difference | None:
@@ -79,5 +82,11 @@ class Comparison:
             lines.append(
                 f"no difference: {names} ends with another layer in the Flax model; its layers "
                 "and the next layer agree"
+            )
+        if self.uncompared:
+            some = ", ".join(name or "the whole model" for name in self.uncompared[:5])
+            more = f" and {len(self.uncompared) - 5} more" if len(self.uncompared) > 5 else ""
+            lines.append(
+                printable(f"not compared: {some}{more}: no array of that name in the Flax model")
             )
         return "\n".join(lines)

@@ -53,6 +53,11 @@ class Call:
     spatial: int = 0
 
 
+def is_layer(call: Call) -> bool:
+    """Whether it is the whole module, or a layer whose class says where its features are."""
+    return not call.name or call.kind in ("spatial", "second", "last")
+
+
 def run_torch(module: Any, arrays: list[np.ndarray]) -> list[Call]:
     """The first call of every module whose output is a tensor."""
     import torch  # installed, since the caller has a torch module
@@ -150,8 +155,9 @@ def run_nnx(
     def record(call: Any, layer: Any, args: tuple, kwargs: dict) -> Any:
         out = call(*args, **kwargs)
         path = paths.get(id(layer))
-        if path is not None and hasattr(out, "shape") and not isinstance(out, Tracer):
-            outputs.setdefault(path, np.asarray(out))
+        made = out[0] if isinstance(out, tuple) and out else out  # as of torch's module
+        if path is not None and hasattr(made, "shape") and not isinstance(made, Tracer):
+            outputs.setdefault(path, np.asarray(made))
         return out
 
     kinds = {type(layer) for layer in structure.layers.values() if callable(layer)}

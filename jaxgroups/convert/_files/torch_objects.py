@@ -163,6 +163,11 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, dtype: Any = None
         raise CheckpointError(f"damaged pickle: a tensor over a {type(storage).__name__}")
     name = storage.dtype
     if dtype is not None:
+        if isinstance(dtype, Opaque) and dtype.name.startswith("torch."):
+            raise CheckpointError(
+                f"a tensor of {dtype.name}, a dtype without a counterpart in numpy or ml_dtypes: "
+                "cast it"
+            )
         if not isinstance(dtype, Global) or dtype.dtype is None or not dtype.name.islower():
             raise CheckpointError(f"damaged pickle: a tensor of dtype {short(dtype)}")
         name = dtype.dtype

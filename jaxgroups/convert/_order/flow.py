@@ -284,13 +284,18 @@ def _widened(found: Dim, size: int) -> Dim:
             (joined,) = fresh(size)
             joined.segments = tuple(pieces)
             return (joined,)
-    rest = tuple(f for f in found if axes.SPATIAL not in f.traits)
-    channels = axes.size_of(rest)
-    if len(found) < 2 or len(rest) == len(found) or size % channels:
+    kind = axes.SPATIAL if any(axes.SPATIAL in f.traits for f in found) else axes.END
+    rest = tuple(f for f in found if kind not in f.traits)
+    if len(found) < 2 or len(rest) in (0, len(found)):
         return fresh(size, axes.common(found))
-    positions = fresh(size // channels, {axes.SPATIAL})
-    if found[: len(rest)] == rest:
+    first, last = found[: len(rest)] == rest, found[len(found) - len(rest) :] == rest
+    channels = axes.size_of(rest)
+    if kind == axes.END and size % channels:  # an image whose size is not known
+        channels = next((n for n in range(2, size) if size % n == 0), size)
+        rest = fresh(channels, axes.common(rest))
+    if size % channels:
+        return fresh(size, axes.common(found))
+    positions = fresh(size // channels, {kind})
+    if first:
         return (*rest, *positions)
-    if found[len(found) - len(rest) :] == rest:
-        return (*positions, *rest)
-    return fresh(size, {axes.MIXED})
+    return (*positions, *rest) if last else fresh(size, {axes.MIXED})

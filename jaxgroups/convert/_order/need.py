@@ -11,6 +11,7 @@ from jaxgroups.convert._rules.ops import ChannelsLast
 
 _EITHER = "torch's counterpart of its input may have the channels first or last"
 _END = "it reads or makes an input or output of the model, (H, W, C), as one axis"
+_MADE = "it reads positions that a Linear made, and channels, as one axis"
 _PARTS = "its features are positions and channels in parts"
 
 
@@ -53,6 +54,8 @@ def need_of(dim: Iterable[Factor]) -> Need:
         return Need(unknown=_EITHER)
     if re.fullmatch("[sS]+[cC]+", roles):
         return Need(unknown=_END)
+    if re.fullmatch("[sSL]*L[sSL]*[cCB]+", roles):
+        return Need(unknown=_MADE)
     if "S" in roles and "C" in roles and not re.fullmatch("C+S+", roles):
         return Need(unknown=_PARTS)
     return Need(certain=set(roles) <= {"C", "S"} and bool(roles))

@@ -7,6 +7,7 @@ needs, because the input is of another size, the number of positions is changed 
 
 import inspect
 from collections.abc import Callable, Iterator
+from math import isqrt
 from typing import Any
 
 import jax
@@ -24,6 +25,8 @@ _WIDTHS = {  # common sizes of inputs by rank
     2: (64, 32, 28, 224, 96, 256, 128, 84, 512, 16),
     3: (32, 16, 64, 112),
 }
+_COLOURS = 3
+_CONVOLUTIONS = (jg_nnx.Layer, nnx.Conv, nnx.ConvTranspose)
 _FLAGS = {
     "train": False,
     "training": False,
@@ -47,27 +50,46 @@ _any_width_p.def_abstract_eval(
 )
 
 
+def has_convolutions(structure: Structure) -> bool:
+    return any(isinstance(layer, _CONVOLUTIONS) for layer in structure.layers.values())
+
+
 def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
-    """The axes, with the first input that the model accepts; None if it accepts none."""
+    """The axes, with the first input that the model accepts; None if it accepts none.
+
+    A vector with the right number of features is preferred to an image without it: a decoder that
+    begins with a Linear accepts images too, since a Linear accepts any number of axes.
+    """
     flags = _flags(model)
     if flags is None:
         return None
     kinds = {type(layer) for layer in structure.layers.values() if _features(layer) is not None}
-    with wrapped_calls(kinds, _with_its_width):
+    widened: list[Any] = []
+    first: Axes | None = None
+
+    def with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: dict) -> Any:
+        x: Any = args[0] if args else None
+        if 0 in getattr(x, "shape", ()):
+            raise ValueError("the input is too small for the model")
+        for axis, size in _features(layer) or ():
+            if getattr(x, "ndim", 0) > axis and x.shape[axis] != size:
+                x = _any_width_p.bind(x, axis=axis % x.ndim, size=size)
+                widened.append(layer)
+        return call(*(x, *args[1:]) if args else (), **kwargs)
+
+    with wrapped_calls(kinds, with_its_width):
         for example in _examples(structure):
+            if first is not None and len(example.shape) > 2:
+                continue
+            widened.clear()
             try:
-                return axes_of(model, structure, (example, *flags))
+                found = axes_of(model, structure, (example, *flags))
             except Exception:  # the model's own code may raise any error
                 continue
-    return None
-
-
-def _with_its_width(call: Callable[..., Any], layer: Any, args: tuple, kwargs: dict) -> Any:
-    x: Any = args[0] if args else None
-    for axis, size in _features(layer) or ():
-        if getattr(x, "ndim", 0) > axis and x.shape[axis] != size:
-            x = _any_width_p.bind(x, axis=axis % x.ndim, size=size)
-    return call(*(x, *args[1:]) if args else (), **kwargs)
+            if not widened:
+                return found
+            first = found if first is None else first
+    return first
 
 
 def _features(layer: Any) -> list[tuple[int, int]] | None:
@@ -98,7 +120,10 @@ def _flags(model: Any) -> list[bool] | None:
 
 
 def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
-    """Inputs for layers that no other layer feeds: convolutions first, then Linears."""
+    """Inputs for layers that no other layer feeds: convolutions first, then Linears.
+
+    A model without convolutions may flatten an image, so images are tried before vectors.
+    """
     made: set[int] = set()
     convs: dict[tuple[int, int], None] = {}
     linears: dict[int, None] = {}
@@ -106,14 +131,22 @@ def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
         if isinstance(layer, nnx.Linear):
             made.add(layer.out_features)
             linears[layer.in_features] = None
-        elif isinstance(layer, (jg_nnx.Layer, nnx.Conv, nnx.ConvTranspose)):
+        elif isinstance(layer, _CONVOLUTIONS):
             made.add(_channels(layer, "out"))
             convs[len(layer.kernel.shape) - 2, _channels(layer, "in")] = None
     free = sorted((c for c in convs if c[1] not in made or c[1] <= 4), key=lambda c: c[1])
+    sides = [isqrt(n) for n in linears if isqrt(n) ** 2 == n > 1][:4]  # of maps mixed as one axis
     for rank, channels in (free or sorted(convs))[:2]:
-        for width in _WIDTHS.get(rank, ()):
+        for width in (*_WIDTHS.get(rank, ()), *(sides if rank == 2 else ())):
             yield jax.ShapeDtypeStruct((1, *(width,) * rank, channels), "float32")
-    for width in [n for n in linears if n not in made][:2]:
+    widths = [n for n in linears if n not in made][:2]
+    if not convs:
+        for width in dict.fromkeys([*widths, *list(linears)[:1]]):
+            colours = next((n for n in range(2, width) if width % n == 0), width)
+            yield jax.ShapeDtypeStruct((1, width // colours, 1, colours), "float32")
+        for width in (*_WIDTHS[2][:3], *sides):
+            yield jax.ShapeDtypeStruct((1, width, width, _COLOURS), "float32")
+    for width in widths:
         yield jax.ShapeDtypeStruct((1, width), "float32")
 
 

@@ -10,9 +10,10 @@ The key is a convention, which safetensors' own writers do not follow. Values in
   layout. It does not determine a layout.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from jaxgroups._printable import printable
+from jaxgroups._types import Shape
 from jaxgroups.convert._files import Checkpoint, CheckpointError
 from jaxgroups.convert._files.framework import KEY, other_framework
 from jaxgroups.convert._files.show import first_and_more
@@ -38,16 +39,21 @@ def declared(source: Checkpoint, entries: Iterable[Entry]) -> list[str]:
     Raises:
       CheckpointError: tensors that the plan converts are not in torch's layout.
     """
+    converted = [e for e in entries if e.flax and e.torch_shape and e.op != ops.Identity()]
+    return declared_of(source, {e.torch[0]: e.torch_shape or () for e in converted})
+
+
+def declared_of(source: Checkpoint, converted: Mapping[str, Shape]) -> list[str]:
+    """`declared` for tensors whose layout matters, by name, with their shapes."""
     framework = other_framework(source.metadata)
     if framework is None:
         return []
-    converted = [e for e in entries if e.flax and e.torch_shape and e.op != ops.Identity()]
-    names = [e.torch[0] for e in converted]
+    names = list(converted)
     start = f"its metadata have {KEY}={framework!r}"
     if source.path is not None:
         start = f"{source.path}: {start}"
     if framework.lower() == "mlx":
-        names = [e.torch[0] for e in converted if len(e.torch_shape or ()) > 2]
+        names = [name for name, shape in converted.items() if len(shape) > 2]
         if not names:
             return []
         raise CheckpointError(

@@ -7,7 +7,7 @@ from typing import Any
 from jaxgroups.convert._model.names import strip_collection
 from jaxgroups.convert._model.structure import Structure
 from jaxgroups.convert._order.guess import guesses
-from jaxgroups.convert._order.probe import axes_by_probe, has_convolutions
+from jaxgroups.convert._order.probe import axes_by_probe, may_flatten_an_image
 from jaxgroups.convert._order.settle import settle
 from jaxgroups.convert._order.trace import axes_of
 from jaxgroups.convert._plan.plan import Plan
@@ -58,7 +58,7 @@ def order_features(
                 raise ValueError(
                     f"example: the model cannot be called with it: {type(error).__name__}: {error}"
                 ) from error
-    elif _checkable(given.values()) or statements or not has_convolutions(structure):
+    elif _checkable(given.values()) or statements or may_flatten_an_image(structure):
         known = axes_by_probe(model, structure) if model is not None else None
     texts = [*pool_texts, *_equal_axes(plan, matches, settled)]
     if known is not None:

@@ -50,8 +50,16 @@ _any_width_p.def_abstract_eval(
 )
 
 
-def has_convolutions(structure: Structure) -> bool:
-    return any(isinstance(layer, _CONVOLUTIONS) for layer in structure.layers.values())
+def may_flatten_an_image(structure: Structure) -> bool:
+    """Whether no layer shows that the input is an image, or that it is none.
+
+    A general linear layer names the axes that it reads together.
+    """
+    return not any(
+        isinstance(layer, _CONVOLUTIONS)
+        or (isinstance(layer, nnx.LinearGeneral) and isinstance(layer.axis, tuple))
+        for layer in structure.layers.values()
+    )
 
 
 def axes_by_probe(model: nnx.Module, structure: Structure) -> Axes | None:
@@ -140,7 +148,7 @@ def _examples(structure: Structure) -> Iterator[jax.ShapeDtypeStruct]:
         for width in (*_WIDTHS.get(rank, ()), *(sides if rank == 2 else ())):
             yield jax.ShapeDtypeStruct((1, *(width,) * rank, channels), "float32")
     widths = [n for n in linears if n not in made][:2]
-    if not convs:
+    if may_flatten_an_image(structure):
         for width in dict.fromkeys([*widths, *list(linears)[:1]]):
             colours = next((n for n in range(2, width) if width % n == 0), width)
             yield jax.ShapeDtypeStruct((1, width // colours, 1, colours), "float32")

@@ -115,6 +115,7 @@ def main() -> None:
             traceback.print_exc()
             reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             answer = {"failed": reason}
+        sys.stdout.flush()  # the end of the process is a signal
         print(json.dumps(answer), file=answers, flush=True)
 
 

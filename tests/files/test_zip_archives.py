@@ -1,6 +1,7 @@
 """Torch zip files that were changed after they were saved: every reader is right, or refuses."""
 
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -65,6 +66,22 @@ class TestEveryReader:
             first = archive.namelist()[0]
         patched(path, lambda data: data.__delitem__(slice(40, 48)))
         refused(f"damaged: no member starts at byte -8: {first}", path, reader=reader)
+
+    def test_a_member_that_is_larger_than_the_file(self, tmp_path, reader):
+        path = saved(tmp_path / "a.pt")
+
+        def enlarge(data):
+            name = data.rfind(b"data.pkl")  # in the directory, after 46 bytes and the folder
+            entry = data.rfind(b"PK\1\2", 0, name)
+            data[entry + 20 : entry + 24] = (1 << 29).to_bytes(4, "little")
+
+        patched(path, enlarge)
+        tracemalloc.start()
+        try:
+            refused("damaged: ", path, reader=reader)
+            assert tracemalloc.get_traced_memory()[1] < 1 << 24
+        finally:
+            tracemalloc.stop()
 
     @pytest.mark.parametrize("more", [-8, 8])
     def test_a_record_of_another_length(self, tmp_path, reader, more):

@@ -149,6 +149,7 @@ os.abort()
 
 def test_the_case_that_kills_the_process_is_told(capfd, monkeypatch):
     monkeypatch.setenv("JAXGROUPS_NATIVE", "avx2")
+    monkeypatch.delenv("JAXGROUPS_NATIVE_ISAS", raising=False)
     assert command.watched([sys.executable, "-c", DIES]) == 1
     out = capfd.readouterr().out.splitlines()
     assert out[0] == "FAILED kernels: the process ended with status -6"

@@ -90,6 +90,11 @@ class ZipfileTorchCheckpoint(Checkpoint):
     def _content(self, name: str, limit: int | None = None) -> bytes:
         """An unpacked member, whose size and checksum are checked."""
         member = self._members[name]
+        if member.compress_size > self._stamp.size:  # zipfile would allocate as much
+            raise CheckpointError(
+                f"damaged: member {name} announces {member.compress_size} bytes in a file of "
+                f"{self._stamp.size}: download or save it again"
+            )
         limit = max(member.compress_size, EXPANSION) if limit is None else limit
         if member.file_size > limit:
             raise CheckpointError(

@@ -493,6 +493,12 @@ def test_conv_general_dilated_refuses_what_lax_refuses():
     assert messages[0] == messages[1]
 
 
+def test_names_of_test_files_are_unique():
+    """pytest imports them by their names alone."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 @pytest.mark.parametrize("library", ["nnx", "linen"])
 def test_flax_layers_take_conv_general_dilated(rng, library):
     """Flax's own Conv computes the same with ours as with lax's, and does call it."""

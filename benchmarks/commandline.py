@@ -177,3 +177,14 @@ def finish(
         args.json.write_text(json.dumps(content, indent=1) + "\n")
     if args.plot is not None:
         plot.save(rows, args.plot, "\n".join(machine.lines(found)))
+
+
+def add_contestants(to: argparse.ArgumentParser, kinds: Sequence[str]) -> None:
+    """Add ``--contestants`` with these choices."""
+    to.add_argument(
+        "--contestants",
+        nargs="+",
+        choices=kinds,
+        default=[name for name in kinds if name != "without_kernels"],
+        help="default: all but without_kernels, which is jaxgroups without its C++ kernels",
+    )

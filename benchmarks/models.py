@@ -138,13 +138,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=list(DEFAULT),
         help=f"default: {' '.join(DEFAULT)}",
     )
-    add(
-        "--contestants",
-        nargs="+",
-        choices=KINDS,
-        default=[name for name in KINDS if name != "without_kernels"],
-        help="default: all but without_kernels, which is jaxgroups without its C++ kernels",
-    )
+    commandline.add_contestants(parser, KINDS)
     return parser.parse_args(argv)
 
 

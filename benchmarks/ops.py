@@ -39,13 +39,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=[*dispatch.names(), "all"],
         help="also time these implementations of jaxgroups, besides its own choice",
     )
-    add(
-        "--contestants",
-        nargs="+",
-        choices=KINDS,
-        default=[name for name in KINDS if name != "without_kernels"],
-        help="default: all but without_kernels, which is jaxgroups without its C++ kernels",
-    )
+    commandline.add_contestants(parser, KINDS)
     add("--dtype", choices=list(measure.TOLERANCE), default="float32", help="default: float32")
     add(
         "--limit",

@@ -45,14 +45,16 @@ def has_statistics(make: Any) -> bool:
         return any(map(has_statistics, [make.base, *make.children.values()]))
     if not isinstance(make, Make):
         return False
+    if isinstance(make.target, Instance):
+        return has_statistics(make.target)
     settings = {name: one.value for name, one in make.arguments if isinstance(one, Lit)}
-    if str(make.target).startswith("jnn.BatchNorm"):
+    if make.target.startswith("jnn.BatchNorm"):
         return settings.get("track_running_stats", True)
-    if str(make.target).startswith("jnn.InstanceNorm"):
+    if make.target.startswith("jnn.InstanceNorm"):
         return settings.get("track_running_stats", False)
-    if isinstance(make.target, str) and not make.target.startswith(("jnn.", "nnx.")):
+    if not make.target.startswith(("jnn.", "nnx.")):
         return True  # a registered layer may have them
-    return any(map(has_statistics, [make.target, *(one for _, one in make.arguments)]))
+    return any(has_statistics(one) for _, one in make.arguments)
 
 
 def child_of(statement: Statement) -> tuple[str, ...] | None:

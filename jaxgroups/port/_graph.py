@@ -99,13 +99,19 @@ class Call:
 
 @dataclass
 class Graph:
-    """A traced module: its values by number, and the call of the whole."""
+    """A traced module: its values by number, and the call of the whole.
+
+    Attributes:
+      notes: what a reader should know.
+      fixed: the same of sizes that torch could not trace for other inputs at all.
+    """
 
     values: list[Value]
     root: Call
     modules: dict[str, Any]  # by path, for the settings of layers
     inputs: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    fixed: list[str] = field(default_factory=list)
 
 
 def refs(structure: Any) -> Iterator[int]:

@@ -130,8 +130,8 @@ def _enlarged(torch: Any, module: Any, args: Any, kwargs: Any) -> tuple[Any, Any
 
 def _fixed(whole: Whole) -> list[str]:
     """What to say of inputs whose batch, image or length torch traced with the example's sizes."""
-    if whole.graph.notes:  # of all inputs
-        return []
+    if whole.graph.fixed:  # of all inputs
+        return whole.graph.fixed
     notes = []
     for i, number in enumerate(whole.graph.inputs):
         shape = whole.graph.values[number].shape or ()

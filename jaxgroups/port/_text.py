@@ -84,7 +84,9 @@ def annotation(structure: Any, shapes: Iterator[Any]) -> str:
         return "None" if structure is None else type(structure).__name__
     if isinstance(structure, dict):
         inner = {annotation(one, shapes) for one in structure.values()}
-        return f"dict[str, {inner.pop() if len(inner) == 1 else 'Any'}]"
+        keys = {type(key).__name__ for key in structure}
+        both = (one.pop() if len(one) == 1 else "Any" for one in (keys, inner))
+        return f"dict[{', '.join(both)}]"
     inside = [annotation(one, shapes) for one in structure]
     if isinstance(structure, tuple):
         return f"tuple[{', '.join(inside)}]" if inside else "tuple[()]"

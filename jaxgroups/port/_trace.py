@@ -40,7 +40,7 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         program, fixed = _exported(torch, module, args, kwargs, calls)
     found = modes(module, args, kwargs)
     graph = Reader(program, source, calls, trees, found).graph()
-    graph.notes += fixed
+    graph.fixed = fixed
     return graph
 
 

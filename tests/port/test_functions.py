@@ -278,8 +278,17 @@ class Rows(torch.nn.Module):
         return x[:, :, [1, 0, *range(2, x.shape[2])]]
 
 
-def test_a_size_that_is_a_constant_is_said():
-    (note,) = port.port(Rows(), (2, 4, 3, 5)).notes
+class RowsInTraining(Rows):
+    """There is something else to say of it too."""
+
+    def forward(self, x):
+        return super().forward(x + 1 if self.training else x)
+
+
+@pytest.mark.parametrize(("kind", "notes"), [(Rows, 1), (RowsInTraining, 2)])
+def test_a_size_that_is_a_constant_is_said(kind, notes):
+    *others, note = port.port(kind(), (2, 4, 3, 5)).notes
+    assert len(others) == notes - 1
     assert note == (
         "input 0: torch traced these sizes of the example as constants, others may give something "
         "else: axis 2: 3"

@@ -92,7 +92,7 @@ def measured(network: dict[str, str], sources: str | None = None) -> dict[str, A
     found["port_seconds"] = round(time.perf_counter() - start, 1)
     found["lines"] = len(ported.source.splitlines())
     found["classes"] = ported.source.count("\nclass ")
-    found["transpositions"] = len(ported.moves)
+    found["transpositions"] = len(ported.transpositions)
     found["unused"] = len(ported.unused)
     if sources:
         folder = Path(sources)

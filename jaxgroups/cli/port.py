@@ -99,10 +99,10 @@ def _print(ported: Any, proof: Any, files: list[Path]) -> None:
     if not files:
         print(ported.source, end="")
         print()
-    count = len(ported.moves)
+    count = len(ported.transpositions)
     print(f"{ported.name}: {len(ported.source.splitlines())} lines, {count} transpositions")
-    for move in ported.moves:
-        print(f"  {move.path or 'the module itself'}: {move.line}")
+    for one in ported.transpositions:
+        print(f"  {one.path or 'the module itself'}: {one.line}")
     for note in ported.notes:
         print(f"note: {note}")
     if ported.unused:

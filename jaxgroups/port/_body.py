@@ -276,14 +276,14 @@ class Body(Values):
             self.alias[call.output.number] = self._use(x.number).number
             return
         whole = self.whole
-        before = len(whole.moves), len(whole.missing)
+        before = len(whole.transpositions), len(whole.missing)
         order = self.order(x)
         wanted = _wanted(whole, call) or order
         whole.orders[x.number] = wanted
         try:
             make = chain(lambda: Body(whole, call), call, x)
         except Unsupported:  # its items are called one by one
-            del whole.moves[before[0] :], whole.missing[before[1] :]
+            del whole.transpositions[before[0] :], whole.missing[before[1] :]
             whole.orders[x.number] = order
             for step in call.steps:
                 self._step(step)

@@ -32,7 +32,7 @@ def between(order: Order, wanted: Order) -> Order:
     return tuple(order.index(axis) for axis in wanted)
 
 
-def moves(order: Order, wanted: Order, units: Sequence[bool]) -> bool:
+def copies(order: Order, wanted: Order, units: Sequence[bool]) -> bool:
     """Whether going from one order to the other moves elements: axes of size 1 are free."""
     return [a for a in order if not units[a]] != [a for a in wanted if not units[a]]
 

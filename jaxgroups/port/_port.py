@@ -65,7 +65,7 @@ def port(
     return Ported(
         text,
         root.group.name,
-        whole.moves,
+        whole.transpositions,
         [orders.get(n, ()) for n in graph.inputs],
         [orders.get(n, ()) for n in refs(graph.root.output)],
         _unused(whole),

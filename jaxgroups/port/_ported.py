@@ -12,7 +12,7 @@ from flax import nnx
 
 import jaxgroups.nnx as jnn
 from jaxgroups.port._weights import save_weights
-from jaxgroups.port._whole import Move
+from jaxgroups.port._whole import Transposition
 
 _SPACE = "ported"  # the module in which the source runs
 _ON_FEATURES = (
@@ -27,7 +27,7 @@ class Ported:
     Attributes:
       source: the text of the Flax module.
       name: the name of its class.
-      moves: the transpositions of feature maps that could not be avoided.
+      transpositions: the transpositions of feature maps that could not be avoided.
       inputs: by input, the order of its axes: ``inputs[i]`` is torch's axis at place i.
       outputs: the same of the outputs.
       unused: tensors of torch that the forward pass does not read.
@@ -39,7 +39,7 @@ class Ported:
 
     source: str
     name: str
-    moves: list[Move]
+    transpositions: list[Transposition]
     inputs: list[tuple[int, ...]]
     outputs: list[tuple[int, ...]]
     unused: list[str] = field(default_factory=list)
@@ -151,7 +151,7 @@ class Ported:
             "lines": len(self.source.splitlines()),
             "transpositions": [
                 {"module": m.path, "line": m.line, "shape": [str(n) for n in m.shape]}
-                for m in self.moves
+                for m in self.transpositions
             ],
             "inputs": [list(order) for order in self.inputs],
             "outputs": [list(order) for order in self.outputs],

@@ -10,7 +10,7 @@ from jaxgroups.port._graph import Call, Line, Node, Ref, Size, Value, hint
 from jaxgroups.port._layers import Layer, layer_of
 from jaxgroups.port._lines import first_sentence, result_names
 from jaxgroups.port._parts import ARITHMETIC, dtype_of, fill, joined
-from jaxgroups.port._whole import Move, Whole
+from jaxgroups.port._whole import Transposition, Whole
 
 
 class Values:
@@ -68,9 +68,10 @@ class Values:
     def _permutation(self, ref: Any, order: orders.Order) -> str:
         value, shape = self.value(ref), self.shape(ref.number)
         computed = value.source is None and value.constant is None
-        if computed and orders.moves(self.order(ref), order, [n == 1 for n in shape]):
+        if computed and orders.copies(self.order(ref), order, [n == 1 for n in shape]):
             line = self.node.line if self.node else self.call.line
-            self.whole.moves.append(Move(self.path, str(line or ""), shape, order))
+            found = Transposition(self.path, str(line or ""), shape, order)
+            self.whole.transpositions.append(found)
         return ", ".join(map(str, orders.between(self.order(ref), order)))
 
     def _held(self, ref: Any) -> Any:

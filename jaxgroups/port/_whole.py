@@ -12,7 +12,7 @@ from jaxgroups.port._layers import Layer, layer_of
 
 
 @dataclass
-class Move:
+class Transposition:
     """A transposition of a value that is not free."""
 
     path: str
@@ -29,7 +29,7 @@ class Whole:
     orders: dict[int, tuple[int, ...]] = field(default_factory=dict)
     bodies: dict[str, list[Instance]] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
+    transpositions: list[Transposition] = field(default_factory=list)
     makers: dict[int, Node] = field(default_factory=dict)  # of integers
     users: dict[int, list[Node | Call]] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)  # by any call

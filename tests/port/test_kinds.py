@@ -40,8 +40,8 @@ def _leaves(outputs):
 @pytest.mark.parametrize("net", _parameters(NETS))
 def test_the_port_is_proven_equal(net):
     ported = _ported(net)
-    assert [str(move) for move in ported.moves][net.moves :] == []
-    assert len(ported.moves) == net.moves
+    assert [str(one) for one in ported.transpositions][net.transpositions :] == []
+    assert len(ported.transpositions) == net.transpositions
     proof = ported.prove(steps=1)
     assert proof.verdict == "equal", str(proof)
 

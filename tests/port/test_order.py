@@ -90,7 +90,7 @@ def test_moves_says_whether_elements_change_places(seed):
     order, wanted = (tuple(map(int, rng.permutation(rank))) for _ in range(2))
     array = np.arange(sizes.prod()).reshape(sizes)
     moved = bool((_held(array, order).ravel() != _held(array, wanted).ravel()).any())
-    assert orders.moves(order, wanted, [n == 1 for n in sizes]) == moved
+    assert orders.copies(order, wanted, [n == 1 for n in sizes]) == moved
 
 
 def test_between_brings_one_order_into_another():

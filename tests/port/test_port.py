@@ -114,7 +114,8 @@ class Residual(nnx.Module):
 def test_the_source():
     ported = port.port(made(nets.Residual), (1, 3, 17, 21))
     assert ported.source == SOURCE
-    assert (ported.name, ported.moves, ported.unused, ported.notes) == ("Residual", [], [], [])
+    assert (ported.name, ported.transpositions) == ("Residual", [])
+    assert (ported.unused, ported.notes) == ([], [])
     assert (ported.inputs, ported.outputs) == ([(0, 2, 3, 1)], [(0, 1)])
     assert_equal(ported, (2, 3, 17, 21))
     assert_equal(ported, (1, 3, 20, 15))
@@ -136,7 +137,7 @@ def test_the_source_is_deterministic():
 
 def test_a_flattened_map_is_not_transposed():
     ported = port.port(made(nets.Flattened), (1, 3, 9, 10))
-    assert ported.moves == []
+    assert ported.transpositions == []
     assert "transpose" not in ported.source
     assert "# flattened as (H, W, C): load_torch permutes the weights that read it" in ported.source
     assert_equal(ported, (3, 3, 9, 10))
@@ -145,7 +146,7 @@ def test_a_flattened_map_is_not_transposed():
 
 def test_a_channel_shuffle_is_one_transposition():
     ported = port.port(made(nets.Shuffled), (1, 6, 5, 7))
-    (move,) = ported.moves
+    (move,) = ported.transpositions
     assert (move.path, move.order) == ("", (0, 3, 4, 1, 2))
     assert move.line.split(":")[0].endswith("small_nets.py")
     assert ported.source.count("transpose(") == 1
@@ -182,7 +183,7 @@ def test_arrays_that_belong_to_no_layer():
     new = port.port(nets.Scaled().eval(), (1, 3, 4, 5)).source
     assert "self.scale = nnx.Param(jnp.full(3, 0.25))" in new
     assert ported.unused == ["steps", "unused.weight", "unused.bias"]
-    assert ported.moves == []
+    assert ported.transpositions == []
     assert_equal(ported, (2, 3, 5, 4))
 
 

@@ -32,7 +32,7 @@ class Net:
     Attributes:
       make: makes the torch module.
       example: the shapes of its inputs, as `port` takes them; a dtype in front of integers.
-      moves: how many transpositions of its maps cannot be avoided.
+      transpositions: how many transpositions of its maps cannot be avoided.
       other: a second size of the inputs, if it takes one.
       needs: the layers of `jaxgroups.nnx` that it needs.
     """
@@ -40,7 +40,7 @@ class Net:
     name: str
     make: Callable[[], Any]
     example: tuple[Any, ...]
-    moves: int = 0
+    transpositions: int = 0
     other: tuple[Any, ...] | None = None
     needs: tuple[str, ...] = ()
 

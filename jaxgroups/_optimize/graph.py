@@ -111,6 +111,18 @@ def graph_of(closed: Any) -> Graph:
     return graph
 
 
+def inlined(closed: Any, ins: list[Value], out: Value) -> list[Node]:
+    """The nodes of a closed jaxpr without constants that compute `out` from `ins`."""
+    nodes: list[Node] = []
+    (result,) = _inline(closed.jaxpr, (), ins, nodes, None)
+    last = result.node
+    if last is None:
+        raise ValueError("the result of the jaxpr is one of its operands")
+    last.outs = [out]
+    out.node = last
+    return nodes
+
+
 def _constant(array: Any) -> Value:
     return Value(jax.typeof(array), None, True, array)
 

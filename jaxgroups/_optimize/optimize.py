@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.core import Tracer
 
 from jaxgroups import _console
@@ -14,6 +13,8 @@ from jaxgroups._optimize.graph import Graph, Node, Value, graph_of
 from jaxgroups._optimize.report import OptimizeReport, entry
 from jaxgroups._optimize.rewrite import rewrite
 
+_MOST_EMBEDDED = 256 << 20  # bytes
+
 
 class Optimized:
     """The result of `optimize`: a function with the arguments of the original one."""
@@ -21,8 +22,15 @@ class Optimized:
     def __init__(self, graph: Graph, arguments: Any, results: Any, report: OptimizeReport) -> None:
         self._arguments, self._results, self._report = arguments, results, report
         self._types = [_type(value.aval) for value in graph.inputs]
-        program = _Program(graph)
-        self._constants, self._program = program.constants, jax.jit(program)
+        self._program = _Program(graph)
+        # arguments are checked while jit traces, so that later calls need no Python
+        constants = self._program.constants
+        self._first: tuple[Any, ...] = ()
+        if self._program.small:
+            self._call = jax.jit(lambda *args, **kwargs: self._traced(constants, args, kwargs))
+        else:
+            self._first = (constants,)
+            self._call = jax.jit(lambda c, *args, **kwargs: self._traced(c, args, kwargs))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results for arguments of the structure, shapes and dtypes of the examples.
@@ -30,14 +38,17 @@ class Optimized:
         Raises:
           ValueError: other arguments.
         """
+        return self._call(*self._first, *args, **kwargs)
+
+    def _traced(self, constants: list[Any], args: Any, kwargs: Any) -> Any:
         arrays, structure = jax.tree.flatten((args, kwargs))
-        types = [_type(jax.typeof(jnp.asarray(array))) for array in arrays]
+        types = [_type(jax.typeof(array)) for array in arrays]
         if structure != self._arguments or types != self._types:
             raise ValueError(
                 f"this program was optimized for arguments ({', '.join(self._types)}), "
                 f"but got ({', '.join(types)}): call jaxgroups.optimize with examples like these"
             )
-        return jax.tree.unflatten(self._results, self._program(self._constants, *arrays))
+        return jax.tree.unflatten(self._results, self._program(constants, *arrays))
 
     def report(self) -> OptimizeReport:
         """What was folded, fused and packed for each convolution, and where that ended and why."""
@@ -55,7 +66,13 @@ def _type(aval: Any) -> str:
 
 
 class _Program:
-    """A graph as a function of its constants and inputs."""
+    """A graph as a function of its constants and inputs.
+
+    Attributes:
+      constants: the arrays that no node computes.
+      small: whether the compiled program may have its own copies of them. Each argument of a
+        compiled program costs about 2 us a call, and the copies take about twice their memory.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -66,6 +83,8 @@ class _Program:
         self._literals = {v: v.array for v in self._values if v.shape == ()}
         self._values = [v for v in self._values if v not in self._literals]
         self.constants = [value.array for value in self._values]
+        size = sum(array.nbytes for array in self.constants)
+        self.small = jax.default_backend() == "cpu" and size <= _MOST_EMBEDDED
 
     def __call__(self, constants: list[Any], *arrays: Any) -> list[Any]:
         known: dict[Value, Any] = dict(self._literals)
@@ -88,7 +107,11 @@ def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized
       statistics, are folded into its weights and bias, in float64.
     * A residual and an activation after a convolution are fused into it, if nothing else reads the
       intermediate results: relu, relu6, clip, leaky_relu, sigmoid, silu, hardsigmoid, hardswish.
-    * On a CPU, the weights are packed into the order in which the compiled kernels read them.
+    * On a CPU, the weights are packed into the order in which the compiled kernels read them, and
+      become part of the compiled program if all constants take at most 256 MB.
+
+    On a CPU, the product with a constant matrix, as of a Linear layer, is computed by the kernels
+    too: it is a convolution of kernel size 1.
 
     Every convolution uses the implementations of jaxgroups, also in layers of other libraries.
     Other operations are not changed, nor are convolutions in loops and branches, convolutions of

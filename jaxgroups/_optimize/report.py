@@ -7,13 +7,15 @@ from jaxgroups import _console
 from jaxgroups._optimize.chain import Chain
 from jaxgroups._optimize.rewrite import Rewritten
 
+_PRODUCT = "matrix product"
+
 
 @dataclass(frozen=True)
 class OptimizedConv:
-    """The report on one convolution.
+    """The report on one convolution, or on a product with a constant matrix.
 
     Attributes:
-      convolution: dtypes and sizes of its two operands.
+      convolution: its name, and the dtypes and sizes of its two operands.
       folded: what was folded into its weights and bias: "scale", "shift".
       fused: the operations that were fused into it, such as "+ residual, relu"; "" for none.
       packed_bytes: the size of the packed weights; 0 where they are not packed.
@@ -38,7 +40,8 @@ class OptimizeReport:
     """The report of `optimize`; ``str()`` of it is text, `as_dict` is data.
 
     Attributes:
-      convolutions: one entry for each convolution, in the order of the program.
+      convolutions: one entry for each convolution, and for each product with a constant matrix that
+        the kernels compute, in the order of the program.
       notes: further information, one sentence each.
     """
 
@@ -52,8 +55,12 @@ class OptimizeReport:
     def __str__(self) -> str:
         convs = self.convolutions
         packed = sum(conv.packed_bytes for conv in convs)
+        products = sum(conv.convolution.startswith(_PRODUCT) for conv in convs)
+        count = _counted(len(convs) - products, "convolution")
+        if products:
+            count += f" and {_counted(products, _PRODUCT)}"
         lines = [
-            f"{len(convs)} convolution{'' if len(convs) == 1 else 's'}: "
+            f"{count}: "
             f"{sum(bool(conv.folded) for conv in convs)} with folded constants, "
             f"{sum(bool(conv.fused) for conv in convs)} with fused operations, "
             f"{sum(bool(conv.packed_bytes) for conv in convs)} with packed weights "
@@ -69,10 +76,15 @@ class OptimizeReport:
         return _console.html(str(self))
 
 
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
 def entry(done: Rewritten) -> OptimizedConv:
     """The report on one convolution."""
     sizes = [value.aval.str_short(short_dtypes=True) for value in done.node.ins[:2]]
-    text = f"convolution of {sizes[0]} with {sizes[1]}"
+    what = _PRODUCT if done.node.name == "dot_general" else "convolution"
+    text = f"{what} of {' with '.join(sizes)}"
     chain = done.chain
     if chain is None:
         return OptimizedConv(text, (), "", 0, f"not changed: {done.reason}")

@@ -12,13 +12,14 @@ from jaxgroups._lowerings.views import Forward
 from jaxgroups._op import fused, primitive
 from jaxgroups._optimize.chain import CONVOLUTIONS, Chain, chain_of
 from jaxgroups._optimize.graph import Call, Graph, Node, Value
+from jaxgroups._optimize.products import as_convolutions
 
 
 class Rewritten(NamedTuple):
     """The result for one convolution.
 
     Attributes:
-      node: the convolution in the program.
+      node: the convolution, or the matrix product, in the program.
       chain: what replaced it; None where it was not changed.
       reason: why it was not changed.
       packed: bytes of its packed weights.
@@ -31,7 +32,8 @@ class Rewritten(NamedTuple):
 
 
 def rewrite(graph: Graph) -> list[Rewritten]:
-    """Rewrite every convolution of a graph, in place."""
+    """Rewrite every convolution, and every product with a constant matrix, in place."""
+    products = as_convolutions(graph)
     done: list[Rewritten] = []
     position = {node: i for i, node in enumerate(graph.nodes)}
     replaced: dict[Node, Node | None] = {}  # by another node, or removed
@@ -40,7 +42,7 @@ def rewrite(graph: Graph) -> list[Rewritten]:
             continue
         chain = chain_of(graph, node)
         if isinstance(chain, str):
-            done.append(Rewritten(node, None, chain, 0))
+            done.append(Rewritten(products.get(node, node), None, chain, 0))
             continue
         members = [node, *chain.members]
         new, packed = _node(chain)
@@ -51,7 +53,7 @@ def rewrite(graph: Graph) -> list[Rewritten]:
         replaced[max(members, key=position.__getitem__)] = new
         for value in dict.fromkeys(new.ins):
             graph.users.setdefault(value, []).append(new)
-        done.append(Rewritten(node, chain, "", packed))
+        done.append(Rewritten(products.get(node, node), chain, "", packed))
     graph.nodes = _rebuilt(graph.nodes, replaced)
     graph.drop_unused()
     return done

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "runtime/helper_threads.h"
 #include "runtime/huge_pages.h"
 #include "runtime/isa.h"
 #include "runtime/parallel_conv.h"
@@ -79,7 +80,10 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
     hint_huge_pages(result.untyped_data(), result.size_bytes());
     Pool pool;
     pool.threads = threads.num_threads();
-    pool.schedule = [&](std::function<void()> f) { threads.Schedule(std::move(f)); };
+    int64_t helper = 0;
+    pool.schedule = [&](std::function<void()> f) {
+      if (!helper_threads.give(f, helper, pool.threads - 1)) threads.Schedule(std::move(f));
+    };
     const Isas& s = isas();
     const auto run = [&](auto zero) {
       using T = decltype(zero);

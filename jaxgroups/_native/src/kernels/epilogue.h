@@ -1,10 +1,11 @@
 // Epilogues of finished tiles. The tiles of all blocks at work are in the first cache when their
 // kernels have returned, so they are read again from there, and all kernels share this one code.
+// Only a clip without a residual, by far the most frequent, is done by the kernels themselves.
 // The tiles of a row may overlap: what the next tile computes anew, it finishes anew.
 #pragma once
 
+#include "kernels/forward.h"
 #include "runtime/epilogue.h"
-#include "simd/simd.h"
 
 namespace jaxgroups {
 namespace JG_ISA {
@@ -42,13 +43,6 @@ JG_INLINE V<float> exponential(V<float> x) {
 JG_INLINE V<double> exponential(V<double> x) {
   for (int i = 0; i < Vec<double>::lanes; ++i) x[i] = __builtin_exp(x[i]);
   return x;
-}
-
-// Comparisons are false of NaNs, which stay.
-template <class T>
-JG_INLINE V<T> clipped(V<T> x, V<T> low, V<T> high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
 }
 
 template <Activation A, class T>
@@ -95,9 +89,10 @@ Finish<T> finish_of(Residual r) {
   return finish_tile<A, Residual::none, T>;
 }
 
-// The function that finishes tiles; null where nothing follows.
+// The function that finishes tiles; null where nothing follows, or the kernels do it.
 template <class T>
 Finish<T> finish_of(const Epilogue<T>& e) {
+  if (e.clip_alone()) return nullptr;
   switch (e.activation) {
     case Activation::clip:
       return finish_of<Activation::clip, T>(e.residual);

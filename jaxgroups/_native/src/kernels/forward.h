@@ -36,10 +36,19 @@ struct TileArgs {
   const int32_t* near;
   int64_t blocks, x_block, y_block, w_block;  // from a block to the next; 0 where there is but one
   int64_t nx, ny;                             // channels of all blocks, input and output
+  bool clipped;                               // results are clipped to [low, high]
+  T low, high;
   bool ahead;  // the lines that the tile to the right adds are asked for
   int64_t ahead_x, ahead_pixels, ahead_channels;  // where its first is; how many, how far apart
   int64_t ahead_rows;                             // rows that the tiles before these have not read
 };
+
+// Comparisons are false of NaNs, which stay.
+template <class T>
+JG_INLINE V<T> clipped(V<T> x, V<T> low, V<T> high) {
+  x = x < low ? low : x;
+  return x > high ? high : x;
+}
 
 // One block of a tile.
 template <class T>
@@ -143,20 +152,39 @@ struct Sums {
 };
 
 template <InputMode S, bool Full, class T, int Outputs, int Vectors>
-JG_INLINE void store_tile(T* y, int64_t y_pixel, int ny, const V<T> (&sum)[Outputs][Vectors]) {
+JG_INLINE void store_tile(const TileArgs<T>& a, T* y, int ny, V<T> (&sum)[Outputs][Vectors]) {
   constexpr int kLanes = Vec<T>::lanes / k_split(S);
+  if constexpr (k_split(S) > 1) {
+    JG_UNROLL
+    for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL
+      for (int v = 0; v < Vectors; ++v) {
+        sum[t][v] = sum_split<k_split(S), T>(sum[t][v]);
+      }
+    }
+  }
+  if (a.clipped) {
+    const V<T> low = broadcast(a.low), high = broadcast(a.high);
+    JG_UNROLL
+    for (int t = 0; t < Outputs; ++t) {
+      JG_UNROLL
+      for (int v = 0; v < Vectors; ++v) {
+        sum[t][v] = clipped<T>(sum[t][v], low, high);
+      }
+    }
+  }
   JG_UNROLL
   for (int v = 0; v < Vectors; ++v) {
     const int left = ny - v * kLanes;
     const Mask<T> there(left < kLanes ? left : kLanes);
-    StridedPointer<T> walk(y, v * kLanes, y_pixel);
+    StridedPointer<T> walk(y, v * kLanes, a.y_pixel);
     JG_UNROLL
     for (int t = 0; t < Outputs; ++t) {
       T* const to = const_cast<T*>(walk.at(t));
       if (Full) {
         store(to, sum[t][v]);
       } else {
-        store_masked(to, sum_split<k_split(S), T>(sum[t][v]), there);
+        store_masked(to, sum[t][v], there);
       }
       walk.pass(t);
     }
@@ -242,7 +270,7 @@ struct Fixed {
       }
     }
     if (S != InputMode::depthwise) sum.finish();
-    store_tile<S, Full>(part.y, a.y_pixel, part.ny, sum.now);
+    store_tile<S, Full>(a, part.y, part.ny, sum.now);
   }
 };
 
@@ -304,7 +332,7 @@ struct Fixed<T, S, Outputs, Vectors, 0, 0> {
       }
     }
     sum.finish();
-    store_tile<S, false>(part.y, a.y_pixel, part.ny, sum.now);
+    store_tile<S, false>(a, part.y, part.ny, sum.now);
   }
 };
 

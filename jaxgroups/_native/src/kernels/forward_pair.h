@@ -76,8 +76,8 @@ struct Pair {
         }
       }
     }
-    store_tile<InputMode::depthwise, false>(part.y, a.y_pixel, part.ny, first);
-    store_tile<InputMode::depthwise, false>(part.y + a.y_row, a.y_pixel, part.ny, second);
+    store_tile<InputMode::depthwise, false>(a, part.y, part.ny, first);
+    store_tile<InputMode::depthwise, false>(a, part.y + a.y_row, part.ny, second);
   }
 };
 

@@ -112,6 +112,9 @@ void forward_row(const ForwardTask<T>& task, const Image<T>& image, const Phase&
               smaller(w.taps - 1, a.ahead_pixels) * w.dilation * channels;
 
   const Finish<T> finish = finish_of(*task.epilogue);
+  a.clipped = task.epilogue->clip_alone();
+  a.low = task.epilogue->alpha;
+  a.high = task.epilogue->beta;
   const ChannelBlock foremost = block_of(p, b, block), last = block_of(p, b, block_end - 1);
 
   for (int64_t from = 0; from < w.count; from += width) {

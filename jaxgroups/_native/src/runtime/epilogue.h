@@ -28,6 +28,7 @@ struct Epilogue {
   T alpha = 0, beta = 0;
   int64_t apart = 0;  // bytes from a number of the result to that of the residual
 
+  bool clip_alone() const { return activation == Activation::clip && residual == Residual::none; }
   bool empty() const { return activation == Activation::none && residual == Residual::none; }
 };
 

@@ -85,6 +85,12 @@ constexpr double kCostWideBroadcast = 1.1;  // broadcast modes
 constexpr double kCostGather = 1.15;        // gather, relative to depthwise
 constexpr double kCostFewRegisters = 1.5;   // a gradient of one tap with 16 registers
 
+// --- Helper threads (helper_threads.h) ---
+
+// How long a helper thread waits for a task awake: longer than what XLA computes between two
+// convolutions of a network.
+constexpr int64_t kAwakeNanoseconds = 1000000;
+
 // --- Hints for huge pages (huge_pages.h) ---
 
 // Bytes of a result from which malloc takes its memory from the system (glibc's M_MMAP_THRESHOLD).

@@ -11,7 +11,6 @@ from jax import lax
 
 import jaxgroups as jg
 
-
 PADDING: Any = ((1, 0), (0, 1))
 
 

@@ -119,7 +119,7 @@ def slower_reason(
         )
     if name == "shift":
         return _short_lanes(view, thresholds) if view.c * view.o > 1 else None
-    if view.rank == 1 and isinstance(view, Forward) and _costly_packing(view, thresholds):
+    if view.rank == 1 and _costly_packing(view, thresholds):
         return dense.XLA_IS_FAST
     whole_strides = _plain(view) and stride_to_channels.convertible(view)
     if whole_strides and (view.rank > 1 or _long_windows_of_few_channels(view)):

@@ -198,10 +198,25 @@ inline bool one_row(const Problem& p) {
   return true;
 }
 
+// Columns whose input stays in the second cache, if it is one row and several blocks pass over it;
+// otherwise all of them.
+template <class T>
+int64_t columns_cached(const ForwardTask<T>& task) {
+  const Problem& p = *task.problem;
+  const Axis& w = p.axis[2];
+  const bool passes = task.block_end - task.block > task.blocks_in_l1;
+  if (!passes || task.copied != nullptr || w.phases > 1 || p.axis[0].out * p.axis[1].out > 1)
+    return w.out;
+  const int64_t bytes = p.groups * p.c * w.phase[0].stride * static_cast<int64_t>(sizeof(T));
+  const int64_t columns = kBandBytes / bytes;
+  return columns < kMinBandPixels ? kMinBandPixels : columns;
+}
+
 template <class T>
 void forward(const ForwardTask<T>& task) {
   const Problem& p = *task.problem;
-  if (p.axis[0].out * p.axis[1].out > 1 && task.copied == nullptr && one_row(p)) {
+  const bool all_columns = task.column == 0 && task.column_end == p.axis[2].out;
+  if (p.axis[0].out * p.axis[1].out > 1 && task.copied == nullptr && all_columns && one_row(p)) {
     const int64_t width = p.axis[2].out,
                   band = task.band * width < kMinBandPixels ? kMinBandPixels : task.band * width;
     const int64_t end = task.row_end * width;
@@ -214,11 +229,31 @@ void forward(const ForwardTask<T>& task) {
     row.problem = &flat;
     row.row = 0;
     row.row_end = 1;
+    row.column = 0;
     for (int64_t at = task.row * width; at < end; at += band) {
-      w.size = w.out = phase.count = smaller(band, end - at);
+      w.size = w.out = phase.count = row.column_end = smaller(band, end - at);
       row.x = task.x + at * p.groups * p.c;
       row.y = task.y + at * p.groups * p.o;
       forward(row);
+    }
+    return;
+  }
+  // Some of the columns, as the only ones that there are. Where the blocks pass several times over
+  // a row, they do so over a part of it that stays in the second cache.
+  const int64_t band = columns_cached(task);
+  if (!all_columns || band < p.axis[2].phase[0].count) {
+    Problem some = p;
+    Phase phase = p.axis[2].phase[0];
+    some.axis[2].phase = &phase;
+    ForwardTask<T> part = task;
+    part.problem = &some;
+    part.column = 0;
+    part.column_end = some.axis[2].out;
+    for (int64_t from = task.column; from < task.column_end; from += band) {
+      phase.first = from;
+      phase.base = p.axis[2].phase[0].base + from * phase.stride;
+      phase.count = smaller(band, task.column_end - from);
+      forward(part);
     }
     return;
   }

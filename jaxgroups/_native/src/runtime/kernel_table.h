@@ -7,8 +7,9 @@
 
 namespace jaxgroups {
 
-// Output rows [row, row_end) and blocks [block, block_end) of a forward convolution. A row is one
-// (image, depth, height) of the output, in memory order.
+// Output rows [row, row_end), of each the columns [column, column_end), and blocks [block,
+// block_end) of a forward convolution. A row is one (image, depth, height) of the output, in memory
+// order. Some of the columns are possible where the last axis has one phase, and nothing is copied.
 template <class T>
 struct ForwardTask {
   const Problem* problem;
@@ -22,6 +23,7 @@ struct ForwardTask {
   int64_t blocks_in_l1;  // how many blocks have weights that stay in the first cache
   int64_t row, row_end, block, block_end;
   const Epilogue<T>* epilogue;  // of each finished output
+  int64_t column, column_end;
 };
 
 // The same rows and blocks of a weight gradient; their sums go to `w`, in packed order.

@@ -130,7 +130,8 @@ void run_forward(const Kernels* const* isas, int count, const Pool& pool, Plan& 
     split.block_parts = at_most(block_units, wanted);
     split.row_parts = at_most(most_parts, wanted / split.block_parts);
   } else {  // rows first, of whole images where these share what is copied
-    split.row_parts = at_most(copies.rows > 0 ? plan.problem.batch : most_parts, wanted);
+    const int64_t parts = at_most(copies.rows > 0 ? plan.problem.batch : most_parts, wanted);
+    split.row_parts = at_most(parts, rows);
     split.block_parts = at_most(block_units, divide_up(wanted, split.row_parts));
     if (copies.rows > 0)
       split.row_parts = at_most(most_parts, divide_up(wanted, split.block_parts));
@@ -139,17 +140,40 @@ void run_forward(const Kernels* const* isas, int count, const Pool& pool, Plan& 
     split.row_parts = divide_up(at_most(wanted, pool.threads), split.block_parts);
   }
   split.row_parts = at_most(split.row_parts, rows);
+  // where rows are few, as in one dimension, columns
+  int64_t column_parts = 1;
+  if (split.row_parts == rows && copies.rows == 0 && plan.phases[2].size() == 1) {
+    column_parts =
+        at_least(1, at_most(divide_up(wanted, split.count()), most_parts / split.row_parts));
+  }
+  const int64_t columns = plan.problem.axis[2].out;
   const int64_t blocks_in_l1 = at_most(blocks, at_least(1, kL1PackedBytes / bytes));
   const int64_t blocks_in_l2 = at_most(blocks, at_least(blocks_in_l1, kL2PackedBytes / bytes));
   const int64_t band = copies.rows ? copies.rows : rows_cached(plan.problem, sizeof(T));
-  parallel(pool, split.count(), [&](int64_t i) {
+  parallel(pool, split.count() * column_parts, [&](int64_t i) {
     const int64_t most = at_most(blocks, copies.rows ? copies.unit * copies.units : blocks_in_l2);
     Scratch<T> packed(once.data == nullptr ? plan.packed(most) : 0);
     Scratch<T> begin(most * plan.lanes() * k_split(plan.blocks.mode));
     Scratch<T> copied(copies.rows ? kCopied : 0);
-    ForwardTask<T> task{&plan.problem, &plan.blocks, x, packed.data, begin.data, y, copied.data,
-                        band,          blocks_in_l1, 0, 0,           0,          0, &epilogue};
-    split.fill(i, task);
+    ForwardTask<T> task{&plan.problem,
+                        &plan.blocks,
+                        x,
+                        packed.data,
+                        begin.data,
+                        y,
+                        copied.data,
+                        band,
+                        blocks_in_l1,
+                        0,
+                        0,
+                        0,
+                        0,
+                        &epilogue,
+                        0,
+                        columns};
+    split.fill(i / column_parts, task);
+    task.column = columns * (i % column_parts) / column_parts;
+    task.column_end = columns * (i % column_parts + 1) / column_parts;
     for (const int64_t end = task.block_end; task.block < end; task.block = task.block_end) {
       task.block_end =
           at_most(end, copies.rows ? copies.end(task.block) : task.block + blocks_in_l2);

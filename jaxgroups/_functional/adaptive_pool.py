@@ -4,6 +4,7 @@ adaptive_avg_pool1d to 3d and adaptive_max_pool1d to 3d.
 """
 
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from jaxgroups._functional.max_pool import max_pool
 from jaxgroups._functional.ranks import by_rank
 from jaxgroups._functional.resample import resample
 from jaxgroups._functional.row_major import row_major
+from jaxgroups._functional.spatial_sum import spatial_sum
 from jaxgroups._types import Ints, OptionalSizes
 
 _UNROLLED = 16  # up to as many taps max_pool compares slices; with more, windows are reduced
@@ -51,11 +53,14 @@ def adaptive_avg_pool(
       TypeError: an argument of the wrong type, or an input that is not floating.
     """
     image, bins = _checked(where, rank, input, output_size, data_format)
+    dtype = image.array.dtype
+    wide = widened(dtype)
+    if all(one.outputs == 1 for one in bins) and image.channels:
+        total = spatial_sum(image.with_array(image.array.astype(wide)))
+        return (total / prod(image.sizes)).astype(dtype)
     if all(one.even for one in bins) and image.channels:
         kernel = tuple(one.widest for one in bins)
         return avg_pool(where, rank, image.array, kernel, None, 0, False, True, None, data_format)
-    dtype = image.array.dtype
-    wide = widened(dtype)
     total = image.with_array(row_major(image.array.astype(wide)))
     for axis, one in zip(image.spatial, bins, strict=True):
         array = resample(total.array, axis, one.taps)

@@ -13,7 +13,7 @@ from jaxgroups._op import fused, primitive
 from jaxgroups._optimize.chain import CONVOLUTIONS, Chain, chain_of
 from jaxgroups._optimize.graph import Call, Graph, Node, Value
 from jaxgroups._optimize.products import as_convolutions
-from jaxgroups._optimize.windows import as_slices
+from jaxgroups._optimize.reductions import replace_reductions
 
 
 class Rewritten(NamedTuple):
@@ -34,7 +34,7 @@ class Rewritten(NamedTuple):
 
 def rewrite(graph: Graph) -> list[Rewritten]:
     """Rewrite every convolution, and every product with a constant matrix, in place."""
-    as_slices(graph)
+    replace_reductions(graph)
     products = as_convolutions(graph)
     done: list[Rewritten] = []
     position = {node: i for i, node in enumerate(graph.nodes)}

@@ -1,4 +1,4 @@
-"""Maxima over windows after `optimize`: their values and gradients are lax's own."""
+"""Maxima over windows and spatial sums after `optimize`: lax and float64 judge."""
 
 from typing import Any
 
@@ -70,3 +70,30 @@ def test_other_windows_are_left():
         optimized = jg.optimize(function, x)
         assert "reduce_window" in str(jax.make_jaxpr(optimized)(x)), name
         np.testing.assert_array_equal(optimized(x), function(x), err_msg=name)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7), (2, 5, 7, 6), (3, 4, 5, 6, 2), (1, 3, 3, 3)])
+def test_spatial_sums_are_products(shape):
+    x = np.random.default_rng(0).integers(-99, 100, shape)
+    axes = tuple(range(1, x.ndim - 1))
+
+    def function(x):
+        return x.mean(axes, keepdims=True) + x.sum(axes, keepdims=True)
+
+    optimized = jg.optimize(function, jnp.asarray(x, "float64"))
+    program = str(jax.make_jaxpr(optimized)(jnp.asarray(x, "float64")))
+    assert "reduce_sum" not in program
+    assert program.count("dot_general") == 2
+    expected = x.sum(axes, keepdims=True) * (1 + 1 / np.prod([x.shape[a] for a in axes]))
+    np.testing.assert_allclose(optimized(jnp.asarray(x, "float64")), expected, rtol=1e-14)
+    grad = jax.grad(lambda x: (optimized(x) ** 2).sum())(jnp.asarray(x, "float64"))
+    plain = jax.grad(lambda x: (function(x) ** 2).sum())(jnp.asarray(x, "float64"))
+    np.testing.assert_allclose(grad, plain, rtol=1e-12)
+
+
+def test_other_sums_are_left():
+    x = jnp.asarray(np.random.default_rng(0).integers(-9, 10, (2, 3, 4, 5)), "float32")
+    for axes in ((0, 1, 2), (2, 3), (1,), (1, 2, 3), ()):
+        optimized = jg.optimize(lambda x, axes=axes: x.sum(axes), x)
+        assert "dot_general" not in str(jax.make_jaxpr(optimized)(x)), axes
+        np.testing.assert_array_equal(optimized(x), np.asarray(x, "float64").sum(axes))

@@ -111,7 +111,8 @@ def optimize(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Optimized
       become part of the compiled program if all constants take at most 256 MB.
 
     On a CPU, the product with a constant matrix, as of a Linear layer, is computed by the kernels
-    too: it is a convolution of kernel size 1.
+    too: it is a convolution of kernel size 1. The maximum over windows is computed as a maximum of
+    slices, and the sum over the spatial axes of a channels-last array as a product with ones.
 
     Every convolution uses the implementations of jaxgroups, also in layers of other libraries.
     Other operations are not changed, nor are convolutions in loops and branches, convolutions of

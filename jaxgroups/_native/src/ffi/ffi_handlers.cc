@@ -30,6 +30,19 @@ bool misaligned(const ffi::AnyBuffer& b) {
   return reinterpret_cast<uintptr_t>(b.untyped_data()) % ffi::ByteWidth(b.element_type()) != 0;
 }
 
+// The numbers that all handlers have.
+Call call_of(Numbers dilation, int64_t groups, Numbers high, Numbers lhs_dilation, Numbers low,
+             Numbers stride) {
+  Call call{};
+  call.stride = ints(stride);
+  call.low = ints(low);
+  call.high = ints(high);
+  call.dilation = ints(dilation);
+  call.lhs_dilation = ints(lhs_dilation);
+  call.groups = groups;
+  return call;
+}
+
 // What a forward convolution may have besides its two arrays. `layout` other than 0: the weights
 // are packed, in this order.
 struct More {
@@ -126,18 +139,10 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
                    ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> y, Numbers dilation,
                    int64_t groups, Numbers high, Numbers lhs_dilation, Numbers low, Numbers stride,
                    int64_t weight_offset, Numbers weight_shape, Numbers weight_strides) {
-  Call call{{},
-            ints(weight_shape),
-            {},
-            ints(stride),
-            ints(low),
-            ints(high),
-            ints(dilation),
-            ints(lhs_dilation),
-            groups,
-            ints(weight_strides),
-            weight_offset,
-            0};
+  Call call = call_of(dilation, groups, high, lhs_dilation, low, stride);
+  call.w = ints(weight_shape);
+  call.weight_strides = ints(weight_strides);
+  call.offset = weight_offset;
   if (call.weight_strides.size == 0) return invalid("jaxgroups: the weights have no strides");
   if (rest.size() > 1)
     return invalid("jaxgroups: there should be no more than two arrays and a bias");
@@ -157,18 +162,10 @@ ffi::Error fused(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
                  int64_t groups, Numbers high, Numbers lhs_dilation, Numbers low, Numbers stride,
                  int64_t weight_offset, Numbers weight_shape, Numbers weight_strides,
                  int64_t activation, double alpha, double beta, int64_t packed, int64_t residual) {
-  Call call{{},
-            ints(weight_shape),
-            {},
-            ints(stride),
-            ints(low),
-            ints(high),
-            ints(dilation),
-            ints(lhs_dilation),
-            groups,
-            ints(weight_strides),
-            weight_offset,
-            0};
+  Call call = call_of(dilation, groups, high, lhs_dilation, low, stride);
+  call.w = ints(weight_shape);
+  call.weight_strides = ints(weight_strides);
+  call.offset = weight_offset;
   if (packed != 0) {
     call.weight_strides = {};
   } else if (call.weight_strides.size == 0) {
@@ -198,18 +195,8 @@ ffi::Error fused(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer w,
 ffi::Error weight_gradient(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBuffer y,
                            ffi::Result<ffi::AnyBuffer> w, Numbers dilation, int64_t groups,
                            Numbers high, Numbers lhs_dilation, Numbers low, Numbers stride) {
-  const Call call{{},
-                  ints(w->dimensions()),
-                  {},
-                  ints(stride),
-                  ints(low),
-                  ints(high),
-                  ints(dilation),
-                  ints(lhs_dilation),
-                  groups,
-                  {},
-                  0,
-                  0};
+  Call call = call_of(dilation, groups, high, lhs_dilation, low, stride);
+  call.w = ints(w->dimensions());
   return convolve<false>(threads, call, x, *w, y);
 }
 

@@ -74,6 +74,7 @@ __all__ = [
     "softshrink",
     "threshold",
     "unfold",
+    "vector_norm",
 ]
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     from jaxgroups._functional.shuffle import channel_shuffle as channel_shuffle
     from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
     from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle
+    from jaxgroups._functional.vector_norm import vector_norm as vector_norm
     from jaxgroups._op.accelerate import Acceleration as Acceleration
     from jaxgroups._op.accelerate import accelerate as accelerate
     from jaxgroups._op.conv import conv1d as conv1d
@@ -196,6 +198,7 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "softplus": "_functional.activations",
     "softshrink": "_functional.activations",
     "threshold": "_functional.activations",
+    "vector_norm": "_functional.vector_norm",
     "affine_grid": "_functional.affine_grid",
     "grid_sample": "_functional.grid_sample",
     "interpolate": "_functional.interpolate",

@@ -41,3 +41,4 @@ from jaxgroups._functional.prelu import prelu as prelu
 from jaxgroups._functional.shuffle import channel_shuffle as channel_shuffle
 from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
 from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle
+from jaxgroups._functional.vector_norm import vector_norm as vector_norm

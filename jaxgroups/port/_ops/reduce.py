@@ -115,22 +115,24 @@ def _cumulative(b: Body, node: Node) -> None:
     b.define(node, Expr([b.read(x), f".{name}({b.axis(x, dim)})"]), b.order(x))
 
 
-@op("aten.norm", "aten.linalg_vector_norm", "aten.frobenius_norm")
+@op("aten.norm", "aten.linalg_vector_norm", "aten.linalg_norm")
 def _norm(b: Body, node: Node) -> None:
-    x, kind = node.args[0], argument(node, 1, "p", 2)
+    if node.kwargs.get("dtype") is not None:
+        raise Unsupported("a norm in another dtype")
+    x, kind = node.args[0], argument(node, 1, "p" if node.op == "aten.norm" else "ord")
     dims, keep = argument(node, 2, "dim"), argument(node, 3, "keepdim", False)
     text, axes = _axes(b, x, dims)
+    if node.op == "aten.linalg_norm" and kind is not None and len(axes) > 1:
+        raise Unsupported("the norm of a matrix")
     order = b.order(x) if keep else orders.without(b.order(x), axes)
-    if len(axes) > 1:
-        if kind not in (2, None, "fro"):
-            raise Unsupported(f"the norm of kind {kind} over several axes")
-        inner = ", ".join([text] * bool(text) + ["keepdims=True"] * bool(keep))
-        b.define(node, Expr(["jnp.sqrt(jnp.square(", b.read(x), f").sum({inner}))"]), order)
-        return
-    more = [] if kind in (2, None) else [f"ord={_norm_kind(kind)}"]
-    more += [f"axis={text}"] if text else []
-    more += ["keepdims=True"] if keep else []
-    b.define(node, Expr(["jnp.linalg.norm(", b.read(x), f", {', '.join(more)})"]), order)
+    more = [] if kind in (2, None) else [_norm_kind(kind)]
+    more += [f"dim={text}"] if text else []
+    more += ["keepdim=True"] if keep else []
+    b.define(
+        node,
+        Expr(["jg.vector_norm(", b.read(x), "".join(f", {part}" for part in more), ")"]),
+        order,
+    )
 
 
 @op("aten.glu")
@@ -145,7 +147,7 @@ def _topk(b: Body, node: Node) -> None:
 
 
 def _norm_kind(kind: float) -> str:
-    """The order of a vector norm as JAX takes it."""
+    """The kind of a vector norm in the source."""
     if kind in (float("inf"), float("-inf")):
         return "jnp.inf" if kind > 0 else "-jnp.inf"
     return repr(kind)

@@ -140,12 +140,14 @@ void run_forward(const Kernels* const* isas, int count, const Pool& pool, Plan& 
     split.row_parts = divide_up(at_most(wanted, pool.threads), split.block_parts);
   }
   split.row_parts = at_most(split.row_parts, rows);
-  // where rows are few, as in one dimension, columns
+  // Where rows are few, as in one dimension, columns. The last bits of a sum depend on the tile
+  // that computes it, so the number of parts depends on the problem alone, not on the threads.
   int64_t column_parts = 1;
-  if (split.row_parts == rows && copies.rows == 0 && plan.phases[2].size() == 1) {
-    column_parts =
-        at_least(1, at_most(divide_up(wanted, split.count()), most_parts / split.row_parts));
+  if (copies.rows == 0 && plan.phases[2].size() == 1) {
+    column_parts = at_least(
+        1, at_most(divide_up(tasks_wanted(plan, kMostColumnTasks), rows), most_parts / rows));
   }
+  if (column_parts > 1) split.row_parts = rows;
   const int64_t columns = plan.problem.axis[2].out;
   const int64_t blocks_in_l1 = at_most(blocks, at_least(1, kL1PackedBytes / bytes));
   const int64_t blocks_in_l2 = at_most(blocks, at_least(blocks_in_l1, kL2PackedBytes / bytes));

@@ -60,6 +60,10 @@ constexpr int64_t kConflictBytesGradient = 2048;
 constexpr int64_t kConflictBytesForward = 4096;
 constexpr int64_t kConflictBytesPhases = 2048;
 
+// Tasks, at most, for which rows are cut into columns. More than the threads of a usual machine:
+// the number may not depend on them.
+constexpr int64_t kMostColumnTasks = 32;
+
 // --- Microkernels (forward_kernels.h, forward_rows.h, weight_rows.h) ---
 
 // Pixels, at least, that one pass over the packed weights computes.
@@ -84,6 +88,15 @@ constexpr double kCostWideVector = 1.7;     // depthwise and gather
 constexpr double kCostWideBroadcast = 1.1;  // broadcast modes
 constexpr double kCostGather = 1.15;        // gather, relative to depthwise
 constexpr double kCostFewRegisters = 1.5;   // a gradient of one tap with 16 registers
+
+// --- Sums over the rows of a matrix (kernels/channel_sums.h, parallel_sums.h) ---
+
+// Numbers that are passed over for all channels before the next ones: they stay in the first cache.
+constexpr int64_t kSumsBand = 4096;
+
+// Numbers of a part, of which a thread computes the sums, and rows at least. Not swept.
+constexpr int64_t kSumsPart = 1 << 15;
+constexpr int64_t kSumsRows = 16;
 
 // --- Helper threads (helper_threads.h) ---
 

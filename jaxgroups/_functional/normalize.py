@@ -1,7 +1,7 @@
 """Mean, variance and normalization over some axes of an array, with derivatives in two sums.
 
-The variance is computed in two passes, as in torch: ``mean(x ** 2) - mean(x) ** 2`` cancels where
-the mean is large.
+The variance is that of the differences from the mean, as in torch: ``mean(x ** 2) - mean(x) ** 2``
+cancels where the mean is large.
 """
 
 from functools import partial
@@ -12,23 +12,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgroups._op import channel_sums
 from jaxgroups._types import Ints
 
 
-def moments(x: jax.Array, axes: Ints) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance over `axes`, which stay with size 1.
-
-    The first element is subtracted before the sum, so that the mean keeps its digits where it is
-    large. The array is read twice in any case.
-    """
-    start = jnp.zeros((1,) * x.ndim, x.dtype)
-    if prod(x.shape[axis] for axis in axes) != 0:
-        first = [slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim)]
-        start = x[tuple(first)]
-        start = jnp.where(jnp.isfinite(start), start, jnp.zeros_like(start))
-        start = lax.stop_gradient(start)
-    mean = start + jnp.mean(x - start, axes, keepdims=True)
-    return mean, jnp.mean(lax.square(x - mean), axes, keepdims=True)
+def _rows(x: jax.Array, axes: Ints) -> Ints | None:
+    """The shape of `x` as ``(I, M, C)``, where `axes` are one axis M, just before the last one."""
+    if not axes or axes != tuple(range(axes[0], x.ndim - 1)):
+        return None
+    return prod(x.shape[: axes[0]]), prod(x.shape[axes[0] : -1]), x.shape[-1]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -42,8 +34,17 @@ def normalized(
     The derivative rule below is written so that its transpose needs two sums over `axes` only: of
     the gradient, and of the gradient times the normalized input.
     """
-    mean, var = moments(x, axes)
+    rows = _rows(x, axes)
+    if rows is not None and channel_sums.takes(x, weight, bias):
+        mean, var = map(partial(_kept, x, axes), channel_sums.moments(x.reshape(rows)))
+    else:
+        mean, var = channel_sums.moments_over(x, axes)
     return (x - mean) * (weight / lax.sqrt(var + eps)) + bias, mean, var
+
+
+def _kept(x: jax.Array, axes: Ints, vectors: jax.Array) -> jax.Array:
+    """Numbers ``(I, C)`` with the axes of `x`, of size 1 along `axes`."""
+    return vectors.reshape([1 if i in axes else n for i, n in enumerate(x.shape)])
 
 
 @normalized.defjvp
@@ -52,11 +53,29 @@ def _(axes: Ints, eps: float, primals: Any, tangents: Any) -> Any:
     dx, dweight, dbias = tangents
     y, mean, var = normalized(axes, eps, x, weight, bias)
     deviation = lax.sqrt(var + eps)
-    unit = (x - mean) * (1 / deviation)
     factor = weight / deviation
-    mean_of_dx = jnp.mean(dx, axes, keepdims=True)
-    mean_of_unit_dx = jnp.mean(unit * dx, axes, keepdims=True)
-    dy = factor * dx + unit * (dweight - factor * mean_of_unit_dx) + (dbias - factor * mean_of_dx)
+    rows = _rows(x, axes)
+    if rows is not None and channel_sums.takes(x, weight, bias, *tangents):
+        shift = mean.reshape(rows[0], rows[2])
+        first, second = channel_sums.sums(dx.reshape(rows), x.reshape(rows), shift)
+        count = jnp.asarray(rows[1], x.dtype)
+        mean_of_dx, mean_of_unit_dx = (
+            _kept(x, axes, total / count)
+            for total in (first, second / deviation.reshape(shift.shape))
+        )
+        u = dbias - factor * mean_of_dx
+        v = (dweight - factor * mean_of_unit_dx) / deviation
+        u, v = (jnp.broadcast_to(n, mean.shape).reshape(shift.shape) for n in (u, v))
+        dy = factor * dx + channel_sums.affine(u, v, x.reshape(rows), shift).reshape(x.shape)
+    else:
+        unit = (x - mean) * (1 / deviation)
+        mean_of_dx = jnp.mean(dx, axes, keepdims=True)
+        mean_of_unit_dx = jnp.mean(unit * dx, axes, keepdims=True)
+        dy = (
+            factor * dx
+            + unit * (dweight - factor * mean_of_unit_dx)
+            + (dbias - factor * mean_of_dx)
+        )
     return (y, mean, var), (dy, mean_of_dx, 2 * deviation * mean_of_unit_dx)
 
 

@@ -26,6 +26,8 @@ from jaxgroups._problem import jax_private as private
 
 FORWARD, WEIGHT_GRADIENT = "jaxgroups_forward", "jaxgroups_weight_gradient"
 FUSED = "jaxgroups_fused"  # a forward convolution and what follows it
+CHANNEL_MOMENTS, CHANNEL_SUMS = "jaxgroups_channel_moments", "jaxgroups_channel_sums"
+TARGETS = (FORWARD, FUSED, WEIGHT_GRADIENT, CHANNEL_MOMENTS, CHANNEL_SUMS)
 INSTALL = "install a C++ compiler (g++ or clang++) and run: python -m jaxgroups._native.build"
 
 
@@ -113,7 +115,7 @@ def _open(path: Path) -> ctypes.CDLL:
     library.jaxgroups_sources.restype = ctypes.c_char_p
     if library.jaxgroups_sources().decode() != _build.source_hash():
         raise RuntimeError(f"it was compiled from other sources; {INSTALL}")
-    for target in (FORWARD, FUSED, WEIGHT_GRADIENT):
+    for target in TARGETS:
         try:
             private.register_on_cpu(target, getattr(library, target))
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Wrong calls of the two handlers, straight through the FFI: each is an error with its text."""
+"""Wrong calls of the handlers of convolutions through the FFI: errors with their texts."""
 
 import jax
 import jax.numpy as jnp

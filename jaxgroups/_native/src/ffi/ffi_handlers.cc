@@ -1,4 +1,4 @@
-// The three XLA FFI handlers. Nothing is taken on trust: see `check` in problem.h.
+// The XLA FFI handlers. Nothing is taken on trust: see `check` in problem.h.
 #include <algorithm>
 #include <exception>
 #include <optional>
@@ -9,6 +9,7 @@
 #include "runtime/huge_pages.h"
 #include "runtime/isa.h"
 #include "runtime/parallel_conv.h"
+#include "runtime/parallel_sums.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -30,7 +31,22 @@ bool misaligned(const ffi::AnyBuffer& b) {
   return reinterpret_cast<uintptr_t>(b.untyped_data()) % ffi::ByteWidth(b.element_type()) != 0;
 }
 
-// The numbers that all handlers have.
+// XLA's pool, behind the threads of our own.
+struct Helpers {
+  ffi::ThreadPool& threads;
+  int64_t next = 0;
+  Pool pool;
+  explicit Helpers(ffi::ThreadPool& of) : threads(of) {
+    pool.threads = threads.num_threads();
+    pool.schedule = [this](std::function<void()> f) {
+      if (!helper_threads.give(f, next, pool.threads - 1)) threads.Schedule(std::move(f));
+    };
+  }
+  Helpers(const Helpers&) = delete;
+  Helpers& operator=(const Helpers&) = delete;
+};
+
+// The numbers that all convolutions have.
 Call call_of(Numbers dilation, int64_t groups, Numbers high, Numbers lhs_dilation, Numbers low,
              Numbers stride) {
   Call call{};
@@ -91,12 +107,8 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
     }
     const ffi::AnyBuffer& result = Forward ? y : w;
     hint_huge_pages(result.untyped_data(), result.size_bytes());
-    Pool pool;
-    pool.threads = threads.num_threads();
-    int64_t helper = 0;
-    pool.schedule = [&](std::function<void()> f) {
-      if (!helper_threads.give(f, helper, pool.threads - 1)) threads.Schedule(std::move(f));
-    };
+    const Helpers helpers(threads);
+    const Pool& pool = helpers.pool;
     const Isas& s = isas();
     const auto run = [&](auto zero) {
       using T = decltype(zero);
@@ -200,6 +212,61 @@ ffi::Error weight_gradient(ffi::ThreadPool threads, ffi::AnyBuffer x, ffi::AnyBu
   return convolve<false>(threads, call, x, *w, y);
 }
 
+// The sums of ChannelSums; its arrays `b` and `shift` may be absent.
+ffi::Error sum_channels(ffi::ThreadPool& threads, const ffi::AnyBuffer& a, const ffi::AnyBuffer* b,
+                        const ffi::AnyBuffer* shift, const ffi::AnyBuffer& first,
+                        const ffi::AnyBuffer& second) {
+  const ffi::DataType type = a.element_type();
+  if (type != ffi::DataType::F32 && type != ffi::DataType::F64)
+    return invalid("jaxgroups: the arrays should be float32 or float64");
+  const Numbers sizes = a.dimensions();
+  if (sizes.size() != 3)
+    return invalid(wrong("there should be three axes", static_cast<int64_t>(sizes.size())));
+  for (const ffi::AnyBuffer* const array : {&a, b, shift, &first, &second}) {
+    if (array == nullptr) continue;
+    if (array->element_type() != type) return invalid("jaxgroups: dtypes differ");
+    if (misaligned(*array)) return invalid("jaxgroups: misaligned array");
+    const Numbers of = array->dimensions();
+    const bool whole = array == &a || array == b;
+    if (of.size() != (whole ? 3u : 2u) || of[0] != sizes[0] || of[of.size() - 1] != sizes[2] ||
+        (whole && of[1] != sizes[1])) {
+      return invalid("jaxgroups: the sizes of the arrays differ");
+    }
+  }
+  const Helpers helpers(threads);
+  const Isas& s = isas();
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const auto of = [](const ffi::AnyBuffer* array) {
+      return array == nullptr ? nullptr : static_cast<T*>(array->untyped_data());
+    };
+    run_channel_sums<T>(
+        s.all[s.first]->of<T>(), helpers.pool,
+        {sizes[0], sizes[1], sizes[2], of(&a), of(b), of(shift), of(&first), of(&second)});
+  };
+  try {
+    if (type == ffi::DataType::F32) {
+      run(0.0f);
+    } else {
+      run(0.0);
+    }
+  } catch (const std::exception& e) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, std::string("jaxgroups: ") + e.what());
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error channel_moments(ffi::ThreadPool threads, ffi::AnyBuffer x,
+                           ffi::Result<ffi::AnyBuffer> mean, ffi::Result<ffi::AnyBuffer> var) {
+  return sum_channels(threads, x, nullptr, nullptr, *mean, *var);
+}
+
+ffi::Error channel_sums(ffi::ThreadPool threads, ffi::AnyBuffer a, ffi::AnyBuffer b,
+                        ffi::AnyBuffer shift, ffi::Result<ffi::AnyBuffer> first,
+                        ffi::Result<ffi::AnyBuffer> second) {
+  return sum_channels(threads, a, &b, &shift, *first, *second);
+}
+
 auto operands() {
   return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<ffi::AnyBuffer>().Arg<ffi::AnyBuffer>();
 }
@@ -234,6 +301,18 @@ auto fused_binding() {
 
 auto weight_binding() { return attributes(operands()); }
 
+auto moments_binding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Ret<ffi::AnyBuffer>()
+      .Ret<ffi::AnyBuffer>();
+}
+
+auto sums_binding() {
+  return operands().Arg<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>();
+}
+
 }  // namespace
 }  // namespace jaxgroups
 
@@ -241,11 +320,17 @@ auto weight_binding() { return attributes(operands()); }
 JG_EXPORT XLA_FFI_Error* jaxgroups_forward(XLA_FFI_CallFrame*);
 JG_EXPORT XLA_FFI_Error* jaxgroups_fused(XLA_FFI_CallFrame*);
 JG_EXPORT XLA_FFI_Error* jaxgroups_weight_gradient(XLA_FFI_CallFrame*);
+JG_EXPORT XLA_FFI_Error* jaxgroups_channel_moments(XLA_FFI_CallFrame*);
+JG_EXPORT XLA_FFI_Error* jaxgroups_channel_sums(XLA_FFI_CallFrame*);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_forward, jaxgroups::forward, jaxgroups::forward_binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_fused, jaxgroups::fused, jaxgroups::fused_binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_weight_gradient, jaxgroups::weight_gradient,
                               jaxgroups::weight_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_channel_moments, jaxgroups::channel_moments,
+                              jaxgroups::moments_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxgroups_channel_sums, jaxgroups::channel_sums,
+                              jaxgroups::sums_binding());
 
 // The hash of the sources this library was made of.
 JG_EXPORT const char* jaxgroups_sources() { return JG_SOURCES; }

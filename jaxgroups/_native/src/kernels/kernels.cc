@@ -1,5 +1,6 @@
 // Compiled for each instruction set and dtype, with JG_ISA naming the set and JG_TYPE the dtype:
 // rows and table once, and the kernels once for each JG_MODE, for all at once take gigabytes.
+#include "kernels/channel_sums.h"
 #include "kernels/forward_rows.h"
 #include "kernels/weight_rows.h"
 
@@ -33,8 +34,9 @@ JG_KERNELS(InputMode::broadcast2)
 JG_KERNELS(InputMode::broadcast4)
 
 extern const KernelsOf<Number> JG_TABLE;
-const KernelsOf<Number> JG_TABLE = {Vec<Number>::lanes, JG_VECTOR_BYTES == 64, kHasKSplit<Number>,
-                                    takes_up<Number>,   forward<Number>,       weight<Number>};
+const KernelsOf<Number> JG_TABLE = {Vec<Number>::lanes,  JG_VECTOR_BYTES == 64, kHasKSplit<Number>,
+                                    takes_up<Number>,    forward<Number>,       weight<Number>,
+                                    channel_sums<Number>};
 #endif
 
 }  // namespace JG_ISA

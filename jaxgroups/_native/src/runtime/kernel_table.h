@@ -47,6 +47,9 @@ struct KernelsOf {
                    int64_t taps);  // whether there is a kernel for a phase with up = 2
   void (*forward)(const ForwardTask<T>&);
   void (*weight)(const WeightTask<T>&);
+  // see kernels/channel_sums.h
+  void (*channel_sums)(const T* a, const T* b, const T* shift, int64_t rows, int64_t channels,
+                       double* sums);
 };
 
 struct Kernels {

@@ -5,6 +5,7 @@
     layer_kinds    the spec of a Flax layer's call
     features       other layers and functions of jaxgroups; feature_costs counts their operations
     record         the calls of a model, traced on shapes; program counts the rest of its program
+    measure        times of convolutions, and the limits of the machine
     model          a whole model; checkpoint a file; rows, table and fitted their tables
 
 Flax is imported only when a model is explained.
@@ -35,7 +36,11 @@ def is_checkpoint(text: str) -> bool:
 
 @overload
 def explain(
-    what: ConvSpec, *, platform: str | None = None, implementation: str | None = None
+    what: ConvSpec,
+    *,
+    platform: str | None = None,
+    implementation: str | None = None,
+    measure: bool = False,
 ) -> Explanation: ...
 @overload
 def explain(  # a descriptor, or the path of a checkpoint
@@ -45,6 +50,7 @@ def explain(  # a descriptor, or the path of a checkpoint
     implementation: str | None = None,
     key: str | None = None,
     reader: str | None = None,
+    measure: bool = False,
 ) -> Any: ...
 @overload
 def explain(
@@ -58,6 +64,7 @@ def explain(
     platform: str | None = None,
     implementation: str | None = None,
     call: Mapping[str, Any] | None = None,
+    measure: bool = False,
 ) -> "ModelExplanation": ...
 def explain(
     what: Any,
@@ -68,6 +75,7 @@ def explain(
     call: Mapping[str, Any] | None = None,
     key: str | None = None,
     reader: str | None = None,
+    measure: bool = False,
 ) -> Any:
     """Parameters, FLOPs, bytes and implementations, with the reason for every refusal.
 
@@ -75,7 +83,8 @@ def explain(
         explain(model, (1, 224, 224, 3)).sorted("parameters")
         explain("model.safetensors")
 
-    Nothing is computed: a model is traced on shapes. A layer under ``vmap`` counts once.
+    Nothing is computed unless `measure` is set: a model is traced on shapes. A layer under
+    ``vmap`` counts once.
 
     Multiply-adds and FLOPs are those of convolutions and matrix products, as in torch's flop
     counter. Pools, resizes, norms and the like have none; their ``operations`` count additions,
@@ -95,6 +104,10 @@ def explain(
       call: keyword arguments of the model's call, such as ``{"train": False}``.
       key: key of the tensors in a nested checkpoint.
       reader: what reads a torch file, as in `convert.open_checkpoint`.
+      measure: whether to time each convolution on this machine, alone and compiled, about 0.2
+        seconds each. Beside it stands the shortest time that the machine allows: its
+        floating-point operations at the rate of a large matrix product, or its bytes at that of a
+        pass over memory, both measured first.
 
     Returns:
       An `Explanation`, for a model or a checkpoint a table of its layers or tensors. All have
@@ -102,7 +115,8 @@ def explain(
 
     Raises:
       ValueError: a text that describes no convolution, an implementation that does not support it,
-        or a model without an example.
+        or a model without an example; `measure` of a checkpoint, without an input size, or on
+        another platform than JAX's default backend.
       FileNotFoundError, CheckpointError: the checkpoint is missing, damaged or refused.
       TypeError: `what` is none of these.
     """
@@ -117,8 +131,12 @@ def explain(
         else:
             what = ConvSpec.parse(what)
     if isinstance(what, ConvSpec):
-        return one(what, platform, implementation)
+        return one(what, platform, implementation, measure)
     if isinstance(what, Path):
+        if measure:
+            raise ValueError(
+                f"a checkpoint has tensors, and no convolutions that could be timed: {str(what)!r}"
+            )
         from jaxgroups._explain.checkpoint import checkpoint
 
         return checkpoint(what, key, reader)
@@ -129,4 +147,5 @@ def explain(
         )
     from jaxgroups._explain.model import model
 
-    return model(what, example, platform=platform, implementation=implementation, call=call)
+    how = {"platform": platform, "implementation": implementation, "call": call}
+    return model(what, example, **how, timed=measure)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxgroups import _console
-from jaxgroups._explain import costs
+from jaxgroups._explain import costs, measure
 from jaxgroups._lowerings import dispatch
 from jaxgroups._problem.problem import problem_of
 from jaxgroups._spec.spec import ConvSpec
@@ -19,7 +19,9 @@ class Explanation:
 
     Fields that depend on the input are None while the input is unknown. ``flops`` counts padding
     as data, as torch's flop counter does. ``flops_inside`` leaves padding out, as XLA's cost
-    analysis does. ``bytes_moved`` counts input, weight, bias and output once each.
+    analysis does. ``bytes_moved`` counts input, weight, bias and output once each. ``seconds`` is
+    the time of a call if it was measured, and ``limit_seconds`` the shortest that the measured
+    limits of the machine allow.
     """
 
     spec: str
@@ -40,6 +42,8 @@ class Explanation:
     implementation: str | None
     summary: str | None
     refused: dict[str, str]
+    seconds: float | None = None
+    limit_seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
@@ -62,6 +66,11 @@ class Explanation:
             f"  bytes          {self.bytes_moved:,}",
             f"  implementation {self.implementation} on {self.platform}: {self.summary}",
         ]
+        if self.seconds is not None:
+            limit = self.limit_seconds
+            share = measure.share(self.seconds, limit)
+            least = f"; this machine allows {1e3 * limit:.3g} ms ({share})" if limit else ""
+            lines.append(f"  time           {1e3 * self.seconds:.3g} ms{least}")
         if self.implementation == "native":
             lines.append(
                 "                 which XLA's cost_analysis() counts as -1: take the FLOPs above"
@@ -79,14 +88,28 @@ class Explanation:
 
 
 def one(
-    spec: ConvSpec, platform: str | None, implementation: str | None, **how: Any
+    spec: ConvSpec,
+    platform: str | None,
+    implementation: str | None,
+    timed: bool = False,
 ) -> Explanation:
-    """The explanation of a spec; `how` is precision and preferred_element_type of the call."""
-    platform = platform or jax.default_backend()
+    """The explanation of a spec.
+
+    Raises:
+      ValueError: `timed`, and the platform is not the default one, or the input size is unknown.
+    """
     known = spec.size is not None
+    if timed:
+        measure.check_platform(platform)
+    if timed and not known:
+        raise ValueError(f"measure=True needs the size of the input: add size= to {spec}")
+    platform = platform or jax.default_backend()
     dispatch.check_name(implementation)
-    choice = dispatch.choose(problem_of(spec, **how), implementation, platform) if known else None
+    choice = dispatch.choose(problem_of(spec), implementation, platform) if known else None
     ordinary = ungrouped(spec)
+    flops_inside = 2 * costs.macs_inside(spec) if known else None
+    moved = costs.bytes_moved(spec) if known else None
+    time = measure.measured(spec, implementation, flops_inside, moved) if timed else None
     return Explanation(
         spec=str(spec),
         in_channels=spec.in_channels,
@@ -100,10 +123,12 @@ def one(
         macs=spec.macs if known else None,
         macs_groups1=ordinary.macs if known else None,
         flops=spec.flops if known else None,
-        flops_inside=2 * costs.macs_inside(spec) if known else None,
-        bytes_moved=costs.bytes_moved(spec) if known else None,
+        flops_inside=flops_inside,
+        bytes_moved=moved,
         platform=platform,
         implementation=choice.lowering.name if choice else None,
         summary=choice.lowering.summary if choice else None,
         refused=dict(choice.refusals) if choice else {},
+        seconds=time.seconds if time else None,
+        limit_seconds=time.limit_seconds if time else None,
     )

@@ -1,13 +1,13 @@
 """A whole Flax model explained: one row a layer, and totals that other counters agree with."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxgroups._explain import costs, table
+from jaxgroups._explain import costs, measure, table
 from jaxgroups._explain.features import Feature
 from jaxgroups._explain.layer_kinds import Linear, kind, layer_name
 from jaxgroups._explain.program import Outside, outside
@@ -76,8 +76,11 @@ def model(
     platform: str | None = None,
     implementation: str | None = None,
     call: Mapping[str, Any] | None = None,
+    timed: bool = False,
 ) -> ModelExplanation:
     """The explanation of a Flax model; arguments as in `jaxgroups.explain`."""
+    if timed:
+        measure.check_platform(platform)
     platform = platform or jax.default_backend()
     dispatch.check_name(implementation)
     recording = record(what, example, call or {})
@@ -85,6 +88,7 @@ def model(
     rows: dict[tuple[Any, ...], LayerCost] = {}
     for number, one in enumerate(recording.calls):
         row = _row(one, found.runs[number], found.within[number], platform, implementation)
+        row = _timed(row, one.spec) if timed and isinstance(one.spec, ConvSpec) else row
         key = (row.path, one.spec)
         rows[key] = _sum(rows[key], row) if key in rows else row
     layers = tuple(rows.values())
@@ -144,6 +148,18 @@ def _row(one: Call, runs: int, within: int, platform: str, implementation: str |
     )
 
 
+def _timed(row: LayerCost, spec: ConvSpec) -> LayerCost:
+    """The row with the time of its calls."""
+    flops, moved = 2 * row.macs_inside // row.calls, row.bytes_moved // row.calls
+    found = measure.measured(spec, row.implementation, flops, moved)
+    limit = found.limit_seconds
+    return replace(
+        row,
+        seconds=row.calls * found.seconds,
+        limit_seconds=None if limit is None else row.calls * limit,
+    )
+
+
 def _feature_row(one: Call, feature: Feature, runs: int, within: int) -> LayerCost:
     macs = within if feature.operations is None else 0
     return LayerCost(
@@ -185,10 +201,9 @@ def _implementation(
 
 
 def _sum(one: LayerCost, more: LayerCost) -> LayerCost:
-    counts = ("calls", "macs", "macs_inside", "macs_groups1", "bytes_moved", "operations")
-    return LayerCost(
-        **asdict(one) | {name: getattr(one, name) + getattr(more, name) for name in counts}
-    )
+    counts = ["calls", "macs", "macs_inside", "macs_groups1", "bytes_moved", "operations"]
+    counts += [name for name in ("seconds", "limit_seconds") if getattr(one, name) is not None]
+    return replace(one, **{name: getattr(one, name) + getattr(more, name) for name in counts})
 
 
 def _totals(layers: tuple[LayerCost, ...], found: Outside, parameters: int) -> Totals:

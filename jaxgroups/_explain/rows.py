@@ -22,7 +22,9 @@ class LayerCost:
     a multiply-add as 2, and of pools, resizes and norms what `feature_costs` says, where ``macs``
     is 0. Only convolutions have a spec and an implementation of jaxgroups. A function that is
     called outside of layers has its name in parentheses as its path. ``note`` says which
-    implementation a layer of Flax would get as a layer of jaxgroups.
+    implementation a layer of Flax would get as a layer of jaxgroups. ``seconds`` is the time of
+    the calls of a convolution if it was measured, and ``limit_seconds`` the shortest that the
+    measured limits of the machine allow.
     """
 
     path: str
@@ -44,6 +46,8 @@ class LayerCost:
     implementation: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    seconds: float | None = None
+    limit_seconds: float | None = None
 
 
 @dataclass(frozen=True)

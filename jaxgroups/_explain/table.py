@@ -3,6 +3,7 @@
 from collections import Counter
 
 from jaxgroups import _console
+from jaxgroups._explain import measure
 from jaxgroups._explain.fitted import Column, Report
 from jaxgroups._explain.rows import LayerCost, OtherCost, TensorCost, Totals
 
@@ -16,6 +17,12 @@ def short(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g} {unit}"
     return f"{number:g}"
+
+
+_TIMED = (
+    "ms: convolutions alone, on random numbers; of limit: the shortest time that a product of "
+    "matrices and a pass over memory, measured here, allow, over that time"
+)
 
 
 class Shown:
@@ -59,23 +66,29 @@ def model(
         Column("output", "right", 0),
         Column("implementation", "left"),
     )
+    timed = any(row.seconds is not None for row in rows)
+    if timed:
+        columns += (Column("ms", "right"), Column("of limit", "right"))
     t = totals
     whole = t.macs or 1
-    cells = [_cells(row, whole) for row in rows]
+    cells = [_cells(row, whole) + (_times(row) if timed else ()) for row in rows]
     for other in others:
         share = f"{100 * other.macs / whole:.1f}%"
         texts = (f"({other.operation})", "outside of layers", "", "", "", str(other.calls), "")
         operations = short(2 * other.macs)
-        cells.append((*texts, short(other.macs), share, "", operations, "", "", ""))
+        ends = ("",) * (len(columns) - 11)
+        cells.append((*texts, short(other.macs), share, "", operations, *ends))
     saved = f"{short(t.macs_groups1)} ({t.macs_groups1 / whole:.3g}x)"
     sums = (f"{t.parameters:,}", short(t.macs), "100%", saved, short(t.operations))
-    cells.append(("total", name, "", "", "", "", *sums, short(t.bytes_moved), "", ""))
+    whole_time = (_milliseconds(sum(row.seconds or 0 for row in rows)), "") if timed else ()
+    cells.append(("total", name, "", "", "", "", *sums, short(t.bytes_moved), "", "", *whole_time))
     lines = [
         f"FLOPs {t.flops:,}, padding counted as data (torch's flop counter); {t.flops_inside:,} "
         "without padding (XLA's cost analysis of convolutions and matrix products)",
         f"parameters {t.parameters:,}, with groups=1 {t.parameters_groups1:,}; "
         f"{t.parameters_listed:,} of them in the listed layers",
         *_reasons(rows),
+        *([_TIMED] if timed else []),
     ]
     return Report(columns, tuple(cells), tuple(lines))
 
@@ -100,6 +113,17 @@ def _cells(row: LayerCost, whole: int) -> tuple[str, ...]:
         "×".join(map(str, row.output_shape)),
         row.implementation or "",
     )
+
+
+def _times(row: LayerCost) -> tuple[str, str]:
+    """The time of the calls, and how much of the limit that is."""
+    if row.seconds is None:
+        return "", ""
+    return _milliseconds(row.seconds), measure.share(row.seconds, row.limit_seconds)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g}"
 
 
 def _reasons(layers: tuple[LayerCost, ...]) -> list[str]:

@@ -40,6 +40,9 @@ def add_to(commands: Any) -> None:
     command.add_argument("--sort", choices=_ORDERS, default="cost", help="most expensive first")
     command.add_argument("--platform", choices=("cpu", "gpu", "tpu"))
     command.add_argument("--implementation", choices=dispatch.names())
+    command.add_argument(
+        "--measure", action="store_true", help="time each convolution, beside this machine's limits"
+    )
     command.set_defaults(run=guarded(_run, json_errors=False))
 
 
@@ -61,10 +64,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _answer(arguments: argparse.Namespace) -> Any:
     target = arguments.spec
-    how = {"platform": arguments.platform, "implementation": arguments.implementation}
+    how = {name: getattr(arguments, name) for name in ("platform", "implementation", "measure")}
     if is_checkpoint(target):
         if not arguments.model:
-            return explain(Path(target), key=arguments.key, reader=arguments.reader)
+            options = {name: getattr(arguments, name) for name in ("key", "reader", "measure")}
+            return explain(Path(target), **options)
         return _model(arguments, arguments.model, target, **how)
     if _MODEL.fullmatch(target):
         return _model(arguments, target, None, **how)

@@ -110,6 +110,7 @@ class Instance:
       returns: a structure of `Ref` and constants.
       inputs, outputs: by argument and of the results the shapes in memory, for the docstring.
       base: of a class that is a Sequential, the call of the base's constructor.
+      ties: of the whole, the places of modules that stand at several, see `_ties`.
     """
 
     path: str
@@ -124,3 +125,4 @@ class Instance:
     outputs: list[Any] = field(default_factory=list)
     group: Any = None  # the class, once instances are grouped
     values: dict[str, Any] = field(default_factory=dict)  # of the class's arguments
+    ties: list[tuple[str, str]] = field(default_factory=list)

@@ -31,7 +31,7 @@ def _operation() -> Any:
 
 @contextmanager
 def marks(
-    module: Any, paths: dict[int, str], calls: dict[str, Call], trees: dict[str, Any]
+    module: Any, paths: dict[int, list[str]], calls: dict[str, Call], trees: dict[str, Any]
 ) -> Iterator[None]:
     """Within the block every call of a module leaves marks in what torch traces."""
     import torch
@@ -40,9 +40,17 @@ def marks(
     functional = torch.nn.functional
     original = functional.local_response_norm
     stack: list[str] = []
+    before: list[list[list[str]]] = [[]]  # by running call, the places of those that it made
 
-    def enter(path: str, layer: Any, args: Any, kwargs: Any) -> Any:
+    def enter(places: list[str], layer: Any, args: Any, kwargs: Any) -> Any:
+        if not calls:  # a trace before this one may have failed inside a module
+            stack.clear()
+            before[1:] = []
         name = str(len(calls))
+        times = sum(one is places for one in before[-1])
+        before[-1].append(places)
+        before.append([])
+        path = _place(places, calls[stack[-1]].path if stack else "", times)
         if layer_of(layer) is None:  # another call may have two tensors where this one has one
             args, kwargs = _distinct((args, kwargs), torch)
         bound = _bound(layer, args, kwargs)
@@ -56,6 +64,7 @@ def marks(
 
     def leave(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
         name = stack.pop()
+        before.pop()
         tensors: list[Any] = []
         trees[name] = _flat(output, tensors, torch)
         mark(tensors, name, True)
@@ -101,6 +110,16 @@ def _recurrent(layer: Any, input: Any, hx: Any = None) -> Any:
         return output, last
     cells = (directions * layer.num_layers, *batch, layer.hidden_size)
     return output, (last, input.new_zeros(cells))
+
+
+def _place(places: list[str], caller: str, times: int) -> str:
+    """Where a module is called: at one of its places below its caller, else at its first one.
+
+    Args:
+      times: how often the caller has called it before; at each of several places once.
+    """
+    below = [place for place in places if place.startswith(f"{caller}." if caller else "")]
+    return below[min(times, len(below) - 1)] if below else places[0]
 
 
 def _distinct(arguments: Any, torch: Any) -> Any:

@@ -14,6 +14,7 @@ from jaxgroups.port._merged import merged
 from jaxgroups.port._order import channels_last
 from jaxgroups.port._ported import Ported
 from jaxgroups.port._source import source
+from jaxgroups.port._ties import ties
 from jaxgroups.port._whole import Whole
 
 
@@ -57,6 +58,11 @@ def port(
         for one, mode in training.items():
             one.training = mode
     root, whole = build(graph)
+    root.ties, unknown = ties(graph, root)
+    for path in unknown:
+        kind = type(graph.modules[path]).__qualname__
+        text = "a module at several places, of which one has no name"
+        whole.missing.append(Missing(kind, path, "", text))
     if whole.missing and not partial:
         raise PortError(refusal(whole.missing), whole.missing)
     found = classes(root)

@@ -111,6 +111,9 @@ class _Writer:
             below = {path[1:]: text for path, text in texts.items() if path[0] == name}
             body.append(f"self.{name} = {container(below)}")
         body += [f"self.{name} = {name}" for name in one.arguments if name in one.kept]
+        if made.ties:
+            body.append("# one module at several places")
+            body += [f"self{place} = self{first}" for place, first in made.ties]
         if not body and one.root:
             body = ["del rngs  # a constructor like any other"]
         if not body:

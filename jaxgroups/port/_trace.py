@@ -31,9 +31,9 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     import torch
 
     source, module = module, _copy(module)
-    paths: dict[int, str] = {}
+    paths: dict[int, list[str]] = {}
     for path, one in module.named_modules(remove_duplicate=False):
-        paths.setdefault(id(one), path)
+        paths.setdefault(id(one), []).append(path)
     calls: dict[str, Call] = {}
     trees: dict[str, Any] = {}
     with marks(module, paths, calls, trees), _symbols():

@@ -30,7 +30,7 @@ KINDS = {
     "torch-compile": Start(TARGETS["torch"], optional=True),
     "onnxruntime": Start(TARGETS["rivals"], optional=True),
     "openvino": Start(TARGETS["rivals"], optional=True),
-    "lax": Start(TARGETS["flax"], environment=WITHOUT_KERNELS),  # nor those of the norms
+    "lax": Start(TARGETS["flax"]),
     "jaxgroups": Start(TARGETS["flax"]),
     "jaxgroups-optimize": Start(TARGETS["flax"]),
     "without_kernels": Start(TARGETS["flax"], environment=WITHOUT_KERNELS),

@@ -21,6 +21,10 @@ def same(x):
     return x
 
 
+def norm(channels, rngs):
+    return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
+
+
 def pointwise(inputs, outputs, rngs, bias=True):
     """Flax's own layer, for 1x1 kernels."""
     return nnx.Conv(inputs, outputs, (1, 1), use_bias=bias, rngs=rngs)
@@ -44,7 +48,7 @@ class ConvBlock(nnx.Module):
     def __init__(self, inputs, outputs, kernel, rngs, activation=relu, normalized=True, **settings):
         settings = {"bias": False, **settings}
         self.conv = jnn.Conv2d(inputs, outputs, kernel, **settings, rngs=rngs)
-        self.bn = jnn.BatchNorm2d(outputs) if normalized else same
+        self.bn = norm(outputs, rngs) if normalized else same
         self.activation = activation
 
     def __call__(self, x):
@@ -160,16 +164,16 @@ class ShuffleUnit(nnx.Module):
         middle = outputs // 2
         self.down = down
         self.compress_conv1 = pointwise(inputs if down else middle, middle, rngs, bias=False)
-        self.compress_bn1 = jnn.BatchNorm2d(middle)
+        self.compress_bn1 = norm(middle, rngs)
         self.dw_conv2 = depthwise(middle, 2 if down else 1, rngs)
-        self.dw_bn2 = jnn.BatchNorm2d(middle)
+        self.dw_bn2 = norm(middle, rngs)
         self.expand_conv3 = pointwise(middle, middle, rngs, bias=False)
-        self.expand_bn3 = jnn.BatchNorm2d(middle)
+        self.expand_bn3 = norm(middle, rngs)
         if down:
             self.dw_conv4 = depthwise(inputs, 2, rngs)
-            self.dw_bn4 = jnn.BatchNorm2d(inputs)
+            self.dw_bn4 = norm(inputs, rngs)
             self.expand_conv5 = pointwise(inputs, middle, rngs, bias=False)
-            self.expand_bn5 = jnn.BatchNorm2d(middle)
+            self.expand_bn5 = norm(middle, rngs)
 
     def __call__(self, x):
         if self.down:
@@ -289,7 +293,7 @@ class FCU(nnx.Module):
 class MixDownBlock(nnx.Module):
     def __init__(self, inputs, outputs, rngs):
         self.conv = jnn.Conv2d(inputs, outputs - inputs, 3, 2, 1, rngs=rngs)
-        self.norm_activ = Named(bn=jnn.BatchNorm2d(outputs))
+        self.norm_activ = Named(bn=norm(outputs, rngs))
 
     def __call__(self, x):
         y = jnp.concatenate((self.conv(x), nnx.max_pool(x, (2, 2), (2, 2))), axis=-1)
@@ -299,7 +303,7 @@ class MixDownBlock(nnx.Module):
 class DeconvBlock(nnx.Module):
     def __init__(self, inputs, outputs, rngs):
         self.conv = jnn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, rngs=rngs)
-        self.bn = jnn.BatchNorm2d(outputs)
+        self.bn = norm(outputs, rngs)
 
     def __call__(self, x):
         return relu(self.bn(self.conv(x)))

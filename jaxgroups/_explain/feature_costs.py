@@ -72,7 +72,7 @@ class Use:
     def channels(self) -> tuple[int, int]:
         """Channels of input and output."""
         if self.last:
-            return self.input[-1], self.output[-1]
+            return (self.input or (1,))[-1], (self.output or (1,))[-1]
         ranks = (_rank(self.name, self.input, _RANKS), _rank(self.name, self.output, _OUTPUT_RANKS))
         inputs, outputs = (
             shape[-rank - 1] if len(shape) > rank else 1
@@ -206,6 +206,7 @@ _OPERATIONS: dict[str, Callable[[Use], int]] = {
     "rmsnorm": _rms_norm,
     "localresponsenorm": _local_response,
     "prelu": lambda use: 2 * prod(use.input),
+    "vectornorm": lambda use: 2 * prod(use.input),
     **{name: partial(_each, count=n) for name, n in _ACTIVATIONS.items()},
     "fold": lambda use: prod(use.input),
     **dict.fromkeys(_REARRANGEMENTS, _nothing),

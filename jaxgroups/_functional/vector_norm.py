@@ -13,8 +13,10 @@ import numpy as np
 from jax import lax
 
 from jaxgroups._functional.dtypes import widened
+from jaxgroups._functional.observed import observed
 
 
+@observed
 def vector_norm(
     input: Any, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False
 ) -> jax.Array:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxgroups.port._graph import Call, Line, Ref, Size
 from jaxgroups.port._layers import layer_of
+from jaxgroups.port._sequential import is_sequential
 
 
 @cache
@@ -40,16 +41,18 @@ def marks(
     functional = torch.nn.functional
     original = functional.local_response_norm
     stack: list[str] = []
-    before: list[list[list[str]]] = [[]]  # by running call, the places of those that it made
+    # by running call, whether it is of a Sequential, and the places of the calls that it made
+    before: list[tuple[bool, list[list[str]]]] = [(False, [])]
 
     def enter(places: list[str], layer: Any, args: Any, kwargs: Any) -> Any:
         if not calls:  # a trace before this one may have failed inside a module
             stack.clear()
             before[1:] = []
         name = str(len(calls))
-        times = sum(one is places for one in before[-1])
-        before[-1].append(places)
-        before.append([])
+        chained, made = before[-1]
+        times = sum(one is places for one in made) if chained else 0
+        made.append(places)
+        before.append((is_sequential(layer), []))
         path = _place(places, calls[stack[-1]].path if stack else "", times)
         if layer_of(layer) is None:  # another call may have two tensors where this one has one
             args, kwargs = _distinct((args, kwargs), torch)
@@ -116,7 +119,7 @@ def _place(places: list[str], caller: str, times: int) -> str:
     """Where a module is called: at one of its places below its caller, else at its first one.
 
     Args:
-      times: how often the caller has called it before; at each of several places once.
+      times: how often a Sequential has called it before: it calls each of its places once.
     """
     below = [place for place in places if place.startswith(f"{caller}." if caller else "")]
     return below[min(times, len(below) - 1)] if below else places[0]

@@ -48,11 +48,9 @@ def takes(*operands: jax.Array) -> bool:
     x = operands[0]
     if x.dtype.name not in DTYPES or 0 in x.shape:
         return False
-    return all(map(primitive.ordinary, operands)) and not _inside_shard_map()
-
-
-def _inside_shard_map() -> bool:
-    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+    mesh = jax.sharding.get_abstract_mesh()
+    types_name_axes = mesh.manual_axes or mesh.explicit_axes
+    return all(map(primitive.ordinary, operands)) and not types_name_axes
 
 
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:

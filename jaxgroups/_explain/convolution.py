@@ -107,9 +107,10 @@ def one(
     dispatch.check_name(implementation)
     choice = dispatch.choose(problem_of(spec), implementation, platform) if known else None
     ordinary = ungrouped(spec)
-    flops_inside = 2 * costs.macs_inside(spec) if known else None
-    moved = costs.bytes_moved(spec) if known else None
-    time = measure.measured(spec, implementation, flops_inside, moved) if timed else None
+    flops_inside = moved = time = None
+    if known:
+        flops_inside, moved = 2 * costs.macs_inside(spec), costs.bytes_moved(spec)
+        time = measure.measured(spec, implementation, flops_inside, moved) if timed else None
     return Explanation(
         spec=str(spec),
         in_channels=spec.in_channels,

@@ -1,7 +1,7 @@
 """The time of a convolution on this machine, and the shortest time that the machine allows it.
 
-The limits are measured by XLA's own operations: the multiply-adds a second of a product of large
-matrices, and the bytes a second, read and written, of a sum over an array that no cache holds.
+The limits are measured by XLA's own operations: the operations a second of a product of large
+matrices, and the bytes a second of a pass that reads and writes an array that no cache holds.
 """
 
 import time
@@ -72,7 +72,6 @@ def limits(dtype: str) -> Limits:
         return Limits(flops, size / min(_times(add)))
 
 
-@cache
 def measured(spec: ConvSpec, implementation: str | None, flops: int, moved: int) -> Measured:
     """The median time of the convolution alone, compiled, of random numbers.
 

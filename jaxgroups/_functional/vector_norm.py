@@ -1,6 +1,6 @@
-"""The norm of vectors, with torch's gradient where a vector or a number of it is 0.
+"""The norm of vectors, with torch's gradient where numbers are 0.
 
-``jnp.linalg.norm`` has NaN as its gradient there.
+``jnp.linalg.norm`` has NaN as the gradient of a vector of zeros.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from jax import lax
 
 from jaxgroups._functional.dtypes import widened
 from jaxgroups._functional.observed import observed
+from jaxgroups._types import Ints
 
 
 @observed
@@ -22,8 +23,8 @@ def vector_norm(
 ) -> jax.Array:
     """The norm of vectors: ``torch.linalg.vector_norm``.
 
-    ``sum(abs(x) ** ord) ** (1 / ord)`` over the axes `dim`. The gradient of a vector of zeros is 0,
-    and so is that of each 0 where `ord` is at least 1; for `ord` below 1 torch defines it so.
+    ``sum(abs(x) ** ord) ** (1 / ord)`` over the axes `dim`. The gradient with respect to a number
+    that is 0 is 0, for every `ord`, as in torch.
 
     Args:
       input: an array of floating-point numbers. float16 and bfloat16 are computed in float32.
@@ -49,10 +50,12 @@ def vector_norm(
     dtype = widened(x.dtype)
     axes = _axes(dim, x.ndim)
     if (ord < 0 or ord == inf) and 0 in [x.shape[axis] for axis in axes]:
-        what = "an empty tensor" if dim is None else f"the dimension {dim}"
+        what = "an empty tensor because"
+        if dim is not None:
+            what = f"the dimension {dim} because this dimension is empty and"
         raise ValueError(
-            f"linalg.vector_norm cannot compute the {ord} norm on {what} because it is empty and "
-            f"the operation does not have an identity: vector_norm() got shape {x.shape}"
+            f"linalg.vector_norm cannot compute the {ord} norm on {what} the operation does not "
+            f"have an identity: vector_norm() got an input of shape {x.shape}"
         )
     x, given = x.astype(dtype), x.dtype
     size = x * lax.stop_gradient(jnp.sign(x))  # the gradient of jnp.abs at 0 is 1
@@ -77,16 +80,18 @@ def _power(x: jax.Array, exponent: float) -> jax.Array:
     return jnp.where(zero, of_zero, power(jnp.where(zero, jnp.ones_like(x), x)))
 
 
-def _axes(dim: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    given = range(rank) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+def _axes(dim: int | Sequence[int] | None, rank: int) -> Ints:
+    """The axes, all of them for None and for ``()``; a scalar has axis 0, as in torch."""
+    given = () if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    axes = max(rank, 1)
     found = []
     for axis in given or range(rank):
-        if not -max(rank, 1) <= axis < max(rank, 1):
+        if not -axes <= axis < axes:
             raise ValueError(
-                f"Dimension out of range (expected to be in range of [{-max(rank, 1)}, "
-                f"{max(rank, 1) - 1}], but got {axis}): vector_norm() got an input of {rank} axes"
+                f"Dimension out of range (expected to be in range of [{-axes}, {axes - 1}], but "
+                f"got {axis}): vector_norm() got an input of {rank} axes"
             )
-        found.append(axis % max(rank, 1))
+        found.append(axis % axes)
     if len(set(found)) < len(found):
         raise ValueError(
             f"dim {next(a for a in found if found.count(a) > 1)} appears multiple times in the "

@@ -41,9 +41,9 @@ moments_p.multiple_results = sums_p.multiple_results = True
 
 
 def takes(*operands: jax.Array) -> bool:
-    """Whether the primitives take an array ``(..., C)`` and what is computed with it.
+    """Whether the primitives take an array ``(..., C)``, the first operand, and the others.
 
-    Their types do not say how values differ from device to device, or where they are.
+    They do not where types name mesh axes: their own rules for types know none.
     """
     x = operands[0]
     if x.dtype.name not in DTYPES or 0 in x.shape:
@@ -130,15 +130,15 @@ def _moments_jvp(primals: Any, tangents: Any) -> Any:
     return [mean, var], [first / count, 2 * second / count]
 
 
-def _linear_jvp(primitive: Any, composed: Callable, linear: int, primals: Any, tangents: Any):
+def _linear_jvp(ours: Any, composed: Callable, linear: int, primals: Any, tangents: Any):
     """Of an operation that is linear in its first operands together."""
     if all(isinstance(tangent, ad.Zero) for tangent in tangents[linear:]):
         given = [ad.instantiate_zeros(tangent) for tangent in tangents[:linear]]
         rest = primals[linear:]
-        return primitive.bind(*primals), primitive.bind(*given, *rest)
+        return ours.bind(*primals), ours.bind(*given, *rest)
     given = [ad.instantiate_zeros(tangent) for tangent in tangents]
     y, dy = jax.jvp(composed, list(primals), given)
-    return (list(y), list(dy)) if primitive.multiple_results else (y, dy)
+    return (list(y), list(dy)) if ours.multiple_results else (y, dy)
 
 
 def _sums_transpose(cts: Any, a: Any, b: Any, shift: Any) -> Any:
@@ -154,25 +154,25 @@ def _affine_transpose(ct: Any, u: Any, v: Any, b: Any, shift: Any) -> Any:
     return [*of, None, None]
 
 
-def _batched(primitive: Any, composed: Callable, operands: Any, axes: Any) -> Any:
+def _batched(ours: Any, composed: Callable, operands: Any, axes: Any) -> Any:
     """One more axis is more instances; an operand without it is not repeated, but left to XLA."""
     if None in axes:
         result = jax.vmap(composed, axes)(*operands)
     else:
         moved = [jnp.moveaxis(x, axis, 0) for x, axis in zip(operands, axes, strict=True)]
         joined = [x.reshape(-1, *x.shape[2:]) for x in moved]
-        found = primitive.bind(*joined)
+        found = ours.bind(*joined)
         split = partial(jax.tree.map, lambda y: y.reshape(*moved[0].shape[:2], *y.shape[1:]))
         result = split(found)
-    if not primitive.multiple_results:
+    if not ours.multiple_results:
         return result, 0
     return list(result), [0] * len(result)
 
 
-def _series(primitive: Any, composed: Callable, primals: Any, terms: Any) -> Any:
+def _series(ours: Any, composed: Callable, primals: Any, terms: Any) -> Any:
     """The rule for Taylor series."""
     y, series = jet.jet(composed, primals, terms)
-    return (list(y), list(series)) if primitive.multiple_results else (y, series)
+    return (list(y), list(series)) if ours.multiple_results else (y, series)
 
 
 def _lower(target: str, composed: Callable, ctx: Any, *operands: Any) -> Any:

@@ -61,7 +61,7 @@ def port(
     root.ties, unknown = ties(graph, root)
     for path in unknown:
         kind = type(graph.modules[path]).__qualname__
-        text = "a module at several places, of which one has no name"
+        text = "the module stands at several places, and the source has no name for this one"
         whole.missing.append(Missing(kind, path, "", text))
     if whole.missing and not partial:
         raise PortError(refusal(whole.missing), whole.missing)

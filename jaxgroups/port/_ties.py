@@ -49,7 +49,7 @@ def _pairs(graph: Graph, places: dict[int, list[str]]) -> list[tuple[str, str]]:
     pairs = []
     for first, *others in places.values():
         module = graph.modules[first]
-        if any(True for _ in (*module.parameters(), *module.buffers())):
+        if [*module.parameters(), *module.buffers()]:
             pairs += [(path, first) for path in others]
     return sorted(pairs, key=lambda pair: pair[0].count("."))
 

@@ -55,7 +55,7 @@ def test_a_convolution_is_timed():
     assert "time " not in str(plain)
 
 
-def test_the_limits_are_of_the_order_of_what_numpy_does():
+def test_the_limits_have_a_plausible_order():
     """A wrong count of operations or bytes would be off by a factor of 1000."""
     of = measure.limits("float32")
     assert 1e8 < of.flops < 1e15
@@ -73,7 +73,6 @@ def test_the_implementation_that_is_asked_for_runs(monkeypatch, implementation):
         return compute(problem, lhs, rhs, implementation)
 
     monkeypatch.setattr(measure.primitive, "compute", spied)
-    measure.measured.cache_clear()
     jg.explain(TEXT, implementation=implementation, measure=True)
     assert ran == [((1, 4, 8, 9), implementation)]
 
@@ -88,7 +87,6 @@ def test_without_floating_point_there_is_no_limit():
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_other_dtypes(dtype):
     """float64 also where JAX computes float32 by default."""
-    measure.measured.cache_clear()
     with jax.enable_x64(False):
         found = jg.explain(f"{TEXT} dtype={dtype}", measure=True)
     assert found.seconds > 0
@@ -106,6 +104,7 @@ def test_the_convolutions_of_a_model(fixed):
     one = (2 * 4 * 2 * taps, 4 * (2 * 8 * 9 * 4 + 4 * 2 * 9 + 4))
     assert {asked[2:] for asked in fixed if "out=4" in asked[0]} == {one}
     assert {asked[1] for asked in fixed if "out=6" in asked[0]} == {"xla"}
+    assert len(fixed) == 2  # each spec once
     text = found.text(width=300)
     head, *lines = text.splitlines()
     assert head.split()[-3:] == ["ms", "of", "limit"]

@@ -80,14 +80,15 @@ ERRORS = [
     (
         lambda: jg.vector_norm(X[:0], np.inf),
         ValueError,
-        "linalg.vector_norm cannot compute the inf norm on an empty tensor because it is empty and "
-        "the operation does not have an identity: vector_norm() got shape (0, 3)",
+        "linalg.vector_norm cannot compute the inf norm on an empty tensor because the operation "
+        "does not have an identity: vector_norm() got an input of shape (0, 3)",
     ),
     (
         lambda: jg.vector_norm(X[:0], -1, 0),
         ValueError,
-        "linalg.vector_norm cannot compute the -1 norm on the dimension 0 because it is empty and "
-        "the operation does not have an identity: vector_norm() got shape (0, 3)",
+        "linalg.vector_norm cannot compute the -1 norm on the dimension 0 because this dimension "
+        "is empty and the operation does not have an identity: vector_norm() got an input of shape "
+        "(0, 3)",
     ),
     (
         lambda: jg.vector_norm(X.astype("int32")),

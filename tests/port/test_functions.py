@@ -295,3 +295,17 @@ def test_a_size_that_is_a_constant_is_said(kind, notes):
         "input 0: torch traced these sizes of the example as constants, others may give something "
         "else: axis 2: 3"
     )
+
+
+REFUSED = {
+    "a norm in another dtype": lambda x: torch.linalg.vector_norm(x, dim=1, dtype=torch.float64),
+    "the norm of a matrix": lambda x: torch.linalg.norm(x, 1, dim=(2, 3)),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_norms_that_have_no_counterpart(why):
+    with pytest.raises(port.PortError) as caught:
+        port.port(Function(REFUSED[why]), (2, 3, 4, 5))
+    (missing,) = caught.value.missing
+    assert missing.why == why

@@ -112,6 +112,19 @@ class Lender(nn.Module):
         return self.borrower(self.conv(x), self.conv)
 
 
+def test_a_place_that_the_source_does_not_name_is_refused(monkeypatch):
+    from jaxgroups.port import _ties
+
+    access = _ties._access
+    hidden = ("right", "block")
+    monkeypatch.setattr(
+        _ties, "_access", lambda made, path: None if path == hidden else access(made, path)
+    )
+    text = "Block in right.block: the module stands at several places, and the source has no name"
+    with pytest.raises(PortError, match=text):
+        port(Net(), (2, 4, 6, 5))
+
+
 def test_a_module_without_a_place_below_its_caller_is_refused():
     with pytest.raises(PortError, match="the module conv is used outside of the module that has"):
         port(Lender(), (2, 4, 6, 5))

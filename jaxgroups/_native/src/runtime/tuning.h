@@ -60,8 +60,8 @@ constexpr int64_t kConflictBytesGradient = 2048;
 constexpr int64_t kConflictBytesForward = 4096;
 constexpr int64_t kConflictBytesPhases = 2048;
 
-// Tasks, at most, for which rows are cut into columns. More than the threads of a usual machine:
-// the number may not depend on them.
+// Tasks, at most, that few rows are cut into along their columns. It is more than most machines
+// have threads, on whose number it must not depend: see run_forward. Not swept.
 constexpr int64_t kMostColumnTasks = 32;
 
 // --- Microkernels (forward_kernels.h, forward_rows.h, weight_rows.h) ---
@@ -91,10 +91,11 @@ constexpr double kCostFewRegisters = 1.5;   // a gradient of one tap with 16 reg
 
 // --- Sums over the rows of a matrix (kernels/channel_sums.h, parallel_sums.h) ---
 
-// Numbers that are passed over for all channels before the next ones: they stay in the first cache.
+// Elements of a band of rows: all columns are summed over it before the next one, while it is in
+// the L1 cache. Not swept.
 constexpr int64_t kSumsBand = 4096;
 
-// Numbers of a part, of which a thread computes the sums, and rows at least. Not swept.
+// Elements of a task, and its rows at least. Not swept.
 constexpr int64_t kSumsPart = 1 << 15;
 constexpr int64_t kSumsRows = 16;
 

@@ -23,6 +23,7 @@ from benchmarks.turns import Start, Turns, Workers
 TARGETS = {
     "torch": "benchmarks.network_torch:prepare",
     "flax": "benchmarks.network_flax:prepare",
+    "keeping": "benchmarks.network_flax:prepare_keeping",
     "rivals": "benchmarks.network_rivals:prepare",
 }
 KINDS = {
@@ -33,6 +34,7 @@ KINDS = {
     "lax": Start(TARGETS["flax"]),
     "jaxgroups": Start(TARGETS["flax"]),
     "jaxgroups-optimize": Start(TARGETS["flax"]),
+    "jaxgroups-keep_memory": Start(TARGETS["keeping"]),
     "without_kernels": Start(TARGETS["flax"], environment=WITHOUT_KERNELS),
 }
 INFERENCE_ONLY = ("torch-compile", "onnxruntime", "openvino", "jaxgroups-optimize")
@@ -125,9 +127,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about = (
         "Time of whole networks, inference and training step: PyTorch (both memory layouts), "
         "Flax with lax's convolutions, and Flax with jaxgroups; inference also by torch.compile "
-        "with freezing, ONNX Runtime, OpenVINO, and jaxgroups.optimize. All have the same weights, "
-        "and each has a process of its own. Results are compared with PyTorch's before anything "
-        "is timed."
+        "with freezing, ONNX Runtime, OpenVINO, and jaxgroups.optimize. jaxgroups-keep_memory calls "
+        "jaxgroups.keep_memory first. All have the same weights, and each has a process of its own. "
+        "Results are compared with PyTorch's before anything is timed."
     )
     parser = commandline.parser("models", about, MODES)
     add = parser.add_argument

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,12 @@ def prepare(request: dict[str, Any]) -> Prepared:
     if name == "jaxgroups-optimize":
         return by_optimize(model, batch, size)
     return by_flax(model, batch, request["mode"], size)
+
+
+_keep_memory = cache(jg.keep_memory)  # once, before JAX computes anything
+
+
+def prepare_keeping(request: dict[str, Any]) -> Prepared:
+    """As `prepare`, in a process that keeps its memory."""
+    _keep_memory()
+    return prepare(request)

@@ -35,7 +35,7 @@ ROWS: Mapping[str, tuple[str, str, str | None]] = {
     "EfficientNet-B0, inference": ("inference", "inference", "efficientnet_b0"),
     "ShuffleNetV2, inference": ("inference", "inference", "shufflenetv2_w1"),
     "ResNeXt-50 32x4d, inference": ("inference", "inference", "resnext50_32x4d"),
-    "these four networks, training step": ("training", "training", None),
+    "eight networks, training step": ("training", "training", None),
 }
 # report -> the benchmark and its arguments
 COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -49,7 +49,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
         "jaxgroups-optimize", "without_kernels",
     ),
     "training": (
-        "models", "--mode", "training", "--contestants", "torch", "jaxgroups", "without_kernels",
+        "models", "--mode", "training", "--model", "all",
+        "--contestants", "torch", "jaxgroups", "jaxgroups-keep_memory", "without_kernels",
     ),
 }  # fmt: skip
 # contestants of the table of networks
@@ -61,6 +62,7 @@ NETWORK_COLUMNS = {
     "lax": "XLA alone",
     "jaxgroups": "jaxgroups",
     "jaxgroups-optimize": "jaxgroups.optimize",
+    "jaxgroups-keep_memory": "jaxgroups.keep_memory",
     "without_kernels": "jaxgroups without C++ kernels",
 }
 Figures = dict[str, dict[str, float]]  # column -> batch -> time over PyTorch's
@@ -69,8 +71,8 @@ Figures = dict[str, dict[str, float]]  # column -> batch -> time over PyTorch's
 def read(path: Path = DATA) -> dict:
     """``machines``: a sentence for each column; ``rows``: title -> `Figures`.
 
-    Measured by the commands of this file, also ``commands``, ``commit``, and ``networks``: network
-    -> contestant -> batch -> milliseconds of an inference.
+    Measured by the commands of this file, also ``commands``, ``commit``, and ``networks``: mode ->
+    network -> contestant -> batch -> milliseconds.
     """
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -96,11 +98,9 @@ def figures(found: Mapping, mode: str, network: str | None) -> Figures:
 
 
 def milliseconds(found: Mapping) -> dict[str, Figures]:
-    """Network -> contestant -> batch -> ms of an inference; ``torch`` is its better layout."""
+    """Network -> contestant -> batch -> ms of a call; ``torch`` is its better layout."""
     result: dict[str, Figures] = {}
     for row in found["rows"]:
-        if row["mode"] != "inference":
-            continue
         for name, value in report.seconds(row).items():
             of = result.setdefault(row["model"], {}).setdefault(name, {})
             of[str(row["batch"])] = float(f"{1e3 * value:.3g}")
@@ -121,7 +121,7 @@ def collect(reports: Mapping[str, Mapping]) -> dict:
             title: figures(reports[name], mode, network)
             for title, (name, mode, network) in ROWS.items()
         },
-        "networks": milliseconds(reports["inference"]),
+        "networks": {mode: milliseconds(reports[mode]) for mode in ("inference", "training")},
     }
 
 
@@ -161,9 +161,11 @@ def table(results: Mapping, batches: Sequence[str] = ("1",)) -> Iterator[str]:
         yield f"| {title} | {' | '.join(cells)} |"
 
 
-def network_table(results: Mapping, batches: Sequence[str] = ("1", "4")) -> Iterator[str]:
+def network_table(
+    results: Mapping, mode: str, batches: Sequence[str] = ("1", "4")
+) -> Iterator[str]:
     """The lines of a Markdown table of milliseconds; nothing if no networks were measured."""
-    networks = results.get("networks", {})
+    networks = results.get("networks", {}).get(mode, {})
     columns = [name for name in NETWORK_COLUMNS if any(name in row for row in networks.values())]
     if not columns:
         return
@@ -247,8 +249,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     CHART.write_text(chart(results), encoding="utf-8")
     for batches in (("1",), ("1", "4")):
         print("\n".join([f"batch {' and '.join(batches)}", *table(results, batches), ""]))
-    if lines := list(network_table(results)):
-        print("\n".join(["inference in ms, batch 1 and 4", *lines, ""]))
+    for mode in ("inference", "training"):
+        if lines := list(network_table(results, mode)):
+            print("\n".join([f"{mode} in ms, batch 1 and 4", *lines, ""]))
     for column, title in COLUMNS.items():
         print(f"{title}: {results['machines'][column]}")
     for command in results.get("commands", ()):

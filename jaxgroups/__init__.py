@@ -48,6 +48,7 @@ __all__ = [
     "hardtanh",
     "instance_norm",
     "interpolate",
+    "keep_memory",
     "layer_norm",
     "leaky_relu",
     "linen",
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
     from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
     from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle
     from jaxgroups._functional.vector_norm import vector_norm as vector_norm
+    from jaxgroups._native.keep_memory import keep_memory as keep_memory
     from jaxgroups._op.accelerate import Acceleration as Acceleration
     from jaxgroups._op.accelerate import accelerate as accelerate
     from jaxgroups._op.conv import conv1d as conv1d
@@ -168,6 +170,7 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "conv_transpose2d": "_op.conv_transpose",
     "conv_transpose3d": "_op.conv_transpose",
     "explain": "_explain",
+    "keep_memory": "_native.keep_memory",
     **dict.fromkeys((f"{k}_pool{r}d" for k in ("avg", "lp", "max") for r in (1, 2, 3)), _POOL),
     "adaptive_avg_pool1d": "_functional.adaptive_pool",
     "adaptive_avg_pool2d": "_functional.adaptive_pool",

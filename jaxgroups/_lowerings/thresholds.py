@@ -18,6 +18,7 @@ from jaxgroups._lowerings.views import Forward, View, WeightGradient
 
 FEW_CHANNELS = 4
 LONG_TAPS, LONG_OUTPUTS = 64, 32
+HALF_WEIGHTS = 2**17  # weights from which XLA's 1x1 of 16-bit floats is as fast as the kernels
 PACKED_PIXELS = 256  # pixels up to which the kernels with packed weights are faster than XLA's own
 DATA = Path(__file__).with_name("thresholds.json")
 
@@ -114,12 +115,15 @@ def slower_reason(
     if name == "native":
         return (
             _idle_lanes(view, thresholds)
+            or _costly_conversion(view, packed)
             or _costly_packing(view, thresholds, packed)
             or _long_windows(view, thresholds)
         )
     if name == "shift":
         return _short_lanes(view, thresholds) if view.c * view.o > 1 else None
     if view.rank == 1 and _costly_packing(view, thresholds):
+        return dense.XLA_IS_FAST
+    if view.dtype == "float16" and _costly_conversion(view, packed):
         return dense.XLA_IS_FAST
     whole_strides = _plain(view) and stride_to_channels.convertible(view)
     if whole_strides and (view.rank > 1 or _long_windows_of_few_channels(view)):
@@ -159,6 +163,21 @@ def _costly_packing(view: View, thresholds: Thresholds, packed: bool = False) ->
         return f"1x1 with fewer than {FEW_CHANNELS} channels, where a matrix product is faster"
     if weights > most * elements and not packed:
         return f"{weights} weights to pack, more than {most} times the inputs and outputs"
+    return None
+
+
+def _costly_conversion(view: View, packed: bool) -> str | None:
+    """Why a 1x1 convolution of 16-bit floats, which the kernels convert, is not for them.
+
+    XLA multiplies 16-bit floats as they are. Only in two dimensions, without an input dilation, its
+    convolution is slower than its matrix product.
+    """
+    if packed or not isinstance(view, Forward) or view.groups > 1 or view.taps > 1:
+        return None
+    if np.dtype(view.dtype).itemsize != 2:
+        return None
+    if view.rank != 2 or view.phases > 1 or view.c * view.o >= HALF_WEIGHTS:
+        return "1x1 of 16-bit floats, which a matrix product reads without a conversion"
     return None
 
 

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 import jax
-from jax._src import checkify, core
+from jax._src import checkify, core, xla_bridge
 from jax._src.core import Var
 from jax._src.custom_partitioning_sharding_rule import sdy_sharding_rule_to_mlir
 from jax._src.interpreters import mlir as private_mlir
@@ -45,6 +45,11 @@ def partitioned(ctx: Any) -> bool:
     if mesh is None:
         return (getattr(context, "num_devices", None) or 1) > 1
     return mesh.size > 1 and set(context.manual_axes) != set(mesh.axis_names)
+
+
+def backends_started() -> bool:
+    """Whether JAX has started a backend, with its threads, in this process."""
+    return xla_bridge.backends_are_initialized()
 
 
 def exported(ctx: Any) -> bool:

@@ -79,7 +79,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     state = {"huge": "on", "small": "off"}.get(pages["pages"], "unknown")
     print(f"transparent huge pages: {state} ({pages['because']})")
     if pages["remedy"]:
-        print(f"  {pages['remedy']} in the environment makes training on a CPU faster")
+        print(f"  {pages['remedy']} in the environment makes training on a CPU faster,")
+        print("  and so does jaxgroups.keep_memory() at the start of the program")
     for fault in found["faults"]:
         print(f"warning: {fault}")
     if found["faults"]:

@@ -372,7 +372,7 @@ def test_published_figures_are_collected_from_reports():
 
 def test_the_networks_have_a_table_of_milliseconds():
     found = results.collect(reports())
-    first, rule, *lines = results.network_table(found)
+    first, rule, *lines = results.network_table(found, "inference")
     assert first == (
         "| | PyTorch | OpenVINO | XLA alone | jaxgroups | jaxgroups without C++ kernels |"
     )
@@ -381,9 +381,14 @@ def test_the_networks_have_a_table_of_milliseconds():
         "| mobilenetv2_w1 | 1000, 1000 | 251, 251 | 2000, 2000 | 500, 500 | 3000, 3000 |"
     )
     assert len(lines) == 4
-    del found["networks"]["mobilenetv2_w1"]["lax"]
-    assert "| 251 | not measured | 500 |" in list(results.network_table(found, ("1",)))[2]
-    assert list(results.network_table({"rows": {}})) == []
+    first, _, *lines = results.network_table(found, "training")
+    assert first == "| | PyTorch | jaxgroups | jaxgroups without C++ kernels |"
+    assert lines[0] == "| mobilenetv2_w1 | 1000, 1000 | 500, 500 | 3000, 3000 |"
+    del found["networks"]["inference"]["mobilenetv2_w1"]["lax"]
+    assert (
+        "| 251 | not measured | 500 |" in list(results.network_table(found, "inference", ("1",)))[2]
+    )
+    assert list(results.network_table({"rows": {}}, "training")) == []
 
 
 def test_the_figures_have_their_commands_and_commit(monkeypatch, capsys):

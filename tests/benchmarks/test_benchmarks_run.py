@@ -243,6 +243,7 @@ def test_every_side_runs_a_network_and_is_compared(tiny, tmp_path, capsys):
     """Each in its process. ONNX Runtime and OpenVINO take part where they are installed."""
     out = tmp_path / "out.json"
     names = ["torch", "onnxruntime", "openvino", "lax", "jaxgroups", "jaxgroups-optimize"]
+    names += ["jaxgroups-keep_memory"]
     argv = ["--model", "regnetx002", "--batch", "2", "--json", str(out), "--contestants", *names]
     assert tiny.models.main(argv) == 0
     said = capsys.readouterr().out
@@ -255,6 +256,7 @@ def test_every_side_runs_a_network_and_is_compared(tiny, tmp_path, capsys):
     assert found["command"] == " ".join(["python -m benchmarks.models", *argv])
     inference, training = found["rows"]
     always = {"torch contiguous", "torch channels_last", "lax", "jaxgroups"}
+    always |= {"jaxgroups-keep_memory"}
     assert training["contestants"].keys() == always
     rivals = {"onnxruntime", "openvino", "jaxgroups-optimize"} - left_out.keys()
     assert inference["contestants"].keys() == always | rivals

@@ -127,9 +127,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about = (
         "Time of whole networks, inference and training step: PyTorch (both memory layouts), "
         "Flax with lax's convolutions, and Flax with jaxgroups; inference also by torch.compile "
-        "with freezing, ONNX Runtime, OpenVINO, and jaxgroups.optimize. jaxgroups-keep_memory calls "
-        "jaxgroups.keep_memory first. All have the same weights, and each has a process of its own. "
-        "Results are compared with PyTorch's before anything is timed."
+        "with freezing, ONNX Runtime, OpenVINO, and jaxgroups.optimize. jaxgroups-keep_memory "
+        "calls jaxgroups.keep_memory first. All have the same weights, and each has a process of "
+        "its own. Results are compared with PyTorch's before anything is timed."
     )
     parser = commandline.parser("models", about, MODES)
     add = parser.add_argument

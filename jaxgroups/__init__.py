@@ -31,6 +31,7 @@ __all__ = [
     "batch_norm",
     "bilinear",
     "channel_shuffle",
+    "clamp",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -73,6 +74,7 @@ __all__ = [
     "rms_norm",
     "softplus",
     "softshrink",
+    "std",
     "threshold",
     "unfold",
     "vector_norm",
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from jaxgroups import prove as prove
     from jaxgroups._explain import Explanation as Explanation
     from jaxgroups._explain import explain as explain
+    from jaxgroups._functional.activations import clamp as clamp
     from jaxgroups._functional.activations import hardshrink as hardshrink
     from jaxgroups._functional.activations import hardtanh as hardtanh
     from jaxgroups._functional.activations import leaky_relu as leaky_relu
@@ -128,6 +131,7 @@ if TYPE_CHECKING:
     from jaxgroups._functional.shuffle import channel_shuffle as channel_shuffle
     from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
     from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle
+    from jaxgroups._functional.std import std as std
     from jaxgroups._functional.vector_norm import vector_norm as vector_norm
     from jaxgroups._native.keep_memory import keep_memory as keep_memory
     from jaxgroups._op.accelerate import Acceleration as Acceleration
@@ -195,12 +199,14 @@ _HOMES = {  # of what is imported when it is first used, submodules apart
     "layer_norm": "_functional.norm",
     "rms_norm": "_functional.norm",
     "prelu": "_functional.prelu",
+    "clamp": "_functional.activations",
     "hardshrink": "_functional.activations",
     "hardtanh": "_functional.activations",
     "leaky_relu": "_functional.activations",
     "softplus": "_functional.activations",
     "softshrink": "_functional.activations",
     "threshold": "_functional.activations",
+    "std": "_functional.std",
     "vector_norm": "_functional.vector_norm",
     "affine_grid": "_functional.affine_grid",
     "grid_sample": "_functional.grid_sample",

@@ -38,7 +38,7 @@ _RESIZE_TAPS = {"linear": 2, "bilinear": 4, "trilinear": 8, "bicubic": 16}
 
 # a comparison, a multiplication, an addition, a power, a logarithm: each is one
 _ACTIVATIONS = {
-    "leakyrelu": 2, "hardtanh": 2, "softplus": 6, "hardshrink": 2,
+    "leakyrelu": 2, "hardtanh": 2, "clamp": 2, "softplus": 6, "hardshrink": 2,
     "softshrink": 3, "threshold": 1,
 }  # fmt: skip
 
@@ -207,6 +207,7 @@ _OPERATIONS: dict[str, Callable[[Use], int]] = {
     "localresponsenorm": _local_response,
     "prelu": lambda use: 2 * prod(use.input),
     "vectornorm": lambda use: 2 * prod(use.input),
+    "std": lambda use: 4 * prod(use.input),
     **{name: partial(_each, count=n) for name, n in _ACTIVATIONS.items()},
     "fold": lambda use: prod(use.input),
     **dict.fromkeys(_REARRANGEMENTS, _nothing),

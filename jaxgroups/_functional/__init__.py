@@ -1,5 +1,6 @@
 """The functions of a convolutional network besides the convolution, as torch defines them."""
 
+from jaxgroups._functional.activations import clamp as clamp
 from jaxgroups._functional.activations import hardshrink as hardshrink
 from jaxgroups._functional.activations import hardtanh as hardtanh
 from jaxgroups._functional.activations import leaky_relu as leaky_relu
@@ -41,4 +42,5 @@ from jaxgroups._functional.prelu import prelu as prelu
 from jaxgroups._functional.shuffle import channel_shuffle as channel_shuffle
 from jaxgroups._functional.shuffle import pixel_shuffle as pixel_shuffle
 from jaxgroups._functional.shuffle import pixel_unshuffle as pixel_unshuffle
+from jaxgroups._functional.std import std as std
 from jaxgroups._functional.vector_norm import vector_norm as vector_norm

@@ -1,9 +1,12 @@
 """Activations that are missing in ``jax.nn`` or have another derivative there, as in torch.
 
-At a bound the derivative is torch's: 0 for hardtanh, the slope for leaky_relu. The result for NaN
-is NaN, with derivative 1. softplus computes float16 and bfloat16 in float32.
+At a bound the derivative is torch's: 0 for hardtanh, 1 for clamp, the slope for leaky_relu. The
+result for NaN is NaN, with derivative 1, but for clamp 0. softplus computes float16 and bfloat16
+in float32.
 """
 
+from functools import partial
+from numbers import Real
 from typing import Any
 
 import jax
@@ -27,7 +30,10 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> jax.Array:
     Raises:
       TypeError: an input that does not hold floating-point numbers.
     """
-    return with_slope(_floating("leaky_relu", input), negative_slope)
+    x = _floating("leaky_relu", input)
+    if isinstance(negative_slope, Real):
+        return jnp.where(x > 0, x, negative_slope * x)
+    return with_slope(x, negative_slope)
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> jax.Array:
@@ -53,8 +59,55 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> jax.Arr
             f"max_val={max_val}"
         )
     x = _real("hardtanh", input)
+    numbers = isinstance(min_val, Real) and isinstance(max_val, Real)
+    if numbers and jnp.issubdtype(x.dtype, jnp.floating):
+        return _bounded(x, float(min_val), float(max_val), False)
     low, high = (jnp.asarray(bound).astype(x.dtype) for bound in (min_val, max_val))
     return jnp.where(x <= low, low, jnp.where(x >= high, high, x))
+
+
+def clamp(input: Any, min: Any = None, max: Any = None) -> jax.Array:
+    """``x`` within two bounds, of which one may be missing: ``torch.clamp``.
+
+    At the bounds the derivative is 1; that of ``jnp.clip`` is 1/2 there.
+
+    Args:
+      input: any shape.
+      min: the lower bound, a number or an array that broadcasts against the input; None for none.
+      max: the upper bound, likewise. It is the result where `min` is greater.
+
+    Returns:
+      An array of the shape of the operands; integers with a bound of floating point become floats.
+
+    Raises:
+      ValueError: neither bound is given.
+      TypeError: an input that does not hold real numbers.
+    """
+    if min is None and max is None:
+        raise ValueError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    x = _real("clamp", input)
+    numbers = all(bound is None or isinstance(bound, Real) for bound in (min, max))
+    if numbers and jnp.issubdtype(x.dtype, jnp.floating):
+        return _bounded(x, None if min is None else float(min), None if max is None else float(max))
+    if min is not None:
+        x = jnp.where((x < min) | (min != min), min, x)
+    if max is not None:
+        x = jnp.where((x > max) | (max != max), max, x)
+    return x
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _bounded(x: jax.Array, low: float | None, high: float | None, closed: bool = True) -> jax.Array:
+    """``x`` within bounds; `closed`: whether the derivative is 1 at the bounds, and 0 for NaN."""
+    return jnp.clip(x, low, high)
+
+
+@_bounded.defjvp
+def _(low: float | None, high: float | None, closed: bool, primals: Any, tangents: Any):
+    (x,), (t,) = primals, tangents
+    least, most = -jnp.inf if low is None else low, jnp.inf if high is None else high
+    moves = (x >= least) & (x <= most) if closed else ~((x <= least) | (x >= most))
+    return _bounded(x, low, high, closed), jnp.where(moves, t, 0)
 
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> jax.Array:

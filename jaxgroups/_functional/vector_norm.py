@@ -48,7 +48,7 @@ def vector_norm(
             f"{x.dtype.name}: vector_norm() takes real floating-point numbers"
         )
     dtype = widened(x.dtype)
-    axes = _axes(dim, x.ndim)
+    axes = axes_of(dim, x.ndim, "vector_norm")
     if (ord < 0 or ord == inf) and 0 in [x.shape[axis] for axis in axes]:
         what = "an empty tensor because"
         if dim is not None:
@@ -80,7 +80,7 @@ def _power(x: jax.Array, exponent: float) -> jax.Array:
     return jnp.where(zero, of_zero, power(jnp.where(zero, jnp.ones_like(x), x)))
 
 
-def _axes(dim: int | Sequence[int] | None, rank: int) -> Ints:
+def axes_of(dim: int | Sequence[int] | None, rank: int, where: str) -> Ints:
     """The axes, all of them for None and for ``()``; a scalar has axis 0, as in torch."""
     given = () if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
     axes = max(rank, 1)
@@ -89,12 +89,12 @@ def _axes(dim: int | Sequence[int] | None, rank: int) -> Ints:
         if not -axes <= axis < axes:
             raise ValueError(
                 f"Dimension out of range (expected to be in range of [{-axes}, {axes - 1}], but "
-                f"got {axis}): vector_norm() got an input of {rank} axes"
+                f"got {axis}): {where}() got an input of {rank} axes"
             )
         found.append(axis % axes)
     if len(set(found)) < len(found):
         raise ValueError(
             f"dim {next(a for a in found if found.count(a) > 1)} appears multiple times in the "
-            f"list of dims: vector_norm() got dim={dim}"
+            f"list of dims: {where}() got dim={dim}"
         )
     return tuple(found) if rank else ()

@@ -10,9 +10,9 @@ convolution too: the channels take the place of the batch, there are ``batch_gro
 and strides and dilations are exchanged.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,11 @@ class _View:
     def accumulator(self) -> str:
         """The dtype of sums: float32 for 16-bit floats, else the dtype of the result."""
         return accumulation_dtype(self.result)
+
+    @property
+    def widened(self) -> Self:
+        """The same view with a result in the dtype of sums."""
+        return replace(self, result=self.accumulator)
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def view_of(problem: ConvProblem) -> View | None:
     size, window = tuple(size), tuple(window)
     common: dict[str, Any] = {
         "dtype": problem.dtype,
-        "result": problem.preferred_element_type or problem.dtype,
+        "result": problem.result,
         "precision": problem.precision,
     }
     g = problem.batch_group_count

@@ -13,7 +13,8 @@ def unsupported_reason(problem: ConvProblem, view: View | None, platform: str) -
 
 
 def apply(problem: ConvProblem, view: View | None, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-    return plain_conv_p.bind(lhs, rhs, **problem.parameters, out_sharding=None)
+    y = plain_conv_p.bind(lhs, rhs, **problem.widened.parameters, out_sharding=None)
+    return y.astype(problem.result)
 
 
 LOWERING = Lowering(

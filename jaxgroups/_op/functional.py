@@ -62,15 +62,17 @@ class _Prepared:
         implementation: str | None,
         epilogue: Epilogue,
     ) -> None:
+        # The sums of 16-bit floats are kept in float32. What follows them reads them before they
+        # are rounded; without an epilogue the primitive rounds, and its gradients stay in 16 bits.
         wide = accumulation_dtype(spec.dtype)
-        preferred = dtype or (None if wide == spec.dtype else wide)
+        self.narrows = dtype is None and bool(epilogue) and wide != spec.dtype
+        preferred = wide if self.narrows else dtype
         self.spec = spec
         self.problem = problem_of(spec, precision, preferred)
         self.implementation = implementation
         self.epilogue = epilogue
         self.kernel = TransposedKernel(spec) if spec.transposed else None
         self.result = preferred or spec.dtype  # dtype of the primitive's result
-        self.narrows = dtype is None and preferred is not None  # to the dtype of the input
         self.compiled = jax.jit(self.traced, inline=True)
 
     def traced(

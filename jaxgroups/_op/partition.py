@@ -183,10 +183,11 @@ class _Program:
         if not summed:
             return self.part.compute(lhs, rhs, bias, params)
         params["preferred_element_type"] = jnp.dtype(accumulation_dtype(self.result.name))
-        y = lax.psum(self.part.compute(lhs, rhs, None, params), summed).astype(self.result)
-        if bias is None:
-            return y
-        return y + lax.broadcast_in_dim(bias, y.shape, (params["dimension_numbers"].out_spec[1],))
+        y = lax.psum(self.part.compute(lhs, rhs, None, params), summed)
+        if bias is not None:
+            axis = params["dimension_numbers"].out_spec[1]
+            y = y + lax.broadcast_in_dim(bias.astype(y.dtype), y.shape, (axis,))
+        return y.astype(self.result)
 
     def _names(self, factor: str) -> tuple[str, ...]:
         return tuple(map(str, self.chosen.get(factor, ())))

@@ -30,7 +30,7 @@ from jaxgroups._lowerings import dispatch
 from jaxgroups._lowerings.views import weights_of
 from jaxgroups._op import lowered, partition, registries
 from jaxgroups._problem import jax_private as private
-from jaxgroups._problem.problem import ConvProblem
+from jaxgroups._problem.problem import ConvProblem, accumulation_dtype
 from jaxgroups._problem.view_ops import (
     ViewOps,
     apply_views,
@@ -172,8 +172,9 @@ def compute(
     called = _Lax(_convolve, _by_value({**problem.parameters, "kernel": kernel}))
     if ordinary(bias):
         return _rebind(called, implementation, lhs, rhs, bias=bias)
+    called = _Lax(_convolve, _by_value({**problem.widened.parameters, "kernel": kernel}))
     y = _rebind(called, implementation, lhs, rhs)
-    return _plus(y, problem.dimension_numbers[2][1], bias)
+    return _plus(y, problem.dimension_numbers[2][1], bias).astype(problem.result)
 
 
 def ordinary(operand: Any | None) -> bool:
@@ -240,13 +241,23 @@ def _broadcast_bias(bias: Any, shape: tuple[int, ...], axis: int) -> Any:
 
 
 def _plus(y: Any, axis: int, bias: Any | None) -> Any:
-    """A result plus the bias, if there is one."""
-    return y if bias is None else y + _broadcast_bias(bias, y.shape, axis)
+    """A result plus the bias, if there is one, in the dtype of the result."""
+    return y if bias is None else y + _broadcast_bias(bias.astype(y.dtype), y.shape, axis)
 
 
 def _channel_axis(params: dict[str, Any]) -> int:
     """The channel axis of the result."""
     return params["dimension_numbers"].out_spec[1]
+
+
+def _widened(params: dict[str, Any], dtype: Any) -> dict[str, Any]:
+    """The parameters of a convolution whose result of `dtype` stays in the dtype of its sums."""
+    return {**params, "preferred_element_type": _wide(dtype)}
+
+
+def _wide(dtype: Any) -> Any:
+    """The dtype that sums of `dtype` are kept in."""
+    return jnp.dtype(accumulation_dtype(jnp.dtype(dtype).name))
 
 
 def _biased_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
@@ -258,20 +269,22 @@ def _biased_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
     if not isinstance(d_rhs, ad.Zero):
         terms.append(conv_p.bind(lhs, d_rhs, **params))
     if not isinstance(d_bias, ad.Zero):
-        terms.append(_broadcast_bias(d_bias, y.shape, _channel_axis(params)))
+        wide = d_bias.astype(_wide(y.dtype))  # so that its transpose adds up in that dtype
+        terms.append(_broadcast_bias(wide, y.shape, _channel_axis(params)).astype(y.dtype))
     return y, sum(terms[1:], terms[0])
 
 
 def _biased_batched(operands: Any, axes: Any, **params: Any):
     (lhs, rhs, bias), (*both, axis) = operands, axes
+    wide = _widened(params, bias.dtype)
     if any(of is not None for of in both):
-        y, _ = _batched((lhs, rhs), both, **params)
+        y, _ = _batched((lhs, rhs), both, **wide)
     else:
-        y = lax.broadcast(conv_p.bind(lhs, rhs, **params), (bias.shape[axis],))
+        y = lax.broadcast(conv_p.bind(lhs, rhs, **wide), (bias.shape[axis],))
     if axis is None:
-        return _plus(y, _channel_axis(params) + 1, bias), 0
+        return _plus(y, _channel_axis(params) + 1, bias).astype(bias.dtype), 0
     broadcast = partial(_broadcast_bias, shape=y.shape[1:], axis=_channel_axis(params))
-    return y + jax.vmap(broadcast, axis)(bias), 0
+    return (y + jax.vmap(broadcast, axis)(bias.astype(y.dtype))).astype(bias.dtype), 0
 
 
 def lower(
@@ -303,9 +316,12 @@ def lower(
     if problem is None or sharded or (platform is None and implementation is None):
         lowered.note(ctx, here, implementation, problem)
 
+        # Other platforms round their sums once, and have the fast instructions for 16-bit results.
+        of_xla = _widened(params, out_aval.dtype) if here == "cpu" else params
+
         def by_xla(lhs: Any, rhs: Any, bias: Any | None = None) -> Any:
-            y = plain_conv_p.bind(lhs, apply_views(rhs, view_ops), **params)
-            return _plus(y, _channel_axis(params), bias)
+            y = plain_conv_p.bind(lhs, apply_views(rhs, view_ops), **of_xla)
+            return _plus(y, _channel_axis(params), bias).astype(out_aval.dtype)
 
         return mlir.lower_fun(by_xla, multiple_results=False)(ctx, *operands)
 
@@ -320,8 +336,11 @@ def lower(
         with jax.named_scope(f"jaxgroups.{lowering.name}"):
             if weights:
                 return lowering.apply(problem, view, lhs, rhs, weights, bias)
-            y = lowering.apply(problem, view, lhs, apply_views(rhs, view_ops))
-            return _plus(y, _channel_axis(params), bias)
+            rhs = apply_views(rhs, view_ops)
+            if bias is None:
+                return lowering.apply(problem, view, lhs, rhs)
+            y = lowering.apply(problem.widened, view and view.widened, lhs, rhs)
+            return _plus(y, _channel_axis(params), bias).astype(out_aval.dtype)
 
     return mlir.lower_fun(scoped, multiple_results=False)(ctx, *operands)
 

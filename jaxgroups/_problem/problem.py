@@ -8,7 +8,7 @@ very same weight the other way, ``[n, g o] [g o, c] -> [n, g c]``; the channels 
 together on both sides, which is why a plain reshape would mix groups.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -63,6 +63,17 @@ class ConvProblem:
                 "preferred_element_type": None if preferred is None else np.dtype(preferred).name,
             },
         )
+
+    @property
+    def result(self) -> str:
+        """The dtype of the result."""
+        return self.preferred_element_type or self.dtype
+
+    @property
+    def widened(self) -> "ConvProblem":
+        """The same problem with a result in the dtype that sums are kept in."""
+        wide = accumulation_dtype(self.result)
+        return self if wide == self.result else replace(self, preferred_element_type=wide)
 
     @property
     def parameters(self) -> dict[str, Any]:

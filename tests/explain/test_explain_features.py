@@ -194,6 +194,7 @@ CALLS = {
     ),
     "group_norm": (lambda x: jg.group_norm(x, 3), 6 * 2 * 6 * 5 * 6, (6, 6)),
     "vector_norm": (jg.vector_norm, 2 * 2 * 6 * 5 * 6, (6, 1)),
+    "std": (jg.std, 4 * 2 * 6 * 5 * 6, (6, 1)),
     "layer_norm": (lambda x: jg.layer_norm(x, 6), 6 * 2 * 6 * 5 * 6, (6, 6)),
     "grid_sample": (
         lambda x: jg.grid_sample(x, jnp.zeros((2, 3, 4, 2), x.dtype), align_corners=True),

@@ -91,7 +91,7 @@ class Residual(nnx.Module):
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         self.stem = nnx.Sequential(
-            jnn.Conv2d(3, 8, 3, rngs=rngs), lambda x: nnx.leaky_relu(x, 0.2), jnn.MaxPool2d(2)
+            jnn.Conv2d(3, 8, 3, rngs=rngs), lambda x: jg.leaky_relu(x, 0.2), jnn.MaxPool2d(2)
         )
         self.units = nnx.List(
             [

@@ -27,7 +27,7 @@ _UNARY = {
     "aten.log1p": "jnp.log1p({0})",
     "aten.sqrt": "jnp.sqrt({0})",
     "aten.rsqrt": "jax.lax.rsqrt({0})",
-    "aten.abs": "jnp.abs({0})",
+    "aten.abs": "{0} * jnp.sign({0})",  # the derivative of jnp.abs at 0 is 1, torch's is 0
     "aten.sin": "jnp.sin({0})",
     "aten.cos": "jnp.cos({0})",
     "aten.erf": "jax.scipy.special.erf({0})",
@@ -124,7 +124,17 @@ def _binary(b: Body, node: Node) -> None:
         text = "{0} // {1}" if floor else "jnp.trunc({0} / {1})"
         apply(b, node, text, list(node.args[:2]))
         return
+    if node.op == "aten.pow" and node.args[1] == 0.5:  # torch computes it as a root
+        apply(b, node, "jnp.sqrt({0})", [node.args[0]])
+        return
     apply(b, node, _BINARY[node.op], list(node.args[:2]))
+
+
+@op("aten.softshrink")
+def _softshrink(b: Body, node: Node) -> None:
+    bound = argument(node, 1, "lambd", 0.5)
+    more = [] if bound == 0.5 else [bound]
+    apply(b, node, f"jg.softshrink({{0}}{', {1}' if more else ''})", [node.args[0], *more])
 
 
 @op("aten.threshold")
@@ -155,9 +165,9 @@ def _sum(b: Body, node: Node) -> None:
 def _leaky_relu(b: Body, node: Node) -> None:
     slope = argument(node, 1, "negative_slope", 0.01)
     if slope == 0.01:
-        apply(b, node, "nnx.leaky_relu({0})", [node.args[0]])
+        apply(b, node, "jg.leaky_relu({0})", [node.args[0]])
     else:
-        apply(b, node, "nnx.leaky_relu({0}, {1})", [node.args[0], slope])
+        apply(b, node, "jg.leaky_relu({0}, {1})", [node.args[0], slope])
 
 
 @op("aten.elu", "aten.celu")
@@ -191,19 +201,25 @@ def _softplus(b: Body, node: Node) -> None:
 
 @op("aten.hardtanh", "aten.clamp", "aten.clip", "aten.clamp_min", "aten.clamp_max")
 def _clip(b: Body, node: Node) -> None:
-    low, high = argument(node, 1, "min"), argument(node, 2, "max")
+    # their derivatives at the bounds differ from those of jnp.clip, jnp.minimum and jnp.maximum
     if node.op == "aten.hardtanh":
         low, high = argument(node, 1, "min_val", -1.0), argument(node, 2, "max_val", 1.0)
-    elif node.op == "aten.clamp_max":
+        if (low, high) == (0, 6):
+            apply(b, node, "nnx.relu6({0})", [node.args[0]])
+        elif (low, high) == (-1, 1):
+            apply(b, node, "jg.hardtanh({0})", [node.args[0]])
+        else:
+            apply(b, node, "jg.hardtanh({0}, {1}, {2})", [node.args[0], low, high])
+        return
+    low, high = argument(node, 1, "min"), argument(node, 2, "max")
+    if node.op == "aten.clamp_max":
         low, high = None, low if low is not None else high
-    if node.op == "aten.hardtanh" and (low, high) == (0, 6):
-        apply(b, node, "nnx.relu6({0})", [node.args[0]])
-    elif low is None:
-        apply(b, node, "jnp.minimum({0}, {1})", [node.args[0], high])
+    if low is None:
+        apply(b, node, "jg.clamp({0}, max={1})", [node.args[0], high])
     elif high is None:
-        apply(b, node, "jnp.maximum({0}, {1})", [node.args[0], low])
+        apply(b, node, "jg.clamp({0}, {1})", [node.args[0], low])
     else:
-        apply(b, node, "jnp.clip({0}, {1}, {2})", [node.args[0], low, high])
+        apply(b, node, "jg.clamp({0}, {1}, {2})", [node.args[0], low, high])
 
 
 @op("aten.where")

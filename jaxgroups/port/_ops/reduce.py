@@ -8,6 +8,7 @@ from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr
 from jaxgroups.port._graph import Node, Ref
 from jaxgroups.port._ops.elementwise import argument
+from jaxgroups.port._order import Order
 
 _REDUCED = {
     "aten.sum": "sum",
@@ -49,7 +50,7 @@ def _reduce(b: Body, node: Node) -> None:
 
 @op("aten.var", "aten.std")
 def _var(b: Body, node: Node) -> None:
-    name = node.op.removeprefix("aten.")
+    name, x = node.op.removeprefix("aten."), node.args[0]
     dims, keep = argument(node, 1, "dim"), node.kwargs.get("keepdim", False)
     if isinstance(dims, bool):  # var(x, unbiased)
         dims, correction = None, int(dims)
@@ -59,7 +60,15 @@ def _var(b: Body, node: Node) -> None:
     else:
         correction = node.kwargs.get("correction", 1)
         correction = 1 if correction is None else correction
-    _method(b, node, name, dims, keep, f"ddof={correction}" if correction else "")
+    if name == "var":
+        _method(b, node, name, dims, keep, f"ddof={correction}" if correction else "")
+        return
+    text, axes = _axes(b, x, dims)
+    order = b.order(x) if keep else orders.without(b.order(x), axes)
+    more = [f"dim={text}"] if text else []
+    more += [f"correction={correction}"] if correction != 1 else []
+    more += ["keepdim=True"] if keep else []
+    _called(b, node, "jg.std", more, order)  # jnp.std has NaN as the gradient of equal numbers
 
 
 @op("aten.max", "aten.min")
@@ -78,8 +87,15 @@ def _max(b: Body, node: Node) -> None:
     text, axes = _axes(b, x, dim)
     more = ", keepdims=True" if keep else ""
     order = b.order(x) if keep else orders.without(b.order(x), axes)
-    expr = [b.read(x), f".{name}({text}{more}), ", b.read(x), f".arg{name}({text}{more})"]
-    b.define_all(node, Expr(expr, atom=False), order)
+    place = [b.read(x), f".arg{name}({text}{more})"]
+    if b.value(x).dtype.startswith("float"):
+        # torch's derivative is that of one of several equal values, JAX's is spread over them
+        first = [b.read(x), f".arg{name}({text}, keepdims=True)"]
+        values = ["jnp.take_along_axis(", b.read(x), ", ", *first, f", {text})"]
+        values += [] if keep else [f".squeeze({text})"]
+    else:
+        values = [b.read(x), f".{name}({text}{more})"]
+    b.define_all(node, Expr([*values, ", ", *place], atom=False), order)
 
 
 @op("aten.argmax", "aten.argmin")
@@ -128,11 +144,13 @@ def _norm(b: Body, node: Node) -> None:
     more = [] if kind in (2, None) else [_norm_kind(kind)]
     more += [f"dim={text}"] if text else []
     more += ["keepdim=True"] if keep else []
-    b.define(
-        node,
-        Expr(["jg.vector_norm(", b.read(x), "".join(f", {part}" for part in more), ")"]),
-        order,
-    )
+    _called(b, node, "jg.vector_norm", more, order)
+
+
+def _called(b: Body, node: Node, function: str, more: list[str], order: Order) -> None:
+    """A function of the first operand; `more` are its other arguments, as text."""
+    rest = "".join(f", {part}" for part in more)
+    b.define(node, Expr([f"{function}(", b.read(node.args[0]), f"{rest})"]), order)
 
 
 @op("aten.glu")

@@ -25,8 +25,11 @@ CHART = HERE.parent / "docs" / "pictures" / "benchmarks.svg"
 COLUMNS = {
     "lax": "XLA alone",
     "jaxgroups": "jaxgroups",
+    "tuned": "jaxgroups, tuned",
     "without_kernels": "jaxgroups without C++ kernels",
 }
+# the contestants of a column, where they are not its name; a row has one of them at most
+CONTESTANTS = {"tuned": ("jaxgroups-optimize", "jaxgroups-keep_memory")}
 # title of a row -> the report that has it, its mode, and a network; None: mean of all
 ROWS: Mapping[str, tuple[str, str, str | None]] = {
     "89 layers of 10 networks, forward": ("ops", "forward", None),
@@ -65,6 +68,16 @@ NETWORK_COLUMNS = {
     "jaxgroups-keep_memory": "jaxgroups.keep_memory",
     "without_kernels": "jaxgroups without C++ kernels",
 }
+NETWORK_NAMES = {
+    "mobilenetv2_w1": "MobileNetV2",
+    "mnasnet_b1": "MNASNet",
+    "mobilenetv3_large_w1": "MobileNetV3 Large",
+    "efficientnet_b0": "EfficientNet-B0",
+    "shufflenetv2_w1": "ShuffleNetV2",
+    "regnetx002": "RegNetX-200MF",
+    "resnet50b": "ResNet-50",
+    "resnext50_32x4d": "ResNeXt-50 32x4d",
+}
 Figures = dict[str, dict[str, float]]  # column -> batch -> time over PyTorch's
 
 
@@ -90,10 +103,11 @@ def figures(found: Mapping, mode: str, network: str | None) -> Figures:
         rows = [r for r in found["rows"] if (r["mode"], r["model"]) == (mode, network)]
         means = [(row["batch"], report.ratios(row)) for row in rows]
     for batch, ratios in means:
-        for name in COLUMNS:
-            if f"{name}/torch" in ratios:
-                value = float(f"{ratios[f'{name}/torch']:.2g}")
-                result.setdefault(name, {})[str(batch)] = value
+        for column in COLUMNS:
+            for name in CONTESTANTS.get(column, (column,)):
+                if f"{name}/torch" in ratios:
+                    value = float(f"{ratios[f'{name}/torch']:.2g}")
+                    result.setdefault(column, {})[str(batch)] = value
     return result
 
 
@@ -157,7 +171,7 @@ def table(results: Mapping, batches: Sequence[str] = ("1",)) -> Iterator[str]:
         cells = []
         for column in COLUMNS:
             found = [f"{row[column][b]:g}" for b in batches if b in row.get(column, {})]
-            cells.append(", ".join(found) or "not measured")
+            cells.append(", ".join(found) or ("-" if column == "tuned" else "not measured"))
         yield f"| {title} | {' | '.join(cells)} |"
 
 
@@ -171,15 +185,23 @@ def network_table(
         return
     yield f"| | {' | '.join(NETWORK_COLUMNS[name] for name in columns)} |"
     yield "|---|" + "---|" * len(columns)
-    for network, row in networks.items():
+    for network, title in NETWORK_NAMES.items():
+        row = networks.get(network)
+        if row is None:
+            continue
         cells = []
         for name in columns:
             found = [f"{row[name][b]:g}" for b in batches if b in row.get(name, {})]
             cells.append(", ".join(found) or "not measured")
-        yield f"| {network} | {' | '.join(cells)} |"
+        yield f"| {title} | {' | '.join(cells)} |"
 
 
-COLOURS = {"lax": "#9a9a9a", "jaxgroups": "#0072b2", "without_kernels": "#56b4e9"}
+COLOURS = {
+    "lax": "#9a9a9a",
+    "jaxgroups": "#0072b2",
+    "tuned": "#009e73",
+    "without_kernels": "#56b4e9",
+}
 LABELS, PLOT, MARGIN = 250, 430, 50  # widths in pixels: row titles, bars, right of them
 BAR, GAP, TOP = 13, 12, 66
 LOW, HIGH = 0.4, 100.0  # ends of the axis

@@ -342,8 +342,10 @@ def reports():
     }  # fmt: skip
     rows = {
         "ops": layers,
-        "inference": networks("inference", lax=2.0, openvino=0.2514),
-        "training": networks("training"),
+        "inference": networks(
+            "inference", lax=2.0, openvino=0.2514, **{"jaxgroups-optimize": 0.25}
+        ),
+        "training": networks("training", **{"jaxgroups-keep_memory": 0.25}),
     }
     return {
         name: {"machine": on, "commit": "abc", "rows": of, "summary": report.summary(of)}
@@ -362,12 +364,15 @@ def test_published_figures_are_collected_from_reports():
         }
         if name == "training":
             del expected["lax"]
+        if name != "ops":
+            expected["tuned"] = {"1": 0.25, "4": 0.25}
         assert found["rows"][title] == expected
     assert found["machines"].keys() == results.COLUMNS.keys()
     assert found["machines"]["lax"].startswith("a processor (avx2), 2 cores")
     first, rule, *lines = results.table(found, ("1", "4"))
-    assert first.count("|") == rule.count("|") == 5
-    assert lines[0].endswith("| 4, 4 | 0.5, 0.5 | 3, 3 |")
+    assert first.count("|") == rule.count("|") == 6
+    assert lines[0].endswith("| 4, 4 | 0.5, 0.5 | - | 3, 3 |")
+    assert lines[2].endswith("| 2, 2 | 0.5, 0.5 | 0.25, 0.25 | 3, 3 |")
 
 
 def test_the_networks_have_a_table_of_milliseconds():
@@ -378,12 +383,12 @@ def test_the_networks_have_a_table_of_milliseconds():
     )
     assert rule == "|---|---|---|---|---|---|"
     assert lines[0] == (
-        "| mobilenetv2_w1 | 1000, 1000 | 251, 251 | 2000, 2000 | 500, 500 | 3000, 3000 |"
+        "| MobileNetV2 | 1000, 1000 | 251, 251 | 2000, 2000 | 500, 500 | 3000, 3000 |"
     )
     assert len(lines) == 4
     first, _, *lines = results.network_table(found, "training")
     assert first == "| | PyTorch | jaxgroups | jaxgroups without C++ kernels |"
-    assert lines[0] == "| mobilenetv2_w1 | 1000, 1000 | 500, 500 | 3000, 3000 |"
+    assert lines[0] == "| MobileNetV2 | 1000, 1000 | 500, 500 | 3000, 3000 |"
     del found["networks"]["inference"]["mobilenetv2_w1"]["lax"]
     assert (
         "| 251 | not measured | 500 |" in list(results.network_table(found, "inference", ("1",)))[2]

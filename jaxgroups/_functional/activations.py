@@ -1,12 +1,11 @@
 """Activations that are missing in ``jax.nn`` or have another derivative there, as in torch.
 
 At a bound the derivative is torch's: 0 for hardtanh, 1 for clamp, the slope for leaky_relu. The
-result for NaN is NaN, with derivative 1, but for clamp 0. softplus computes float16 and bfloat16
-in float32.
+result for NaN is NaN. softplus computes float16 and bfloat16 in float32.
 """
 
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import jax
@@ -32,7 +31,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> jax.Array:
     """
     x = _floating("leaky_relu", input)
     if isinstance(negative_slope, Real):
-        return jnp.where(x > 0, x, negative_slope * x)
+        return jnp.where(x > 0, x, float(negative_slope) * x)
     return with_slope(x, negative_slope)
 
 
@@ -89,10 +88,15 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> jax.Array:
     numbers = all(bound is None or isinstance(bound, Real) for bound in (min, max))
     if numbers and jnp.issubdtype(x.dtype, jnp.floating):
         return _bounded(x, None if min is None else float(min), None if max is None else float(max))
-    if min is not None:
-        x = jnp.where((x < min) | (min != min), min, x)
-    if max is not None:
-        x = jnp.where((x > max) | (max != max), max, x)
+    for given, outside in ((min, jnp.less), (max, jnp.greater)):
+        if given is None:
+            continue
+        bound = jnp.asarray(given)
+        dtype = _common(x.dtype, given, bound.dtype)
+        x, bound = x.astype(dtype), bound.astype(dtype)
+        if bound.ndim:
+            x, bound = jnp.broadcast_arrays(x, bound)
+        x = jnp.where(outside(x, bound) | jnp.isnan(bound), bound, x)
     return x
 
 
@@ -190,6 +194,17 @@ def threshold(input: Any, threshold: float, value: float) -> jax.Array:
     """
     x = _real("threshold", input)
     return jnp.where(x <= threshold, jnp.asarray(value).astype(x.dtype), x)
+
+
+def _common(dtype: Any, bound: Any, of_bound: Any) -> Any:
+    """The dtype of an array and a bound, as torch has it; a number takes that of the array."""
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    if isinstance(bound, Real):
+        both = floating or isinstance(bound, Integral)
+        return dtype if both else jnp.result_type(float)
+    if floating != jnp.issubdtype(of_bound, jnp.floating):
+        return dtype if floating else of_bound
+    return max(dtype, of_bound, key=lambda d: jnp.dtype(d).itemsize)
 
 
 def with_slope(x: jax.Array, slope: Any) -> jax.Array:

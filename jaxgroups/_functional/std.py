@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from math import inf, prod
 from typing import Any
 
 import jax
@@ -34,8 +35,8 @@ def std(
       keepdim: whether these axes stay, with size 1.
 
     Returns:
-      The standard deviations, in the dtype of the input. They are NaN where `correction` is not
-      less than the number of elements.
+      The standard deviations, in the dtype of the input. Where `correction` is not less than the
+      number of elements, they are infinite, and NaN for equal numbers.
 
     Raises:
       ValueError: an axis that is not there or is given twice.
@@ -48,8 +49,10 @@ def std(
             f"floating-point numbers, got {x.dtype.name}"
         )
     axes = axes_of(dim, x.ndim, "std")
-    how: dict[str, Any] = {"ddof": correction, "keepdims": keepdim}
-    variance = jnp.var(x.astype(widened(x.dtype)), axes, **how)
+    count = prod(x.shape[axis] for axis in axes)
+    divisor = count - correction
+    variance = jnp.var(x.astype(widened(x.dtype)), axes, keepdims=keepdim)
+    variance = variance * (count / divisor if divisor > 0 else inf)
     zero = variance == 0
     root = jnp.sqrt(jnp.where(zero, jnp.ones_like(variance), variance))
     return jnp.where(zero, jnp.zeros_like(root), root).astype(x.dtype)

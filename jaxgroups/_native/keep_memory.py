@@ -21,6 +21,7 @@ from jaxgroups._problem import jax_private as private
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 SETTINGS = ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1))
+_kept = False  # whether this process has the settings
 
 
 def keep_memory() -> bool:
@@ -32,12 +33,16 @@ def keep_memory() -> bool:
 
     Returns:
       Whether the settings were accepted. It is False with another C library than glibc (macOS,
-      musl), where nothing changes.
+      musl), where nothing changes. glibc also accepts them, without an effect, where another
+      allocator is preloaded.
 
     Warns:
       UserWarning: the C library is not glibc, or JAX has started a backend already, whose threads
         keep what they have.
     """
+    global _kept
+    if _kept:
+        return True
     if platform.libc_ver()[0] != "glibc":
         warnings.warn(
             "jaxgroups: keep_memory() changes settings of glibc, and this process uses another C "
@@ -53,4 +58,5 @@ def keep_memory() -> bool:
         )
     mallopt = ctypes.CDLL(None).mallopt
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    return all(mallopt(name, value) == 1 for name, value in SETTINGS)
+    _kept = all(mallopt(name, value) == 1 for name, value in SETTINGS)
+    return _kept

@@ -261,6 +261,7 @@ def _wide(dtype: Any) -> Any:
 
 
 def _biased_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
+    """Each term of the tangent has the dtype of the result, and so do the transposes."""
     (lhs, rhs, _), (d_lhs, d_rhs, d_bias) = primals, tangents
     y = biased_p.bind(*primals, **params)
     terms = []
@@ -276,6 +277,12 @@ def _biased_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
 
 def _biased_batched(operands: Any, axes: Any, **params: Any):
     (lhs, rhs, bias), (*both, axis) = operands, axes
+    if both[1] is None and axis is None and params["batch_group_count"] == 1:
+        # lax merges the mapped axis with the batch, so it stays one convolution with a bias
+        params, implementation = dict(params), params["implementation"]
+        del params["implementation"]
+        called = _Lax(_mapped, _by_value(params), tuple(both))
+        return _rebind(called, implementation, lhs, rhs, bias=bias), 0
     wide = _widened(params, bias.dtype)
     if any(of is not None for of in both):
         y, _ = _batched((lhs, rhs), both, **wide)
@@ -316,8 +323,9 @@ def lower(
     if problem is None or sharded or (platform is None and implementation is None):
         lowered.note(ctx, here, implementation, problem)
 
-        # Other platforms round their sums once, and have the fast instructions for 16-bit results.
-        of_xla = _widened(params, out_aval.dtype) if here == "cpu" else params
+        # Other platforms keep their sums in float32, and have fast instructions for 16-bit results.
+        wide = here == "cpu" or bias is not None
+        of_xla = _widened(params, out_aval.dtype) if wide else params
 
         def by_xla(lhs: Any, rhs: Any, bias: Any | None = None) -> Any:
             y = plain_conv_p.bind(lhs, apply_views(rhs, view_ops), **of_xla)

@@ -330,7 +330,7 @@ def test_a_contestant_without_its_package_is_left_out_loudly(tiny, monkeypatch, 
 
 def test_only_some_contestants_train(bench):
     training = [name for name in bench.models.KINDS if bench.models.runs(name, "training")]
-    assert training == ["torch", "lax", "jaxgroups", "without_kernels"]
+    assert training == ["torch", "lax", "jaxgroups", "jaxgroups-keep_memory", "without_kernels"]
     assert all(bench.models.runs(name, "inference") for name in bench.models.KINDS)
 
 

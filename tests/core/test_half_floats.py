@@ -101,8 +101,14 @@ def test_gradients_convolve_16_bit_floats(rng, dtype):
     def both(x, w, b, ct):
         return jax.vjp(partial(jg.conv2d, **HOW), x, w, b)[1](ct)
 
+    mapped = jax.vmap(both, (0, None, None, 0))
     ct = jnp.ones((3, 10, 5, 4), dtype)
-    found = list(convolutions(jax.make_jaxpr(both)(x, w, b, ct).jaxpr))
+    for call, more in ((both, ()), (mapped, (None,))):
+        assert_16_bits(call, dtype, x[:, *more], w, b, ct[:, *more])
+
+
+def assert_16_bits(call, dtype, *arrays):
+    found = list(convolutions(jax.make_jaxpr(call)(*arrays).jaxpr))
     assert len(found) == 2  # of the gradients
     for eqn in found:
         assert {v.aval.dtype.name for v in (*eqn.invars, *eqn.outvars)} == {dtype}

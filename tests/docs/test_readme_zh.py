@@ -49,7 +49,7 @@ def test_the_figures_are_the_same():
     rows = [re.findall(r"^\| .* \| .* \| .* \|$", page.prose, re.MULTILINE) for page in (EN, ZH)]
     cells = [[re.findall(r"\| ([\d.]+)(?= \|)", row) for row in found] for found in rows]
     assert cells[0] == cells[1]
-    assert sum(map(len, cells[0])) == 20
+    assert sum(map(len, cells[0])) == 25
 
 
 def test_the_picture_is_what_the_command_draws(tmp_path, capsys):

@@ -13,7 +13,7 @@ import jaxgroups as jg
 from jaxgroups import nnx as jnn
 
 tnn = torch.nn
-FUNCTIONS = ["leaky_relu", "hardtanh", "softplus", "hardshrink", "softshrink", "threshold"]
+FUNCTIONS = ["clamp", "leaky_relu", "hardtanh", "softplus", "hardshrink", "softshrink", "threshold"]
 LAYERS = [
     ("LeakyReLU", ()),
     ("LeakyReLU", (0.25,)),
@@ -65,6 +65,10 @@ def test_integers():
     np.testing.assert_array_equal(
         jg.hardtanh(x, -1, 2), to_numpy(tnn.functional.hardtanh(to_torch(x), -1, 2))
     )
+    np.testing.assert_array_equal(jg.clamp(x, -1, 2), to_numpy(to_torch(x).clamp(-1, 2)))
+    got, expected = jg.clamp(x, 0.5), to_numpy(to_torch(x).clamp(0.5))
+    assert got.dtype.kind == expected.dtype.kind == "f"
+    np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(
         jg.threshold(x, 1, 7), to_numpy(tnn.functional.threshold(to_torch(x), 1, 7))
     )
@@ -73,6 +77,9 @@ def test_integers():
 REFUSED = [
     (lambda x: jg.leaky_relu(x), "int32", '"leaky_relu" not implemented for int32'),
     (lambda x: jg.softplus(x), "int32", '"softplus" not implemented for int32'),
+    (lambda x: jg.clamp(x), "float32", "torch.clamp: At least one of 'min' or 'max' must not be "
+     "None"),
+    (lambda x: jg.clamp(x, 0), "bool", '"clamp" not implemented for bool'),
     (lambda x: jg.hardtanh(x), "bool", '"hardtanh" not implemented for bool'),
     (lambda x: jg.hardtanh(x, 2, 1), "float32", "min_val cannot be greater than max_val: "
      "hardtanh() got min_val=2 and max_val=1"),
@@ -90,3 +97,27 @@ def test_errors(call, dtype, text):
 
 def test_repr():
     assert repr(jnn.Hardtanh(-2, 3)) == "Hardtanh(min_val=-2, max_val=3)"
+
+
+@pytest.mark.parametrize("bounds", [(-1, 3), (None, 2), (2, None), (3, -1), (np.nan, 1), (-2, -2)])
+@pytest.mark.parametrize("arrays", [False, True])
+def test_clamp_at_the_bounds(bounds, arrays):
+    """Bounds that are numbers and arrays; infinities and NaN."""
+    x = np.concatenate([np.arange(-10, 11) / 2, [np.inf, -np.inf, np.nan]])
+    if arrays:
+        bounds = tuple(None if b is None else np.full((), b, x.dtype) for b in bounds)
+    tensor = to_torch(x).requires_grad_()
+    expected = torch.clamp(
+        tensor, *(to_torch(b) if arrays and b is not None else b for b in bounds)
+    )
+    got, pullback = jax.vjp(lambda x: jg.clamp(x, *bounds), jnp.asarray(x))
+    np.testing.assert_array_equal(got, to_numpy(expected))
+    expected.sum().backward()
+    (gradient,) = pullback(jnp.ones_like(got))
+    known = ~np.isnan(to_numpy(expected))  # of NaN: 0 and 1 in torch, by the kind of the bound
+    np.testing.assert_array_equal(gradient[known], to_numpy(tensor.grad)[known])
+
+
+@pytest.mark.parametrize("slope", [np.float32(0.25), np.float64(0.25), 0.25])
+def test_a_slope_keeps_the_dtype(slope):
+    assert jg.leaky_relu(jnp.ones(3, "bfloat16"), slope).dtype == "bfloat16"

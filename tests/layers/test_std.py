@@ -49,8 +49,12 @@ def test_nan_and_infinities(special):
     np.testing.assert_allclose(jg.std(x, 1), to_numpy(torch.std(to_torch(x), 1)), rtol=1e-13)
 
 
-def test_one_number_has_no_standard_deviation():
-    assert np.isnan(jg.std(jnp.ones((2, 1)), 1)).all()
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+@pytest.mark.parametrize("correction", [2, 3])
+def test_too_few_numbers_have_no_standard_deviation(correction):
+    x = np.array([[1.0, 2.0], [3.0, 3.0]])
+    expected = torch.std(to_torch(x), 1, correction=correction)
+    np.testing.assert_array_equal(jg.std(x, 1, correction=correction), to_numpy(expected))
 
 
 X = np.ones((2, 3), "float32")

@@ -46,6 +46,7 @@ SOURCE = '''\
 """Residual, ported from PyTorch."""
 
 import jax
+import jaxgroups as jg
 import jaxgroups.nnx as jnn
 from flax import nnx
 

@@ -112,7 +112,10 @@ def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
 def _unary(b: Body, node: Node) -> None:
     if node.args[1:] or node.kwargs:
         raise Unsupported(f"arguments besides the tensor: {[*node.args[1:]]} {node.kwargs}")
-    apply(b, node, _UNARY[node.op], [node.args[0]])
+    text = _UNARY[node.op]
+    if node.op == "aten.abs" and b.value(node.args[0]).dtype.startswith("complex"):
+        text = "jnp.abs({0})"
+    apply(b, node, text, [node.args[0]])
 
 
 @op(*_BINARY)

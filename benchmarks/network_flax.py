@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +121,7 @@ def prepare(request: dict[str, Any]) -> Prepared:
     return by_flax(model, batch, request["mode"], size)
 
 
-_keep_memory = cache(jg.keep_memory)  # once, before JAX computes anything
-
-
 def prepare_keeping(request: dict[str, Any]) -> Prepared:
     """As `prepare`, in a process that keeps its memory."""
-    _keep_memory()
+    jg.keep_memory()
     return prepare(request)

@@ -30,7 +30,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> jax.Array:
       TypeError: an input that does not hold floating-point numbers.
     """
     x = _floating("leaky_relu", input)
-    if isinstance(negative_slope, Real):
+    if isinstance(negative_slope, Real):  # it has no gradient; `optimize` knows this form
         return jnp.where(x > 0, x, float(negative_slope) * x)
     return with_slope(x, negative_slope)
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxgroups import _native as native
 from jaxgroups._lowerings import dense, stride_to_channels
 from jaxgroups._lowerings.views import Forward, View, WeightGradient
+from jaxgroups._problem.problem import accumulation_dtype
 
 FEW_CHANNELS = 4
 LONG_TAPS, LONG_OUTPUTS = 64, 32
@@ -169,12 +170,12 @@ def _costly_packing(view: View, thresholds: Thresholds, packed: bool = False) ->
 def _costly_conversion(view: View, packed: bool) -> str | None:
     """Why a 1x1 convolution of 16-bit floats, which the kernels convert, is not for them.
 
-    XLA multiplies 16-bit floats as they are. Only in two dimensions, without an input dilation, its
-    convolution is slower than its matrix product.
+    Measured by ``benchmarks.versus_lax``: the kernels are the faster ones only in two dimensions,
+    without an input dilation, and with fewer than HALF_WEIGHTS weights.
     """
     if packed or not isinstance(view, Forward) or view.groups > 1 or view.taps > 1:
         return None
-    if np.dtype(view.dtype).itemsize != 2:
+    if accumulation_dtype(view.dtype) == view.dtype:
         return None
     if view.rank != 2 or view.phases > 1 or view.c * view.o >= HALF_WEIGHTS:
         return "1x1 of 16-bit floats, which a matrix product reads without a conversion"

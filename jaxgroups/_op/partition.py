@@ -27,7 +27,7 @@ from jaxgroups._problem import jax_private as private
 from jaxgroups._problem import mesh_axes
 from jaxgroups._problem.factors import Axis, Factors, factors_of
 from jaxgroups._problem.halo import Halo, halo
-from jaxgroups._problem.problem import ConvProblem, accumulation_dtype
+from jaxgroups._problem.problem import ConvProblem, widened
 from jaxgroups._problem.xla_conv import LAX_P
 from jaxgroups._types import Ints
 
@@ -182,7 +182,7 @@ class _Program:
         summed = tuple(name for f in self.factors.summed for name in self._names(f))
         if not summed:
             return self.part.compute(lhs, rhs, bias, params)
-        params["preferred_element_type"] = jnp.dtype(accumulation_dtype(self.result.name))
+        params = widened(params, self.result)
         y = lax.psum(self.part.compute(lhs, rhs, None, params), summed)
         if bias is not None:
             axis = params["dimension_numbers"].out_spec[1]

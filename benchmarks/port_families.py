@@ -150,7 +150,8 @@ def compared(torch: Any, ported: Any, shape: tuple[int, ...]) -> tuple[float, fl
     weights = [rng.standard_normal(tuple(y.shape)) for y in theirs]
     total = sum((y * torch.from_numpy(w)).sum() for y, w in zip(theirs, weights, strict=True))
     named = dict(module.named_parameters())
-    grads = torch.autograd.grad(total, [*named.values(), tensor], allow_unused=True)
+    differentiated = [name for name, p in named.items() if p.requires_grad]
+    grads = torch.autograd.grad(total, [*map(named.get, differentiated), tensor], allow_unused=True)
     with jax.enable_x64(True):
         model = ported.model()
         graph, params, rest = nnx.split(model, nnx.Param, ...)
@@ -169,7 +170,7 @@ def compared(torch: Any, ported: Any, shape: tuple[int, ...]) -> tuple[float, fl
         found = plan(model, module.state_dict(), **ported.how(model))
         by_torch = {
             name: np.zeros(tuple(named[name].shape)) if g is None else g.numpy()
-            for name, g in zip(named, grads, strict=False)
+            for name, g in zip(differentiated, grads, strict=False)
         }
         flat = {
             ".".join(map(str, path)): np.asarray(leaf.get_value())

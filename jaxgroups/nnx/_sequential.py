@@ -1,7 +1,7 @@
 """A Sequential whose items have names, as torch's with an ``OrderedDict``."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flax import nnx
 
@@ -26,6 +26,10 @@ class Sequential(nnx.Module):
         self.names = tuple(items)
         for name, item in items.items():
             setattr(self, name, item)
+
+    if TYPE_CHECKING:  # an item is an attribute that no class declares
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __call__(self, x: Any) -> Any:
         """The result of the last item."""

@@ -11,7 +11,7 @@ from jaxgroups.port._inherit import inherited
 from jaxgroups.port._layers import Layer, layer_of
 from jaxgroups.port._lines import result_names
 from jaxgroups.port._parts import ARITHMETIC, joined
-from jaxgroups.port._sequential import chain, is_sequential
+from jaxgroups.port._sequential import chain, first_order, is_sequential, is_transparent
 from jaxgroups.port._signature import identity
 from jaxgroups.port._values import Values
 from jaxgroups.port._whole import Whole, reads_map, survey, taken
@@ -50,11 +50,13 @@ def build(graph: Graph) -> tuple[Instance, Whole]:
     if is_sequential(module):
         (x,) = graph.root.inputs.values()
         body.made.parameters = {"x": x}
+        before = len(whole.transpositions), len(whole.missing)
         try:
             body.made.base = chain(lambda: Body(whole, graph.root), graph.root, x)
-        except Unsupported as error:
-            whole.missing.append(Missing(graph.root.kind, "", "", str(error)))
-        return body.made, whole
+            return body.made, whole
+        except Unsupported:  # its items are called one by one
+            del whole.transpositions[before[0] :], whole.missing[before[1] :]
+            return Body(whole, graph.root).instance(), whole
     return body.instance(), whole
 
 
@@ -97,6 +99,7 @@ class Body(Values):
         self.made.outputs = [self._shape(n) for n in refs(self.call.output)]
         for number, _ in self.free.items():
             self.made.parameters[f"_{number}"] = Ref(number)
+            self.made.inputs[f"_{number}"] = [self._shape(number)]
 
     def _handed(self, x: Ref) -> Any:
         """A result for the caller: channels last where a layer reads it as a feature map."""
@@ -189,7 +192,7 @@ class Body(Values):
             self._layer(call, layer)
         elif is_sequential(module):
             self._sequential(call)
-        elif _transparent(module):
+        elif is_transparent(module):
             outer, self.line = self.line, call.line if call.line else self.line
             self.origin = call.path.rpartition(".")[2]
             for step in call.steps:
@@ -282,7 +285,7 @@ class Body(Values):
         whole = self.whole
         before = len(whole.transpositions), len(whole.missing)
         order = self.order(x)
-        wanted = _wanted(whole, call) or order
+        wanted = first_order(whole, call) or order
         whole.orders[x.number] = wanted
         try:
             make = chain(lambda: Body(whole, call), call, x)
@@ -365,35 +368,3 @@ def layer_order(body: Body, layer: Layer, ref: Any) -> orders.Order | None:
     if layer.order == "channels_last":
         return orders.channels_last(body.rank(ref))
     return None
-
-
-def _wanted(whole: Whole, call: Call) -> orders.Order | None:
-    """The order in which the first layer of a Sequential that has one takes its input."""
-    for step in call.steps:
-        if not isinstance(step, Call):
-            return None
-        module = whole.graph.modules[step.path]
-        layer = layer_of(module)
-        if layer is not None and layer.order != "any":
-            (number,) = [*refs(step.inputs)][:1]
-            return taken(whole, layer, number)
-        if layer is None and is_sequential(module) and step.steps:
-            return _wanted(whole, step)
-        inner = [one.op for one in step.steps if isinstance(one, Node)]
-        if layer is None and not (_transparent(module) and {*inner} <= _ELEMENTWISE):
-            return None
-    return None
-
-
-_ELEMENTWISE = {
-    "aten.relu", "aten.relu6", "aten.hardtanh", "aten.silu", "aten.gelu", "aten.tanh",
-    "aten.sigmoid", "aten.leaky_relu", "aten.elu", "aten.hardswish", "aten.dropout",
-}  # fmt: skip
-
-
-def _transparent(module: Any) -> bool:
-    """Torch's own module without parameters or children: its operations are written in place."""
-    kind = type(module).__module__
-    if not kind.startswith("torch.nn.modules") or [*module.children()]:
-        return False
-    return not [*module.parameters(recurse=False)] and not [*module.buffers(recurse=False)]

@@ -32,7 +32,7 @@ class Class:
       kept: arguments that the call reads.
       random: whether its constructor needs ``rngs``.
       root: whether it is the class of the whole.
-      flags: by statement that some instances do not have, the argument that says so.
+      flags: by statement that some instances do not have, the condition of the others.
     """
 
     name: str
@@ -217,6 +217,8 @@ def _parametrize(one: Class) -> None:
         for instance, alignment in zip(one.instances, one.alignments, strict=True)
     ]
     known: list[tuple[list[Any], str, str]] = []  # values, argument, setting
+    of_children = _only_of_children(one)
+    nones: dict[tuple[bool, ...], str] = {}
     columns = list(enumerate(zip(*rows, strict=True)))
     partly = {
         place for place, column in columns if any(lit.value is ABSENT for _, lit, _ in column)
@@ -243,16 +245,21 @@ def _parametrize(one: Class) -> None:
             name = _free(lit.name, where, taken)
             one.arguments.append(name)
             known.append((values, name, lit.name))
-            _give(one, name, [None if value is ABSENT else value for value in values])
-            defaults = [lit.default for _, lit, _ in column]
-            if all(_plain(default, defaults[0]) for default in defaults) and any(
-                _plain(defaults[0], value) for value in values
-            ):
-                one.defaults[name] = defaults[0]
+            presence = tuple(value is not ABSENT for value in values)
+            defaults = [x.default for (_, x, _), here in zip(column, presence, strict=True) if here]
+            default = defaults[0]
+            usual = all(_plain(other, default) for other in defaults)
+            if not all(presence) and not usual:  # it does not matter where the part is absent
+                default = present[0]
+                if presence in of_children and presence not in nones and None not in present:
+                    nones[presence], default = name, None
+            if not all(presence) or (usual and any(_plain(default, value) for value in values)):
+                one.defaults[name] = default
+            _give(one, name, [default if value is ABSENT else value for value in values])
         one.places[place] = name
         if called:
             one.kept.add(name)
-    _flag(one)
+    _flag(one, nones)
     one.arguments.sort(key=lambda name: (name in one.defaults, not is_channels(name)))
 
 
@@ -267,23 +274,43 @@ def _children(one: Class) -> list[str]:
     return [child[0] for child in found if child]
 
 
-def _flag(one: Class) -> None:
-    """Arguments for the parts that some instances do not have."""
-    statements = one.instances[0].statements
-    presence = [
+def _presence(one: Class) -> list[tuple[bool, ...]]:
+    """By statement of the first instance, which instances have it."""
+    return [
         tuple(a is None or a.statements[i] is not None for a in one.alignments)
-        for i in range(len(statements))
+        for i in range(len(one.instances[0].statements))
     ]
-    pairs = zip(presence, statements, strict=True)
-    read = {present for present, statement in pairs if not child_of(statement)}
+
+
+def _only_of_children(one: Class) -> set[tuple[bool, ...]]:
+    """The instances that have parts of the class, of parts that are calls of children alone."""
+    pairs = list(zip(_presence(one), one.instances[0].statements, strict=True))
+    others = {presence for presence, statement in pairs if not child_of(statement)}
+    return {presence for presence, _ in pairs} - others
+
+
+def _flag(one: Class, nones: dict[tuple[bool, ...], str]) -> None:
+    """Arguments for the parts that some instances do not have.
+
+    Args:
+      nones: by the instances that have a child, an argument that is None for the others.
+    """
+    of_children = _only_of_children(one)
     known: dict[tuple[bool, ...], str] = {}
-    for i, (present, statement) in enumerate(zip(presence, statements, strict=True)):
+    for i, (present, statement) in enumerate(
+        zip(_presence(one), one.instances[0].statements, strict=True)
+    ):
         if all(present):
+            continue
+        if present in nones:
+            one.flags[i] = f"{nones[present]} is not None"
             continue
         if present not in known:
             child = child_of(statement)
             name = child[0] if child else statement.origin or "active"
-            taken = [*one.arguments, *_children(one)] if present in read else one.arguments
+            taken = one.arguments
+            if present not in of_children:
+                taken = [*one.arguments, *_children(one)]
             known[present] = _free(name, "with", taken)
             one.arguments.append(known[present])
             _give(one, known[present], list(present))

@@ -9,11 +9,11 @@ from jaxgroups.port._order import channels_last
 _SPATIAL = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 
 
-def docstring(one: Class) -> list[str]:
-    """The lines of a class's docstring."""
+def docstring(one: Class, fixed: bool) -> list[str]:
+    """The lines of a class's docstring; `fixed`: with the example's sizes of images."""
     first = one.instances[0]
     text = first.doc or f"{first.kind}."
-    shape = _shapes(one)
+    shape = _shapes(one, fixed)
     lines = textwrap.wrap(text, 90, break_long_words=False, break_on_hyphens=False)
     if not shape and len(lines) == 1:
         return [f'    """{text}"""']
@@ -22,19 +22,19 @@ def docstring(one: Class) -> list[str]:
     return [f"    {line}".rstrip() for line in [*lines, '"""']]
 
 
-def _shapes(one: Class) -> str:
+def _shapes(one: Class, fixed: bool) -> str:
     """``(N, H, W, 64) -> (N, H / 2, W / 2, 128)``"""
     first = one.instances[0]
-    given = [shape for shapes in first.inputs.values() for shape in shapes]
-    if not given or any(shape is None for shape in [*given, *first.outputs]):
+    given = _held(first, "inputs")
+    if not given or any(shape is None for shape in first.outputs):
         return ""
-    left = [_shape(one, shape, i, "inputs") for i, shape in enumerate(given)]
-    right = [_shape(one, shape, i, "outputs") for i, shape in enumerate(first.outputs)]
+    left = [_shape(one, shape, i, "inputs", fixed) for i, shape in enumerate(given)]
+    right = [_shape(one, shape, i, "outputs", fixed) for i, shape in enumerate(first.outputs)]
     text = f"{', '.join(left)} -> {', '.join(right)}"
     return text if len(text) < 92 else ""
 
 
-def _shape(one: Class, shape: Any, place: int, side: str) -> str:
+def _shape(one: Class, shape: Any, place: int, side: str, fixed: bool) -> str:
     sizes, order = shape
     rank = len(sizes)
     if not rank:
@@ -47,7 +47,7 @@ def _shape(one: Class, shape: Any, place: int, side: str) -> str:
             letters.append("N")
         elif i == rank - 1 and (last or rank == 2):
             letters.append(_size(one, place, side, i))
-        elif last and spatial:
+        elif last and spatial and not fixed:
             letters.append(_common(one, spatial[i - 1], place, side, i))
         else:
             letters.append(_size(one, place, side, i))
@@ -90,7 +90,8 @@ def _held(instance: Any, side: str) -> list[Any]:
     """The shapes of the arguments or of the results."""
     if side == "outputs":
         return list(instance.outputs)
-    return [shape for shapes in instance.inputs.values() for shape in shapes]
+    given = [shape for shapes in instance.inputs.values() for shape in shapes]
+    return [shape for shape in given if shape is not None]  # not integers
 
 
 def _size(one: Class, place: int, side: str, i: int) -> str:

@@ -104,6 +104,7 @@ class Graph:
     Attributes:
       notes: what a reader should know.
       fixed: the same of sizes that torch could not trace for other inputs at all.
+      example_only: whether it could trace it for the example's image size only.
     """
 
     values: list[Value]
@@ -112,6 +113,7 @@ class Graph:
     inputs: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     fixed: list[str] = field(default_factory=list)
+    example_only: bool = False
 
 
 def refs(structure: Any) -> Iterator[int]:

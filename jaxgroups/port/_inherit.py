@@ -49,7 +49,7 @@ def _same_settings(module: Any, step: Any, names: list[str | None]) -> bool:
         return names[2:4] == ["weight", "bias"] and (tuple(step.args[1]), eps) == (
             tuple(module.normalized_shape), module.eps
         )  # fmt: skip
-    if names[1] != "weight" or (len(names) > 2 and names[2] not in (None, "bias")):
+    if names[1:2] != ["weight"] or (len(names) > 2 and names[2] not in (None, "bias")):
         return False
     if step.op == "aten.linear":
         return True

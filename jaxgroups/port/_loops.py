@@ -46,7 +46,7 @@ def _loop(statements: list[Statement], i: int, made: Instance) -> tuple[Loop | N
     if first is None or first[1] != 0:
         return None, 0
     base, _, x = first
-    total = len({path[1 : len(base) + 1] for path in made.children if path[: len(base)] == base
+    total = len({path[len(base)] for path in made.children if path[: len(base)] == base
                  and len(path) > len(base)})  # fmt: skip
     count = 0
     value = x
@@ -63,7 +63,8 @@ def _loop(statements: list[Statement], i: int, made: Instance) -> tuple[Loop | N
     if any(used.count(n) != 1 for n in inner):
         return None, 0
     expr = Expr([Self((*base, "*")), "(", Use(x), ")"])
-    name = base[-1].rstrip("s") if base[-1].endswith("s") and len(base[-1]) > 2 else "layer"
+    held = base[-1] if base else ""
+    name = held.rstrip("s") if held.endswith("s") and len(held) > 2 else "layer"
     return Loop(base, x, value, expr, name, statements[i].hint), count
 
 

@@ -11,6 +11,8 @@ from jaxgroups.port._graph import Call, Line, Ref, Size
 from jaxgroups.port._layers import layer_of
 from jaxgroups.port._sequential import is_sequential
 
+NO_GRAD = "no_grad"  # in place of the number of a call
+
 
 @cache
 def _operation() -> Any:
@@ -34,7 +36,10 @@ def _operation() -> Any:
 def marks(
     module: Any, paths: dict[int, list[str]], calls: dict[str, Call], trees: dict[str, Any]
 ) -> Iterator[None]:
-    """Within the block every call of a module leaves marks in what torch traces."""
+    """Within the block every call of a module leaves marks in what torch traces.
+
+    So does every block of ``torch.no_grad`` in a module: a mark NO_GRAD where it begins and ends.
+    """
     import torch
 
     mark = _operation()
@@ -82,14 +87,82 @@ def marks(
     recurrent = [one for one in recurrent if type(one).__module__ == "torch.nn.modules.rnn"]
     for one in recurrent:
         one.forward = partial(_recurrent, one)
+    begin, end = torch.no_grad.__enter__, torch.no_grad.__exit__
+
+    def begin_marked(self: Any) -> None:
+        begin(self)
+        self.marked = bool(stack) and _is_of_module(sys._getframe(1))
+        if self.marked:
+            mark([], NO_GRAD, False)
+
+    def end_marked(self: Any, *error: Any) -> None:
+        if self.marked and error[0] is None:
+            mark([], NO_GRAD, True)
+        end(self, *error)
+
+    blocks: Any = torch.no_grad
+    blocks.__enter__, blocks.__exit__ = begin_marked, end_marked
+    called = _with_call_as_forward(module)
+    for kind in called:
+        kind.forward = kind.__call__
+        del kind.__call__
     try:
         yield
     finally:
+        blocks.__enter__, blocks.__exit__ = begin, end
+        for kind in called:
+            kind.__call__ = kind.forward
+            del kind.forward
         functional.local_response_norm = original
         for one in recurrent:
             del one.forward
         for handle in handles:
             handle.remove()
+
+
+def _is_of_module(frame: Any) -> bool:
+    """Whether the code that begins a block is not torch's own; a decorator's is the function's."""
+    if frame.f_code.co_filename.endswith("_contextlib.py"):
+        return not str(getattr(frame.f_locals.get("func"), "__module__", "torch")).startswith(
+            "torch"
+        )
+    return "/torch/" not in frame.f_code.co_filename
+
+
+@contextmanager
+def own_gradients(found: list[str]) -> Iterator[None]:
+    """Within the block, collect the functions called that have a backward of their own."""
+    import torch
+
+    function: Any = torch.autograd.Function
+    original = vars(function)["apply"]
+
+    def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
+        if kind.__name__ not in found and not kind.__module__.startswith("torch"):
+            found.append(kind.__name__)
+        return original.__func__(kind, *args, **kwargs)
+
+    function.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        function.apply = original
+
+
+def _with_call_as_forward(module: Any) -> list[Any]:
+    """The classes that define ``__call__`` in place of ``forward``: torch runs no hook of these."""
+    import torch
+
+    own = {
+        kind for one in module.modules() for kind in type(one).__mro__ if "__call__" in vars(kind)
+    }
+    return [
+        kind
+        for kind in own
+        if issubclass(kind, torch.nn.Module)
+        and kind.forward is torch.nn.Module.forward
+        and kind is not torch.nn.Module
+    ]
 
 
 def _local_response_norm(

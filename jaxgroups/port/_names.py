@@ -8,6 +8,14 @@ from jaxgroups.port._graph import Ref
 _MODULES = ("self", "jnp", "jnn", "jg", "nnx", "jax")
 
 
+def identifier(name: str, first: bool) -> str:
+    """The name of a parameter; "x" and "y" for those that the original does not name."""
+    if name.startswith("_"):
+        name = "x" if first else "y"
+    usable = name.isidentifier() and not keyword.iskeyword(name) and name not in ("self", "rngs")
+    return name if usable else "x"
+
+
 def fresh(hint: str, busy: dict[str, int]) -> str:
     """The name if it is not busy, else one like it."""
     if keyword.iskeyword(hint) or hint in _MODULES:

@@ -14,7 +14,7 @@ from jaxgroups.port._merged import merged
 from jaxgroups.port._order import channels_last
 from jaxgroups.port._ported import Ported
 from jaxgroups.port._source import source
-from jaxgroups.port._ties import ties
+from jaxgroups.port._ties import different, ties
 from jaxgroups.port._whole import Whole
 
 
@@ -66,7 +66,17 @@ def port(
     if whole.missing and not partial:
         raise PortError(refusal(whole.missing), whole.missing)
     found = classes(root)
-    text = source(found, f"{root.kind}, ported from PyTorch.")
+    missing = [
+        Missing(
+            type(graph.modules[path]).__qualname__, path, "",
+            "the module stands at several places, and its calls there do different things",
+        )
+        for path in different(graph, found)
+    ]  # fmt: skip
+    if missing:
+        raise PortError(refusal(missing), missing)
+    notes = [*graph.notes, *_fixed(whole)]
+    text = source(found, f"{root.kind}, ported from PyTorch.", notes, graph.example_only)
     orders = whole.orders
     return Ported(
         text,
@@ -77,8 +87,7 @@ def port(
         _unused(whole),
         whole.rules,
         [
-            *graph.notes,
-            *_fixed(whole),
+            *notes,
             *(f"{name}: merged into one tensor when weights are loaded" for name in computed),
         ],
         module=original,

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxgroups.port._errors import PortError
 from jaxgroups.port._graph import Call, Graph, Line, Node, Ref, Size, Value, refs
+from jaxgroups.port._marks import NO_GRAD
 from jaxgroups.port._training import Modes
 
 _FRAME = re.compile(r'File "(.+)", line (\d+), in (\w+)\n\s*(.*)')
@@ -35,6 +36,7 @@ class Reader:
         self.at: dict[Any, Any] = {}  # by fx node: a Ref, or a list of them
         self.modes = modes
         self.dropped = 0
+        self.blocks: list[int] = []  # where the running blocks of no_grad began
         self.storage: dict[Any, Any] = {}  # by fx node: the node that owns the memory
         self.symbols: dict[Any, int] = {}  # by symbol of a size, see `_distinct`
         self.literals: dict[Any, Any] = {}  # by expression of sizes, what the program says it is
@@ -234,6 +236,9 @@ class Reader:
 
     def _mark(self, node: Any, stack: list[Call]) -> None:
         tensors, name, returns = node.args
+        if name == NO_GRAD:
+            self._without_gradient(node, returns, stack[-1])
+            return
         made = [self.at[x] for x in tensors]
         if not returns:
             call = self.calls[name]
@@ -244,6 +249,21 @@ class Reader:
         else:
             call = stack.pop()
             call.output = _filled(self.trees[name], made)
+
+    def _without_gradient(self, node: Any, ends: bool, call: Call) -> None:
+        """After a block of ``no_grad``, detach what it computed and others read."""
+        if not ends:
+            self.blocks.append(self.order[node])
+            return
+        first, last = self.blocks.pop(), self.order[node]
+        for made in list(self.at):
+            ref = self.at[made]
+            if not first < self.order[made] < last or not isinstance(ref, Ref):
+                continue
+            if any(self.order[user] > last for user in made.users):
+                new = self._new(made)
+                call.steps.append(Node("aten.detach", (ref,), {}, [new.number], _line(made)))
+                self.at[made] = new
 
 
 _DROPOUTS = {"aten.dropout", "aten.feature_dropout", "aten.alpha_dropout"}

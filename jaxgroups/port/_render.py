@@ -1,6 +1,5 @@
 """The text of the classes: variables get names, nested expressions of a line become one."""
 
-import keyword
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,20 +11,20 @@ from jaxgroups.port._flow import child_of, counts, inlined, last_uses, length, n
 from jaxgroups.port._graph import Ref, refs
 from jaxgroups.port._layers import Source
 from jaxgroups.port._loops import Loop, looped, repeated
-from jaxgroups.port._names import fresh, single, unpackable, unpacked
+from jaxgroups.port._names import fresh, identifier, single, unpackable, unpacked
 from jaxgroups.port._text import annotation, binds, container, kind, literal, member
 
 _WIDTH = 88
 
 
-def render(one: Class) -> str:
-    """The text of a class."""
-    return _Writer(one).text()
+def render(one: Class, fixed: bool = False) -> str:
+    """The text of a class; `fixed` writes the example's sizes of images into its docstring."""
+    return _Writer(one, fixed).text()
 
 
 class _Writer:
-    def __init__(self, one: Class) -> None:
-        self.one = one
+    def __init__(self, one: Class, fixed: bool) -> None:
+        self.one, self.fixed = one, fixed
         self.made: Instance = one.instances[0]
         self.place = 0
         self.names: dict[int, str] = {}
@@ -37,7 +36,9 @@ class _Writer:
         constructor = self._constructor()
         call = self._call()
         base = made.base.target if made.base else "nnx.Module"
-        lines = [f"class {one.name}({base}):", *docstring(one), ""]
+        if self._items():
+            base = "nnx.List"
+        lines = [f"class {one.name}({base}):", *docstring(one, self.fixed), ""]
         constructor += [""] if constructor else []
         return "\n".join([*lines, *constructor, *call]).rstrip() + "\n"
 
@@ -107,9 +108,15 @@ class _Writer:
             texts[path] = self._made(make)
             if path in flags:
                 texts[path] += f" if {flags[path]} else None"
-        for name in dict.fromkeys(path[0] for path in texts):
+        if items := self._items():
+            held = container({path: text for path, text in texts.items() if path[0] in items})
+            body.append(f"super().__init__{held.removeprefix('nnx.List')}")
+        for name in dict.fromkeys(path[0] for path in texts if path[0] not in items):
             below = {path[1:]: text for path, text in texts.items() if path[0] == name}
-            body.append(f"self.{name} = {container(below)}")
+            if name.isdigit():
+                body.append(f'setattr(self, "{name}", {container(below)})')
+            else:
+                body.append(f"self.{name} = {container(below)}")
         body += [f"self.{name} = {name}" for name in one.arguments if name in one.kept]
         if made.ties:
             body.append("# one module at several places")
@@ -119,6 +126,17 @@ class _Writer:
         if not body:
             return []
         return [*lines, *(f"        {line}" for line in body)]
+
+    def _items(self) -> set[str]:
+        """The children, if all have numbers in place of names: the class extends ``nnx.List``."""
+        names = {path[0] for path in self.made.children}
+        return names if all(name.isdigit() for name in names) else set()
+
+    def _member(self, path: tuple[str, ...]) -> str:
+        """The text of a child or array."""
+        if path and path[0].isdigit() and not self._items():  # Flax cannot sort 0 and "conv"
+            return member(path).replace(f"self[{path[0]}]", f'getattr(self, "{path[0]}")', 1)
+        return member(path)
 
     def _child_flags(self) -> dict[tuple[str, ...], str]:
         """By child that some instances do not have, the argument that says so."""
@@ -184,7 +202,7 @@ class _Writer:
             flag = self.one.flags.get(i, "")
             if flag:
                 path = child_of(s)
-                flag = f"{member(path)} is not None" if path else f"self.{flag}"
+                flag = f"{self._member(path)} is not None" if path else f"self.{flag}"
             statements[i] = replace(s, expr=fixed(s.expr), when=flag)
 
         def walked(x: Any) -> Any:
@@ -239,18 +257,13 @@ class _Writer:
         )
 
     def _parameter(self, name: str, structure: Any, taken: list[str]) -> str:
-        name = self._identifier(name)
+        integer = self.made.inputs.get(name) == [None]
+        name = "size" if integer and name.startswith("_") else identifier(name, not self.names)
+        number, stem = 1, name
         while name in taken:
-            name += "_"
+            number += 1
+            name = f"{stem}{number}"
         self._bind(structure, name)
-        return name
-
-    def _identifier(self, name: str) -> str:
-        if name.startswith("_"):
-            name = "y" if self.names else "x"
-        name = name.lstrip("_")
-        if not name.isidentifier() or keyword.iskeyword(name) or name in ("self", "rngs"):
-            name = "x"
         return name
 
     def _bind(self, structure: Any, text: str) -> None:
@@ -283,7 +296,7 @@ class _Writer:
             )
             lines = [] if name == start else [f"{name} = {start}"]
             item = step.item
-            lines.append(f"for {item} in self.{'.'.join(step.base)}:")
+            lines.append(f"for {item} in {self._member(tuple(step.base))}:")
             self.names[step.last] = name
             inner = dict(self.names) | {step.start: name}
             text = self._expr(step.expr, inner, item=item)
@@ -369,7 +382,7 @@ def _flattened(
         elif isinstance(part, Use):
             yield names[part.number]
         elif isinstance(part, Self):
-            yield item if item and part.path[-1] == "*" else member(part.path)
+            yield item if item and part.path[-1] == "*" else writer._member(part.path)
         elif isinstance(part, Named):
             value = part.lit.value
             yield f", {part.lit.name}={value if isinstance(value, Source) else literal(value)}"

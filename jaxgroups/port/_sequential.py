@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxgroups.port import _order as orders
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Make, Use
-from jaxgroups.port._graph import Call, Ref
+from jaxgroups.port._graph import Call, Node, Ref, refs
+from jaxgroups.port._layers import layer_of
+from jaxgroups.port._whole import Whole, taken
 
 
 def is_sequential(module: Any) -> bool:
@@ -92,3 +95,35 @@ def _function(expr: Expr) -> Expr:
     if len(parts) == 3 and parts[1:] == ["x", ")"] and str(parts[0]).endswith("("):
         return Expr([parts[0][:-1]])
     return Expr(["lambda x: ", expr], atom=False)
+
+
+def first_order(whole: Whole, call: Call) -> orders.Order | None:
+    """The order in which the first layer of a Sequential that has one takes its input."""
+    for step in call.steps:
+        if not isinstance(step, Call):
+            return None
+        module = whole.graph.modules[step.path]
+        layer = layer_of(module)
+        if layer is not None and layer.order != "any":
+            (number,) = [*refs(step.inputs)][:1]
+            return taken(whole, layer, number)
+        if layer is None and is_sequential(module) and step.steps:
+            return first_order(whole, step)
+        inner = [one.op for one in step.steps if isinstance(one, Node)]
+        if layer is None and not (is_transparent(module) and {*inner} <= _ELEMENTWISE):
+            return None
+    return None
+
+
+_ELEMENTWISE = {
+    "aten.relu", "aten.relu6", "aten.hardtanh", "aten.silu", "aten.gelu", "aten.tanh",
+    "aten.sigmoid", "aten.leaky_relu", "aten.elu", "aten.hardswish", "aten.dropout",
+}  # fmt: skip
+
+
+def is_transparent(module: Any) -> bool:
+    """Torch's own module without parameters or children: its operations are written in place."""
+    kind = type(module).__module__
+    if not kind.startswith("torch.nn.modules") or [*module.children()]:
+        return False
+    return not [*module.parameters(recurse=False)] and not [*module.buffers(recurse=False)]

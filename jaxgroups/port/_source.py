@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import textwrap
+from collections.abc import Sequence
 
 from jaxgroups.port._classes import Class
 from jaxgroups.port._register import IMPORTS
@@ -27,9 +29,16 @@ def _not_ported(what: str, *inputs: Any) -> Any:
 '''
 
 
-def source(found: list[Class], title: str) -> str:
-    """The text of the file."""
-    texts = [render(one) for one in found]
+def source(found: list[Class], title: str, notes: Sequence[str] = (), fixed: bool = False) -> str:
+    """The text of the file.
+
+    Args:
+      found: the classes, each after those it uses.
+      title: the first line of the module's docstring.
+      notes: what a reader should know, for the docstring.
+      fixed: whether it may compute something else for other sizes than the example's.
+    """
+    texts = [render(one, fixed) for one in found]
     if any("_not_ported(" in text for text in texts):
         texts.insert(0, _ABSENT.strip() + "\n")
     body = "\n\n".join(texts)
@@ -40,7 +49,22 @@ def source(found: list[Class], title: str) -> str:
         if not word or re.search(rf"(?<![\w.]){re.escape(word)}", body)
     ]
     head = "\n".join(imports).strip("\n")
-    return formatted(f'"""{title}"""\n\n{head}\n\n\n{body}')
+    return formatted(f'"""{_about(title, notes)}"""\n\n{head}\n\n\n{body}')
+
+
+def _about(title: str, notes: Sequence[str]) -> str:
+    """The module's docstring."""
+    if not notes:
+        return title
+    paragraphs = [
+        textwrap.fill(
+            f"{note[:1].upper()}{note[1:]}.".replace("\\", "\\\\").replace('"', "'"),
+            98, initial_indent="* ", subsequent_indent="  ",
+            break_long_words=False, break_on_hyphens=False,
+        )
+        for note in notes
+    ]  # fmt: skip
+    return "\n".join([title, "", *paragraphs, ""])
 
 
 def formatted(text: str) -> str:

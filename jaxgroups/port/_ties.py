@@ -6,6 +6,7 @@ that some are.
 
 from typing import Any
 
+from jaxgroups.port._classes import Class
 from jaxgroups.port._expr import Instance, Make
 from jaxgroups.port._graph import Call, Graph
 
@@ -22,10 +23,9 @@ def ties(graph: Graph, root: Instance) -> tuple[list[tuple[str, str]], list[str]
     found: dict[str, str] = {}
     texts, unknown = {}, []
     for path, first in _pairs(graph, places):
-        parent, _, name = path.rpartition(".")
         found[path] = first
-        if parent in found and f"{found[parent]}.{name}" == first:
-            continue  # it comes with the module that has it
+        if any(f"{found[above]}{path[len(above) :]}" == first for above in _above(path, found)):
+            continue  # it comes with a module that has it
         place, source = (_access(root, tuple(p.split("."))) for p in (path, first))
         if place is None or source is None:
             unknown.append(path)
@@ -52,6 +52,29 @@ def _pairs(graph: Graph, places: dict[int, list[str]]) -> list[tuple[str, str]]:
         if [*module.parameters(), *module.buffers()]:
             pairs += [(path, first) for path in others]
     return sorted(pairs, key=lambda pair: pair[0].count("."))
+
+
+def _above(path: str, found: dict[str, str]) -> list[str]:
+    """The places in `found` that are modules around a path."""
+    return [other for other in found if path.startswith(f"{other}.")]
+
+
+def different(graph: Graph, found: list[Class]) -> list[str]:
+    """The further places of modules whose class there, or its arguments, differ from the first's.
+
+    One object cannot be of two classes: what its calls do differs.
+    """
+    places: dict[int, list[str]] = {}
+    _called(graph, graph.root, places)
+    by_path = {one.path: one for group in found for one in group.instances}
+    differing = []
+    for path, first in _pairs(graph, places):
+        here, there = by_path.get(path), by_path.get(first)
+        if here is None or there is None:
+            continue  # a layer that jaxgroups or Flax has
+        if here.group is not there.group or here.values != there.values:
+            differing.append(path)
+    return differing
 
 
 def _access(made: Any, path: tuple[str, ...]) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxgroups.port._errors import PortError
 from jaxgroups.port._graph import Call, Graph
-from jaxgroups.port._marks import marks
+from jaxgroups.port._marks import marks, own_gradients
 from jaxgroups.port._read import Reader
 from jaxgroups.port._training import modes
 
@@ -36,11 +36,17 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         paths.setdefault(id(one), []).append(path)
     calls: dict[str, Call] = {}
     trees: dict[str, Any] = {}
-    with marks(module, paths, calls, trees), _symbols():
-        program, fixed = _exported(torch, module, args, kwargs, calls)
+    functions: list[str] = []
+    with marks(module, paths, calls, trees), own_gradients(functions), _symbols():
+        program, axes = _exported(torch, module, args, kwargs, calls)
     found = modes(module, args, kwargs)
     graph = Reader(program, source, calls, trees, found).graph()
-    graph.fixed = fixed
+    graph.notes += [
+        f"{name} computes gradients by a rule of its own, which is not ported: those of what it "
+        "computes may differ"
+        for name in functions
+    ]
+    graph.fixed, graph.example_only = _FIXED[axes], axes < 2
     return graph
 
 
@@ -51,6 +57,11 @@ def _copy(module: Any) -> Any:
         return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
     except Exception:  # torch traces most modules without a copy too
         return module
+
+
+def _multiple(torch: Any, axis: int, size: int) -> Any:
+    """A symbolic size that is a multiple of MULTIPLES, as `size` is."""
+    return MULTIPLES * torch.export.Dim(f"_axis{axis}", min=2, max=4096)
 
 
 @contextmanager
@@ -69,9 +80,15 @@ def _symbols() -> Iterator[None]:
         logger.setLevel(level)
 
 
+MULTIPLES = 32  # what most networks of images divide their sizes by
+
 # by the number of axes whose sizes are symbols, what is to be said
 _FIXED: dict[int, list[str]] = {
     8: [],
+    MULTIPLES: [
+        f"torch can trace it for image sizes that are multiples of {MULTIPLES} only: for others it "
+        "may compute something else"
+    ],
     1: ["torch can trace it for the image size of the example only: constants may depend on it"],
     0: ["torch can trace it for the sizes of the example only: constants may depend on them"],
 }
@@ -79,11 +96,14 @@ _FIXED: dict[int, list[str]] = {
 
 def _exported(
     torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: dict[str, Call]
-) -> tuple[Any, list[str]]:
-    """The exported program, with fixed sizes only if torch finds no other; and what to say."""
+) -> tuple[Any, int]:
+    """The program, with fixed sizes only if torch finds no other, and the key of _FIXED."""
     auto = torch.export.Dim.AUTO
 
     def dynamic(x: Any, axes: int) -> Any:
+        if isinstance(x, torch.Tensor) and axes == MULTIPLES:
+            sizes = {i: _multiple(torch, i, n) for i, n in enumerate(x.shape) if i > 1}
+            return {0: auto} | sizes if x.shape[0] > 1 else sizes
         if isinstance(x, torch.Tensor):
             return {i: auto for i, size in enumerate(x.shape[:axes]) if size > 1} or None
         if isinstance(x, list | tuple):
@@ -94,7 +114,13 @@ def _exported(
 
     errors = []
     parameters = [*inspect.signature(module.forward).parameters]
-    for axes in (8, 1, 0):  # all sizes, the batch alone, none: as many as torch can solve for
+    tensors = [x for x in torch.utils._pytree.tree_leaves((args, kwargs)) if hasattr(x, "shape")]
+    images = all(
+        x.ndim > 3 and all(n % MULTIPLES == 0 and n > MULTIPLES for n in x.shape[2:])
+        for x in tensors
+    )
+    # all sizes, images of round sizes, the batch alone, none: as many as torch can solve for
+    for axes in (8, *([MULTIPLES] if images else []), 1, 0):
         shapes: dict[str, Any] = dict(
             zip(parameters, (dynamic(x, axes) for x in args), strict=False)
         )
@@ -104,7 +130,7 @@ def _exported(
             program = torch.export.export(
                 module, args, kwargs, dynamic_shapes=shapes if axes else None, strict=False
             )
-            return program, _FIXED[axes]
+            return program, axes
         except Exception as error:  # torch raises errors of many kinds
             errors.append(error)
     last = errors[-1]

@@ -31,15 +31,19 @@ def modes(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Modes:
     found = Modes([drops for name, drops, _ in trained if name == "dropout"])
     for one, other in zip(evaluated, trained, strict=False):
         if one[0] != other[0]:
-            found.difference = f"in training mode the original calls {other[0]} in {other[2]}"
+            found.difference = f"in training mode the original calls {other[0]}{_within(other[2])}"
             break
     else:
         if len(evaluated) != len(trained):
             extra = max(evaluated, trained, key=len)[min(len(evaluated), len(trained))]
-            found.difference = f"the original calls {extra[0]} in {extra[2]} in one mode only"
-    if found.difference:
-        found.dropouts = []
+            found.difference = f"the original calls {extra[0]}{_within(extra[2])} in one mode only"
+    if sum(name == "dropout" for name, *_ in evaluated) != len(found.dropouts):
+        found.dropouts = []  # which is which is not known
     return found
+
+
+def _within(path: str) -> str:
+    return f" in {path}" if path else ""
 
 
 def _functions(
@@ -93,4 +97,5 @@ def _functions(
 
 _DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"}
 # functions that ask for what a tensor is, or whose number may differ without a meaning
-_READING = {"size", "dim", "shape", "ndim", "add_", "is_floating_point", "dtype", "device", "numel"}
+_READING = {"size", "dim", "shape", "ndim", "add_", "is_floating_point", "dtype", "device", "numel",
+            "empty_strided", "untyped_storage", "storage_offset", "stride", "layout"}  # fmt: skip

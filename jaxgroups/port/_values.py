@@ -5,8 +5,8 @@ from typing import Any
 
 from jaxgroups.port import _order as orders
 from jaxgroups.port._errors import Unsupported
-from jaxgroups.port._expr import Expr, Instance, Lit, Make, Self, Statement, Use
-from jaxgroups.port._graph import Call, Line, Node, Ref, Size, Value, hint
+from jaxgroups.port._expr import Expr, Instance, Lit, Make, Named, Self, Statement, Use
+from jaxgroups.port._graph import Call, Line, Node, Ref, Size, Value, hint, refs
 from jaxgroups.port._layers import Layer, layer_of
 from jaxgroups.port._lines import first_sentence, result_names
 from jaxgroups.port._parts import ARITHMETIC, dtype_of, fill, joined
@@ -229,6 +229,8 @@ class Values:
     def _state(
         self, target: Any, expr: Expr, numbers: Sequence[int], line: Line | None, why: str = ""
     ) -> None:
+        if _depends(expr):
+            raise Unsupported("a setting that depends on the input")
         self.known.update(numbers)
         self.recent += numbers
         line = self.line or line
@@ -244,6 +246,17 @@ class Values:
                     after.number
                 )
         self.made.statements.append(Statement(target, expr, key, hinted, why, self.origin, keeps))
+
+
+def _depends(part: Any) -> bool:
+    """Whether a literal within the expression is no constant of the original."""
+    if isinstance(part, Expr):
+        return any(map(_depends, part.parts))
+    if isinstance(part, Named):
+        return _depends(part.lit)
+    if isinstance(part, Lit):
+        return any(True for _ in refs(part.value))
+    return False
 
 
 def _initial(tensor: Any) -> tuple[str, str]:

@@ -380,36 +380,3 @@ def test_a_flag_and_a_module_have_different_names():
     ported = port.port(made(Several), (2, 4, 9, 8))
     assert "self.with_expand = with_expand" in ported.source
     assert_equal(ported, (2, 4, 9, 8))
-
-
-class Paired(torch.nn.Module):
-    """An item of a Sequential that takes a list or tuple and gives one."""
-
-    def __init__(self, kind):
-        super().__init__()
-        self.kind = kind
-        self.left, self.right = torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 1)
-
-    def forward(self, x):
-        left, right = x
-        left = self.left(left)
-        return self.kind([torch.relu(left), self.right(right) - left])
-
-
-@pytest.mark.parametrize("kind", [list, tuple])
-def test_items_of_a_sequential_that_hand_on_several_values(kind):
-    class Chain(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.stem = torch.nn.Sequential()
-            self.items = torch.nn.Sequential(Paired(kind), Paired(kind), Paired(kind))
-            self.named = torch.nn.Sequential()
-            self.named.add_module("only", Paired(kind))
-
-        def forward(self, x, y):
-            return self.named(self.items(self.stem(kind([x, y]))))
-
-    ported = port.port(made(Chain), ((2, 4, 6, 5), (2, 4, 6, 5)))
-    assert ported.source.count("\nclass ") == 2
-    assert_equal(ported, (2, 4, 6, 5), (2, 4, 6, 5))
-    assert_equal(ported, (3, 4, 5, 5), (3, 4, 5, 5))

@@ -255,7 +255,6 @@ def _lerp(b: Body, node: Node) -> None:
 
 @op(
     "aten.contiguous",
-    "aten.detach",
     "aten.alias",
     "aten.lift_fresh_copy",
     "aten.detach_",
@@ -264,6 +263,15 @@ def _lerp(b: Body, node: Node) -> None:
 )
 def _same(b: Body, node: Node) -> None:
     b.same(node, node.args[0])
+
+
+@op("aten.detach")
+def _detach(b: Body, node: Node) -> None:
+    value = b.value(node.args[0])
+    if value.constant is not None or value.buffer or not value.dtype.startswith("float"):
+        b.same(node, node.args[0])  # has no gradient
+    else:
+        apply(b, node, "jax.lax.stop_gradient({0})", [node.args[0]])
 
 
 @op("aten.dropout", "aten.feature_dropout")

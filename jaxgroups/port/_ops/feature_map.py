@@ -7,7 +7,7 @@ from jaxgroups.port import _order as orders
 from jaxgroups.port._body import Body, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit, Named
-from jaxgroups.port._graph import Node, Ref
+from jaxgroups.port._graph import Node, Ref, Size
 from jaxgroups.port._layers import short
 from jaxgroups.port._ops.elementwise import argument
 from jaxgroups.port._parts import joined
@@ -33,8 +33,12 @@ def call(
       first: whether the function returns the first of the operation's results alone.
     """
     parts = list(given)
-    for name, value, default in settings:
-        parts.append(Named(Lit(short(value), name, short(default))))
+    for name, given_value, default in settings:
+        value = constant(b, given_value)
+        if isinstance(value, Expr):
+            parts.append(Expr([f"{name}=", value]))
+        else:
+            parts.append(Named(Lit(short(value), name, short(default))))
     if last:
         parts.append(_LAST)
     order = orders.channels_last(len(b.shape(node.outputs[0])))
@@ -43,6 +47,20 @@ def call(
         b.define_all(node, expr, order)
     else:
         b.define(node, expr, order)
+
+
+def constant(b: Body, value: Any) -> Any:
+    """A setting, an integer or several: as numbers, or an expression if it depends on the input."""
+    if isinstance(value, Ref):
+        size = b.value(value).size
+        return b.size(value) if isinstance(size, Size) else size
+    if not isinstance(value, list | tuple):
+        return value
+    found = [constant(b, one) for one in value]
+    if any(isinstance(one, Expr) for one in found):
+        parts = [one if isinstance(one, Expr) else Expr([repr(one)]) for one in found]
+        return Expr(["(", *joined(parts), ",)" if len(parts) == 1 else ")"])
+    return type(value)(found)
 
 
 def _commas(parts: Sequence[Any]) -> list[Any]:

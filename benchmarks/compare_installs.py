@@ -33,10 +33,15 @@ def start_of(place: str, cpus: Iterable[int]) -> Start:
 
 
 def ratio_of(
-    workers: Workers, layer: table.Layer, batch: int, mode: str, how: Turns
+    workers: Workers,
+    layer: table.Layer,
+    batch: int,
+    mode: str,
+    how: Turns,
+    implementation: str = "native",
 ) -> tuple[float, float]:
     """The least CPU time of a call of NEW over that of OLD, and that of OLD."""
-    request = request_of(layer, batch, mode)
+    request = request_of(layer, batch, mode) | {"implementation": implementation}
     results = []
     for name in workers:
         found = workers.prepare(name, request)
@@ -82,6 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--mode", nargs="+", choices=MODES, default=list(MODES))
     add("--seconds", type=float, default=0.05, help="of one turn; default: %(default)s")
     add("--turns", type=int, default=5, help="default: %(default)s")
+    add(
+        "--implementation",
+        default="native",
+        help="of both; 'default': what each chooses; default: %(default)s",
+    )
     add("--every", type=int, default=1, help="only each n-th layer; default: %(default)s")
     add("--cpus", nargs="+", type=int, default=sorted(os.sched_getaffinity(0))[:1])
     args = parser.parse_args(argv)
@@ -97,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for mode in args.mode:
             for layer in layers:
                 for batch in layer.batches(args.batch):
-                    ratio, old = ratio_of(workers, layer, batch, mode, how)
+                    ratio, old = ratio_of(workers, layer, batch, mode, how, args.implementation)
                     print(
                         f"{ratio:6.3f}  {old * 1e3:9.4f} ms  {mode} {layer.problem(batch)}",
                         flush=True,

@@ -1,11 +1,9 @@
 // The pool and the kept memory alone: many callers over one set of helpers, tasks that start tasks,
-// tasks that fail, and (argument "fork") children in which no helper runs. The helpers are threads
-// of this file, which take every task, and those of the library, which take one at a time.
+// tasks that fail, and (argument "fork") children in which no helper runs.
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
@@ -13,7 +11,6 @@
 #include <mutex>
 #include <vector>
 
-#include "runtime/helper_threads.h"
 #include "runtime/parallel.h"
 #include "runtime/scratch_pool.h"
 
@@ -58,17 +55,6 @@ class Helpers {
   std::deque<std::function<void()>> queue_;
   std::vector<std::thread> threads_;
 };
-
-// A pool of the library's threads.
-Pool helpers_of_the_library(int64_t threads) {
-  Pool pool;
-  pool.threads = threads;
-  pool.schedule = [threads](std::function<void()> f) {
-    int64_t first = 0;
-    helper_threads.give(f, first, threads - 1);
-  };
-  return pool;
-}
 
 // Every task once; its memory is its own while it has it. What comes then sees what they did.
 void call(const Pool& pool, int64_t tasks, int depth) {
@@ -129,9 +115,7 @@ void forks(int count) {
       while (!over) Scratch<char> memory(5000);
     });
   }
-  const Pool library = helpers_of_the_library(4);
   for (int i = 0; i < count; ++i) {
-    call(library, 17, 1);
     const pid_t child = fork();
     if (child == 0) {
       alarm(60);  // a child that waits for a helper dies
@@ -139,7 +123,7 @@ void forks(int count) {
       Pool pool;
       pool.threads = 4;
       pool.schedule = [&](std::function<void()> f) { never.push_back(std::move(f)); };
-      for (int n = 0; n < 20; ++n) call(pool, 17, 1), call(library, 17, 1);
+      for (int n = 0; n < 20; ++n) call(pool, 17, 1);
       _exit(wrong != 0);
     }
     int status = 0;
@@ -158,11 +142,6 @@ int main(int count, char** arguments) {
   } else {
     const Helpers helpers(3);
     callers(helpers.pool, 300);
-    callers(helpers_of_the_library(4), 300);
-    for (int i = 0; i < 20; ++i) {  // the threads fall asleep between two calls
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      call(helpers_of_the_library(3), 17, 1);
-    }
   }
   std::printf("%d wrong\n", wrong.load());
   return wrong != 0;

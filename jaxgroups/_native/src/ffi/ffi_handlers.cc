@@ -5,7 +5,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "runtime/helper_threads.h"
 #include "runtime/huge_pages.h"
 #include "runtime/isa.h"
 #include "runtime/parallel_conv.h"
@@ -31,20 +30,15 @@ bool misaligned(const ffi::AnyBuffer& b) {
   return reinterpret_cast<uintptr_t>(b.untyped_data()) % ffi::ByteWidth(b.element_type()) != 0;
 }
 
-// XLA's pool, behind the threads of our own.
-struct Helpers {
-  ffi::ThreadPool& threads;
-  int64_t next = 0;
+// XLA's pool. Between two convolutions of a network its threads run what XLA computes there, so
+// they are awake. Threads of our own that waited awake took their cores: a step of ResNet-50 was a
+// fifth slower.
+Pool pool_of(ffi::ThreadPool& threads) {
   Pool pool;
-  explicit Helpers(ffi::ThreadPool& of) : threads(of) {
-    pool.threads = threads.num_threads();
-    pool.schedule = [this](std::function<void()> f) {
-      if (!helper_threads.give(f, next, pool.threads - 1)) threads.Schedule(std::move(f));
-    };
-  }
-  Helpers(const Helpers&) = delete;
-  Helpers& operator=(const Helpers&) = delete;
-};
+  pool.threads = threads.num_threads();
+  pool.schedule = [&threads](std::function<void()> f) { threads.Schedule(std::move(f)); };
+  return pool;
+}
 
 // The numbers that all convolutions have.
 Call call_of(Numbers dilation, int64_t groups, Numbers high, Numbers lhs_dilation, Numbers low,
@@ -107,8 +101,7 @@ ffi::Error convolve(ffi::ThreadPool& threads, Call call, const ffi::AnyBuffer& x
     }
     const ffi::AnyBuffer& result = Forward ? y : w;
     hint_huge_pages(result.untyped_data(), result.size_bytes());
-    const Helpers helpers(threads);
-    const Pool& pool = helpers.pool;
+    const Pool pool = pool_of(threads);
     const Isas& s = isas();
     const auto run = [&](auto zero) {
       using T = decltype(zero);
@@ -233,7 +226,7 @@ ffi::Error sum_channels(ffi::ThreadPool& threads, const ffi::AnyBuffer& a, const
       return invalid("jaxgroups: the sizes of the arrays differ");
     }
   }
-  const Helpers helpers(threads);
+  const Pool pool = pool_of(threads);
   const Isas& s = isas();
   const auto run = [&](auto zero) {
     using T = decltype(zero);
@@ -241,7 +234,7 @@ ffi::Error sum_channels(ffi::ThreadPool& threads, const ffi::AnyBuffer& a, const
       return array == nullptr ? nullptr : static_cast<T*>(array->untyped_data());
     };
     run_channel_sums<T>(
-        s.all[s.first]->of<T>(), helpers.pool,
+        s.all[s.first]->of<T>(), pool,
         {sizes[0], sizes[1], sizes[2], of(&a), of(b), of(shift), of(&first), of(&second)});
   };
   try {

@@ -99,12 +99,6 @@ constexpr int64_t kSumsBand = 4096;
 constexpr int64_t kSumsPart = 1 << 15;
 constexpr int64_t kSumsRows = 16;
 
-// --- Helper threads (helper_threads.h) ---
-
-// How long a helper thread waits for a task awake: longer than what XLA computes between two
-// convolutions of a network.
-constexpr int64_t kAwakeNanoseconds = 1000000;
-
 // --- Hints for huge pages (huge_pages.h) ---
 
 // Bytes of a result from which malloc takes its memory from the system (glibc's M_MMAP_THRESHOLD).

@@ -110,6 +110,14 @@ PLAIN = [
     lambda x: x.tril(-1) + x.triu(1),
     lambda x: x.roll((1, 2), (1, -1)) + x.flip([1, 3]),
     lambda x: F.lp_pool2d(x.abs(), 2, 2),
+    lambda x: x.max(1).values[:, None] + x.min(1, keepdim=True)[0],
+    lambda x: x.max(3)[1][..., None] + x.min(3, keepdim=True)[1],
+    lambda x: F.one_hot(x.argmax(1), 8),
+    lambda x: torch.eye(7, 9, dtype=x.dtype) * x + torch.eye(9, dtype=x.dtype)[:7],
+    lambda x: torch.stack(torch.meshgrid(
+        torch.arange(x.shape[2], dtype=x.dtype),
+        torch.linspace(-1, 1, x.shape[3], dtype=x.dtype), indexing="ij")) + x.mean(),
+    lambda x: x * torch.meshgrid(torch.arange(9), torch.arange(7), indexing="xy")[0],
     lambda x: x[:, ::2, 1:-1, :-2] + x[:, [1, 0, 3], 0:5, 2:],
 ]  # fmt: skip
 

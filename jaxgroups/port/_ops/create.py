@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jaxgroups.port import _order as orders
 from jaxgroups.port._body import Body, op
+from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit
 from jaxgroups.port._graph import Node
+from jaxgroups.port._ops.elementwise import argument
 from jaxgroups.port._parts import dtype_of, joined
 
 
@@ -15,6 +18,37 @@ def _arange(b: Body, node: Node) -> None:
     dtype = b.whole.graph.values[node.outputs[0]].dtype
     more = ", dtype=float" if dtype.startswith("float") else ""
     b.define(node, Expr(["jnp.arange(", *joined(parts), f"{more})"]))
+
+
+@op("aten.linspace")
+def _linspace(b: Body, node: Node) -> None:
+    parts = [b.size(n, name="value") for n in node.args]
+    b.define(node, Expr(["jnp.linspace(", *joined(parts), ")"]))
+
+
+@op("aten.eye")
+def _eye(b: Body, node: Node) -> None:
+    parts = [b.size(n) for n in node.args]
+    b.define(node, Expr(["jnp.eye(", *joined(parts), ")"]))
+
+
+@op("aten.meshgrid")
+def _meshgrid(b: Body, node: Node) -> None:
+    parts = [b.read(x) for x in node.args[0]]
+    indexing = argument(node, 1, "indexing", "ij")
+    expr = Expr(["jnp.meshgrid(", *joined(parts), f', indexing="{indexing}")'])
+    b.define_all(node, expr, orders.natural(len(parts)))
+
+
+@op("aten.one_hot")
+def _one_hot(b: Body, node: Node) -> None:
+    count = argument(node, 1, "num_classes", -1)
+    if isinstance(count, int) and count < 0:
+        raise Unsupported("as many classes as the data have")
+    x = node.args[0]
+    order = (*b.order(x), b.rank(x))
+    expr = ["jax.nn.one_hot(", b.read(x), ", ", b.size(count, [x], "num_classes"), ", dtype=int)"]
+    b.define(node, Expr(expr), order)
 
 
 @op("aten.zeros", "aten.ones", "aten.full")

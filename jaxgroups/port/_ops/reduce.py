@@ -95,7 +95,10 @@ def _max(b: Body, node: Node) -> None:
         values += [] if keep else [f".squeeze({text})"]
     else:
         values = [b.read(x), f".{name}({text}{more})"]
-    b.define_all(node, Expr([*values, ", ", *place], atom=False), order)
+    if b.whole.is_used(node.outputs[1]):
+        b.define_all(node, Expr([*values, ", ", *place], atom=False), order)
+    else:
+        b.define(node, Expr(values), order)
 
 
 @op("aten.argmax", "aten.argmin")

@@ -1,6 +1,7 @@
 """From the traced calls to the bodies of the classes that are written, one instance a call."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from jaxgroups.port import _order as orders
@@ -13,7 +14,7 @@ from jaxgroups.port._lines import result_names
 from jaxgroups.port._parts import ARITHMETIC, joined
 from jaxgroups.port._sequential import chain, first_order, is_sequential, is_transparent
 from jaxgroups.port._signature import identity
-from jaxgroups.port._values import Values
+from jaxgroups.port._values import Values, check_names
 from jaxgroups.port._whole import Whole, reads_map, survey, taken
 
 Rule = Callable[["Body", Node], None]
@@ -172,11 +173,10 @@ class Body(Values):
             if shape is not None:
                 self.whole.orders[number] = orders.natural(len(shape))
         target = [Ref(n) for n in node.outputs]
-        inputs = [
-            self.read(Ref(n))
-            for n in refs([list(node.args), node.kwargs])
-            if self.whole.graph.values[n].shape is not None
-        ]
+        inputs = []
+        for n in refs([list(node.args), node.kwargs]):
+            with suppress(Unsupported):  # of what the operation reads
+                inputs += [] if self.whole.graph.values[n].shape is None else [self.read(Ref(n))]
         expr = Expr(["_not_ported(", *joined([repr(text), *inputs]), ")"])
         self._state(target[0] if len(target) == 1 else target, expr, node.outputs, node.line)
 
@@ -357,6 +357,7 @@ class Body(Values):
         below = self._below(path)
         if below is None or not path:
             raise Unsupported(f"the module {path} is used outside of the module that has it")
+        check_names(below)
         before = self.made.children.setdefault(below, make)
         if identity(before) != identity(make):
             raise Unsupported("a module that does something else at another call")

@@ -84,7 +84,7 @@ def _uses(structure: Any) -> Iterator[int]:
 def _item(statement: Statement) -> tuple[tuple[str, ...], int, int] | None:
     """The list, the place and the argument of ``self.blocks[3](x)``."""
     parts = statement.expr.parts
-    if not isinstance(statement.target, Ref) or len(parts) != 4 or statement.why:
+    if not isinstance(statement.target, Ref) or len(parts) != 4 or statement.why or statement.when:
         return None
     held, opening, x, closing = parts
     if not isinstance(held, Self) or (opening, closing) != ("(", ")") or not isinstance(x, Use):

@@ -96,7 +96,7 @@ def marks(
             mark([], NO_GRAD, False)
 
     def end_marked(self: Any, *error: Any) -> None:
-        if self.marked and error[0] is None:
+        if self.marked:
             mark([], NO_GRAD, True)
         end(self, *error)
 
@@ -105,7 +105,7 @@ def marks(
     called = _with_call_as_forward(module)
     for kind in called:
         kind.forward = kind.__call__
-        del kind.__call__
+        kind.__call__ = torch.nn.Module.__call__
     try:
         yield
     finally:
@@ -153,16 +153,16 @@ def _with_call_as_forward(module: Any) -> list[Any]:
     """The classes that define ``__call__`` in place of ``forward``: torch runs no hook of these."""
     import torch
 
-    own = {
-        kind for one in module.modules() for kind in type(one).__mro__ if "__call__" in vars(kind)
-    }
-    return [
-        kind
-        for kind in own
-        if issubclass(kind, torch.nn.Module)
-        and kind.forward is torch.nn.Module.forward
-        and kind is not torch.nn.Module
-    ]
+    base: Any = torch.nn.Module
+    found: list[Any] = []
+    others: set[Any] = set()
+    for one in module.modules():
+        own = [kind for kind in type(one).__mro__ if "__call__" in vars(kind) and kind is not base]
+        if own and type(one).forward is base.forward:
+            found.append(own[0])
+            own = own[1:]
+        others.update(own)
+    return [kind for kind in dict.fromkeys(found) if kind not in others]
 
 
 def _local_response_norm(

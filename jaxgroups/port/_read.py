@@ -59,6 +59,8 @@ class Reader:
                 self._constant(node, getattr(self.program.graph_module, node.target, None))
             elif node.op == "call_function":
                 self._function(node, stack)
+        if self.blocks:
+            raise PortError("a block of torch.no_grad that does not end cannot be ported")
         (whole,) = [step for step in root.steps if isinstance(step, Call)]
         notes = [self.modes.difference] if self.modes.difference else []
         return Graph(self.values, whole, modules, inputs, notes)
@@ -81,6 +83,8 @@ class Reader:
             expr = self._known(n)
             if expr.is_Integer:
                 return int(expr)
+            if n.node.hint is None:
+                raise PortError(f"a size that depends on the data cannot be ported: {expr}")
             return Size(str(expr), int(n.node.hint), self._distinct(expr))
         return n if isinstance(n, int | float | bool) else None
 
@@ -108,6 +112,12 @@ class Reader:
     def _constant(self, node: Any, tensor: Any) -> None:
         if tensor is None:
             raise PortError(f"a constant of the traced program is missing: {node.target}")
+        if isinstance(tensor, self.torch.nn.Module):
+            user = next(iter(node.users), node)
+            raise PortError(
+                "a block that torch traces as a graph of its own cannot be ported, such as one of "
+                f"torch.autocast or torch.enable_grad: {user.target} at {_line(user)}"
+            )
         value = self._value(node.meta.get("val", tensor), constant=self._held(tensor))
         self.at[node] = Ref(value.number)
 
@@ -145,6 +155,8 @@ class Reader:
         stack[-1].steps.append(Node(op, args, kwargs, outputs, _line(node), variant))
         self._alias(node)
         for target in written:
+            if self.blocks:
+                self._check_written(target, node)
             self._rebind(target, node)
 
     def _learn(self, given: Sequence[Any], shape: Any) -> None:
@@ -260,10 +272,25 @@ class Reader:
             ref = self.at[made]
             if not first < self.order[made] < last or not isinstance(ref, Ref):
                 continue
+            if self.values[ref.number].shape is None:
+                continue  # an integer
             if any(self.order[user] > last for user in made.users):
                 new = self._new(made)
                 call.steps.append(Node("aten.detach", (ref,), {}, [new.number], _line(made)))
                 self.at[made] = new
+
+    def _check_written(self, target: Any, node: Any) -> None:
+        """Within a block of ``no_grad``, refuse to change what others compute gradients through."""
+        owner = self.storage.get(target, target)
+        ref = self.at[owner]
+        value = self.values[ref.number] if isinstance(ref, Ref) else None
+        if value is None or value.buffer or value.constant is not None:
+            return
+        if self.order[owner] < self.blocks[0] and value.dtype.startswith("float"):
+            raise PortError(
+                "an operation in place within torch.no_grad, on a tensor from before it, cannot be "
+                f"ported: {node.target} at {_line(node)}"
+            )
 
 
 _DROPOUTS = {"aten.dropout", "aten.feature_dropout", "aten.alpha_dropout"}

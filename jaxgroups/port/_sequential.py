@@ -8,6 +8,7 @@ from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Make, Use
 from jaxgroups.port._graph import Call, Node, Ref, refs
 from jaxgroups.port._layers import layer_of
+from jaxgroups.port._values import check_names
 from jaxgroups.port._whole import Whole, taken
 
 
@@ -30,6 +31,9 @@ def chain(start: Callable[[], Any], call: Call, x: Ref) -> Make:
     Raises:
       Unsupported: an item that takes other than the result of the item before, or in another order.
     """
+    check_names(
+        tuple(step.path.rpartition(".")[2] for step in call.steps if isinstance(step, Call))
+    )
     items: list[tuple[str, Any]] = []
     value: Any = x
     for step in call.steps:

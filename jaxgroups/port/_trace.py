@@ -14,6 +14,7 @@ from typing import Any
 from jaxgroups.port._errors import PortError
 from jaxgroups.port._graph import Call, Graph
 from jaxgroups.port._marks import marks, own_gradients
+from jaxgroups.port._ranges import branches
 from jaxgroups.port._read import Reader
 from jaxgroups.port._training import modes
 
@@ -30,6 +31,12 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     """
     import torch
 
+    kind, base = type(module), torch.nn.Module
+    if kind.__call__ is not base.__call__ and kind.forward is not base.forward:
+        raise PortError(
+            f"{kind.__name__} defines __call__ besides forward, which torch.export does not run: "
+            "port a module that calls it"
+        )
     source, module = module, _copy(module)
     paths: dict[int, list[str]] = {}
     for path, one in module.named_modules(remove_duplicate=False):
@@ -41,6 +48,7 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         program, axes = _exported(torch, module, args, kwargs, calls)
     found = modes(module, args, kwargs)
     graph = Reader(program, source, calls, trees, found).graph()
+    graph.notes += branches(program, module, args, kwargs)
     graph.notes += [
         f"{name} computes gradients by a rule of its own, which is not ported: those of what it "
         "computes may differ"
@@ -60,8 +68,8 @@ def _copy(module: Any) -> Any:
 
 
 def _multiple(torch: Any, axis: int, size: int) -> Any:
-    """A symbolic size that is a multiple of MULTIPLES, as `size` is."""
-    return MULTIPLES * torch.export.Dim(f"_axis{axis}", min=2, max=4096)
+    """A symbolic size that is a multiple of MULTIPLES, as `size` is; equal ones stay equal."""
+    return MULTIPLES * torch.export.Dim(f"_axis{axis}_of_{size}", min=2, max=4096)
 
 
 @contextmanager
@@ -101,7 +109,7 @@ def _exported(
     auto = torch.export.Dim.AUTO
 
     def dynamic(x: Any, axes: int) -> Any:
-        if isinstance(x, torch.Tensor) and axes == MULTIPLES:
+        if isinstance(x, torch.Tensor) and axes == MULTIPLES and x.ndim > 3:
             sizes = {i: _multiple(torch, i, n) for i, n in enumerate(x.shape) if i > 1}
             return {0: auto} | sizes if x.shape[0] > 1 else sizes
         if isinstance(x, torch.Tensor):
@@ -115,10 +123,8 @@ def _exported(
     errors = []
     parameters = [*inspect.signature(module.forward).parameters]
     tensors = [x for x in torch.utils._pytree.tree_leaves((args, kwargs)) if hasattr(x, "shape")]
-    images = all(
-        x.ndim > 3 and all(n % MULTIPLES == 0 and n > MULTIPLES for n in x.shape[2:])
-        for x in tensors
-    )
+    sizes = [n for x in tensors if x.ndim > 3 for n in x.shape[2:]]
+    images = sizes and all(n % MULTIPLES == 0 and n > MULTIPLES for n in sizes)
     # all sizes, images of round sizes, the batch alone, none: as many as torch can solve for
     for axes in (8, *([MULTIPLES] if images else []), 1, 0):
         shapes: dict[str, Any] = dict(

@@ -1,5 +1,6 @@
 """The values of a body: how an operand is read in an order of axes, and how a result is named."""
 
+import keyword
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,9 @@ class Values:
             raise Unsupported(f"a constant tensor of shape {list(array.shape)}")
         if not array.shape:
             return Expr([repr(array.item())])
-        return Expr([f"jnp.asarray({array.tolist()!r}, {dtype_of(str(array.dtype))})"])
+        usual = str(array.dtype) in ("float32", "float64")
+        dtype = "" if usual else f", {dtype_of(str(array.dtype))}"
+        return Expr([f"jnp.asarray({array.tolist()!r}{dtype})"])
 
     def _below(self, source: str) -> tuple[str, ...] | None:
         """The path below this module of an array of the state_dict; None if it is elsewhere."""
@@ -113,6 +116,7 @@ class Values:
         """Make the constructor have a parameter or buffer that belongs to no layer."""
         if path in self.made.children:
             return
+        check_names(path)
         *owner, leaf = path
         module = self.whole.graph.modules.get(".".join([self.path, *owner]).strip("."))
         if owner and module is not None and layer_of(module) is not None:
@@ -246,6 +250,18 @@ class Values:
                     after.number
                 )
         self.made.statements.append(Statement(target, expr, key, hinted, why, self.origin, keeps))
+
+
+def check_names(path: tuple[str, ...]) -> None:
+    """Check the names of modules and arrays.
+
+    Raises:
+      Unsupported: one that is no attribute of Python, ``"a-b"``, and no number, ``"12"``.
+    """
+    for part in path:
+        number = part.isdecimal() and str(int(part)) == part
+        if not number and (not part.isidentifier() or keyword.iskeyword(part)):
+            raise Unsupported(f"the name {part!r}, which cannot be written in Python")
 
 
 def _depends(part: Any) -> bool:

@@ -30,7 +30,7 @@ class Whole:
     bodies: dict[str, list[Instance]] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
     transpositions: list[Transposition] = field(default_factory=list)
-    makers: dict[int, Node] = field(default_factory=dict)  # of integers
+    makers: dict[int, Node] = field(default_factory=dict)
     users: dict[int, list[Node | Call]] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)  # by any call
     permuted: dict[int, tuple[int, ...]] = field(
@@ -56,7 +56,7 @@ def survey(whole: Whole, call: Call) -> None:
             survey(whole, step)
             continue
         for number in step.outputs:
-            if whole.graph.values[number].shape is None:
+            if whole.graph.values[number].shape is None or not leaf:
                 whole.makers[number] = step
         if not leaf:
             for number in refs([list(step.args), step.kwargs]):

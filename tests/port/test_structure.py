@@ -372,3 +372,191 @@ def test_a_backward_of_its_own_is_told():
     ported = port(made(Net), (2, 3, 6, 5))
     assert ported.notes[0].startswith("Sign computes gradients by a rule of its own, which is not")
     assert "* Sign computes gradients by a rule of its own" in ported.source
+
+
+class Conv(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.scale = nn.Parameter(torch.ones(3, 1, 1))
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Ended(Conv):
+    """A block that ends by an error, and a size that is computed in a block."""
+
+    def forward(self, x):
+        y = self.conv(x)
+        try:
+            with torch.no_grad():
+                half = x.shape[2] // 2
+                z = y * 2
+                raise ValueError
+        except ValueError:
+            pass
+        return z * y + torch.nn.functional.interpolate(y, (half, 2)).mean()
+
+
+def test_a_block_without_gradients_that_ends_by_an_error():
+    ported = port(made(Ended), (2, 3, 8, 7))
+    assert ported.source.count("jax.lax.stop_gradient(") == 1
+    assert ported.prove(steps=1).verdict == "equal"
+
+
+def test_constants_have_no_gradient_to_stop():
+    class Net(Conv):
+        @torch.no_grad()
+        def grid(self, x):
+            return torch.linspace(-1, 1, x.shape[3], dtype=x.dtype).repeat(x.shape[2], 1)
+
+        def forward(self, x):
+            return self.conv(x) * torch.tensor(2.0) * self.grid(x)
+
+    ported = port(made(Net), (2, 3, 8, 7))
+    assert "stop_gradient" not in ported.source
+    assert "axis 3: 7" in ported.notes[0]  # torch.linspace takes a number only
+    assert_equal(ported, (3, 3, 6, 7))
+
+
+class Clamped(Conv):
+    def forward(self, x):
+        with torch.no_grad():
+            self.scale.clamp_(-1, 1)
+        return self.conv(x) * self.scale
+
+
+class Cast(Conv):
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            return self.conv(x) * 2
+
+
+class Both(Conv):
+    def __call__(self, x):
+        return super().__call__(x) * 2
+
+
+class Open(Conv):
+    def forward(self, x):
+        torch.no_grad().__enter__()
+        return self.conv(x)
+
+
+REFUSED = {
+    Clamped: "an operation in place within torch.no_grad, on a tensor from before it",
+    Cast: "a block that torch traces as a graph of its own cannot be ported",
+    Both: "Both defines __call__ besides forward, which torch.export does not run",
+    Open: "a block of torch.no_grad that does not end cannot be ported",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_refused(kind):
+    before = torch.is_grad_enabled()
+    try:
+        with pytest.raises(PortError, match=REFUSED[kind]):
+            port(made(kind), (2, 3, 8, 7))
+    finally:
+        torch.set_grad_enabled(before)
+
+
+@pytest.mark.parametrize("name", ["00", "a-b", "class"])
+def test_a_name_that_python_has_not_is_refused(name):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module(name, nn.Conv2d(3, 3, 1))
+
+        def forward(self, x):
+            return self._modules[name](x)
+
+    with pytest.raises(PortError, match=f"the name '{name}', which cannot be written in Python"):
+        port(made(Net), (2, 3, 8, 7))
+
+
+class Calls(Conv):
+    def __init__(self):
+        super().__init__()
+        del self.scale
+
+    def forward(self, x):
+        raise AssertionError("never called")
+
+
+Calls.forward = nn.Module.forward
+Calls.__call__ = lambda self, x: self.conv(x) * 2
+
+
+class CallsMore(Calls):
+    def __call__(self, x):
+        return super().__call__(x) + 1
+
+
+class CallsBoth(Calls):
+    def forward(self, x):
+        return self.conv(x) + 5
+
+
+@pytest.mark.parametrize("kinds", [(Calls, CallsMore), (CallsMore,), (Calls, CallsBoth), (Both,)])
+def test_classes_that_extend_one_with_call(kinds):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.items = nn.ModuleList(kind() for kind in kinds)
+
+        def forward(self, x):
+            for item in self.items:
+                x = item(x)
+            return x
+
+    assert_equal(port(made(Net), (2, 3, 8, 7)), (3, 3, 6, 5))
+
+
+def test_lists_of_different_lengths():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.short = Looped(nn.Conv2d(3, 3, 1) for _ in range(2))
+            self.long = Looped(nn.Conv2d(3, 3, 1) for _ in range(3))
+
+        def forward(self, x):
+            return self.long(self.short(x))
+
+    assert_equal(port(made(Net), (2, 3, 8, 7)), (3, 3, 6, 5))
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        (lambda n: n > 64, "if the size of axis 2 is less than 65"),
+        (lambda n: n < 200, "if the size of axis 2 is more than 199"),
+    ],
+)
+def test_a_branch_on_a_size_is_told(condition, text):
+    class Net(Conv):
+        def forward(self, x):
+            return self.conv(x) * (2 if condition(x.shape[2]) else 3)
+
+    (note,) = port(made(Net), (2, 3, 128, 7)).notes
+    assert text in note
+
+
+def test_a_window_that_must_fit_is_no_branch():
+    class Net(Conv):
+        def forward(self, x):
+            return torch.nn.functional.avg_pool2d(self.conv(x), 50)
+
+    assert port(made(Net), (2, 3, 128, 96)).notes == []
+
+
+@pytest.mark.usefixtures("hard_to_trace")
+def test_several_images_of_round_sizes():
+    class Net(nn.Module):
+        def forward(self, x, y, z):
+            return x.mean((2, 3)) + y.mean((2, 3)) + z
+
+    ported = port(made(Net), ((2, 3, 64, 96), (2, 3, 96, 128), (2, 3)))
+    assert "multiples of 32" in ported.notes[0]
+    assert_equal(ported, (1, 3, 96, 96), (1, 3, 32, 64), (1, 3))

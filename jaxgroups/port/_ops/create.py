@@ -22,6 +22,8 @@ def _arange(b: Body, node: Node) -> None:
 
 @op("aten.linspace")
 def _linspace(b: Body, node: Node) -> None:
+    if _dtype(b, node) or any(b.is_tensor(x) for x in node.args):
+        raise Unsupported("other than floats between two numbers")
     parts = [b.size(n, name="value") for n in node.args]
     b.define(node, Expr(["jnp.linspace(", *joined(parts), ")"]))
 
@@ -29,12 +31,20 @@ def _linspace(b: Body, node: Node) -> None:
 @op("aten.eye")
 def _eye(b: Body, node: Node) -> None:
     parts = [b.size(n) for n in node.args]
-    b.define(node, Expr(["jnp.eye(", *joined(parts), ")"]))
+    b.define(node, Expr(["jnp.eye(", *joined([*parts, *_dtype(b, node)]), ")"]))
+
+
+def _dtype(b: Body, node: Node) -> list[str]:
+    """The argument ``dtype=``, if it is not the usual one."""
+    dtype = b.whole.graph.values[node.outputs[0]].dtype
+    return [] if dtype in ("float32", "float64") else [f"dtype={dtype_of(dtype)}"]
 
 
 @op("aten.meshgrid")
 def _meshgrid(b: Body, node: Node) -> None:
-    parts = [b.read(x) for x in node.args[0]]
+    parts = [
+        b.read(x) if b.rank(x) else Expr(["jnp.atleast_1d(", b.read(x), ")"]) for x in node.args[0]
+    ]
     indexing = argument(node, 1, "indexing", "ij")
     expr = Expr(["jnp.meshgrid(", *joined(parts), f', indexing="{indexing}")'])
     b.define_all(node, expr, orders.natural(len(parts)))

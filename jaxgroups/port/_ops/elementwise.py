@@ -6,7 +6,7 @@ from jaxgroups.port import _order as orders
 from jaxgroups.port._body import Body, op
 from jaxgroups.port._errors import Unsupported
 from jaxgroups.port._expr import Expr, Lit, Self
-from jaxgroups.port._graph import Node
+from jaxgroups.port._graph import Node, Ref, refs
 from jaxgroups.port._layers import made
 from jaxgroups.port._parts import dtype_of, fill
 
@@ -267,11 +267,22 @@ def _same(b: Body, node: Node) -> None:
 
 @op("aten.detach")
 def _detach(b: Body, node: Node) -> None:
-    value = b.value(node.args[0])
-    if value.constant is not None or value.buffer or not value.dtype.startswith("float"):
-        b.same(node, node.args[0])  # has no gradient
-    else:
+    if _has_gradient(b, node.args[0], set()):
         apply(b, node, "jax.lax.stop_gradient({0})", [node.args[0]])
+    else:
+        b.same(node, node.args[0])
+
+
+def _has_gradient(b: Body, x: Any, seen: set[int]) -> bool:
+    """Whether a value depends on an input or a parameter."""
+    value = b.value(x)
+    if value.constant is not None or value.buffer or not value.dtype.startswith("float"):
+        return False
+    maker = b.whole.makers.get(x.number)
+    if maker is None or x.number in seen:
+        return maker is None
+    seen.add(x.number)
+    return any(_has_gradient(b, Ref(n), seen) for n in refs([list(maker.args), maker.kwargs]))
 
 
 @op("aten.dropout", "aten.feature_dropout")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxgroups.port._expr import Expr, Lit, Make
-from jaxgroups.port._graph import Ref
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,9 @@ def made(target: str, *given: Any, rngs: bool = False, **settings: tuple[Any, An
 
 def short(value: Any) -> Any:
     """``(3, 3)`` as 3."""
-    if isinstance(value, Ref):
-        return value
     if isinstance(value, list):
         value = tuple(value)
-    if isinstance(value, tuple) and value and all(one == value[0] for one in value):
+    if type(value) is tuple and value and all(one == value[0] for one in value):
         return value[0]
     return value
 

@@ -58,7 +58,7 @@ def test_the_source_is_printed_and_data(capsys):
     argv = ["port", "support.small_nets:Noisy", "--example", "2,4", "--no-proof"]
     status, out, err = run(capsys, *argv)
     assert (status, err) == (0, "")
-    assert out.startswith('"""Noisy, ported from PyTorch."""\n')
+    assert out.startswith('"""Noisy, ported from PyTorch.\n\n* The original calls rand in')
     assert "\nNoisy: " in out
     assert "note: the original calls rand" in out
     status, out, err = run(capsys, *argv, "--json")

@@ -18,6 +18,7 @@ from jaxgroups.cli import experiment
 
 INTERRUPTED = """
 import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 os.kill(os.getpid(), signal.SIGINT)
 time.sleep(60)
 """

@@ -92,6 +92,7 @@ WITH_TORCH = {
     "port._marks",
     "port._merged",
     "port._port",
+    "port._ranges",
     "port._read",
     "port._trace",
     "port._training",

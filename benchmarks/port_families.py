@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +46,24 @@ def main() -> None:
         name = entry["model"]
         if name in done or (arguments.models and name not in arguments.models):
             continue
-        row = _in_process(entry, arguments.sources)
-        new = not output.exists()
-        with output.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        print(row, flush=True)
+        append(output, FIELDS, _in_process(entry, arguments.sources))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def append(path: Path, fields: Sequence[str], row: dict[str, Any]) -> None:
+    """Add a row to a CSV file, which is made if it does not exist, and print it."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fields, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    print(row, flush=True)
 
 
 def _in_process(entry: dict[str, str], sources: str | None) -> dict[str, Any]:

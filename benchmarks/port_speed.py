@@ -11,7 +11,6 @@ Rows that are there are not measured again.
 """
 
 import argparse
-import csv
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.measure import contest
-from benchmarks.port_families import NETWORKS, network, rows
+from benchmarks.port_families import NETWORKS, append, network, rows
 from benchmarks.turns import Start, Turns, WorkerFailed, Workers
 
 FIELDS = ("model", "mode", "batch", "torch_ms", "ported", "optimized", "others", "error")
@@ -54,17 +53,7 @@ def main() -> None:
         ]
         if wanted:
             for row in measured(entry, wanted):
-                _append(arguments.output, row)
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    print(row, flush=True)
+                append(arguments.output, FIELDS, row)
 
 
 def measured(entry: dict[str, str], wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:

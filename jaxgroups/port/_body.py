@@ -175,8 +175,9 @@ class Body(Values):
         target = [Ref(n) for n in node.outputs]
         inputs = []
         for n in refs([list(node.args), node.kwargs]):
-            with suppress(Unsupported):  # of what the operation reads
-                inputs += [] if self.whole.graph.values[n].shape is None else [self.read(Ref(n))]
+            if self.whole.graph.values[n].shape is not None:
+                with suppress(Unsupported):  # what cannot be read is missing as well
+                    inputs.append(self.read(Ref(n)))
         expr = Expr(["_not_ported(", *joined([repr(text), *inputs]), ")"])
         self._state(target[0] if len(target) == 1 else target, expr, node.outputs, node.line)
 

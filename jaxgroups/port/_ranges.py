@@ -9,6 +9,8 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from jaxgroups.port._training import call_without_data
+
 LEAST, MOST = 8, 4096  # sizes below and above these are not tried
 
 
@@ -37,7 +39,7 @@ def branches(program: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str,
                 shape = list(leaves[place].shape)
                 shape[axis] = outside
                 other[place] = torch.empty(shape, dtype=leaves[place].dtype, device="meta")
-                if _runs(torch, module, *tree._pytree.tree_unflatten(other, structure)):
+                if _runs(module, *tree._pytree.tree_unflatten(other, structure)):
                     notes.append(
                         f"input {number}: the original may do something else if the size of axis "
                         f"{axis} is {side} {limit}"
@@ -64,30 +66,13 @@ def _limits(torch: Any, program: Any, size: Any) -> Iterator[tuple[int, int, str
         yield of(int(found.upper)), of(int(found.upper) + 1), "more than"
 
 
-def _runs(torch: Any, module: Any, args: Any, kwargs: Any) -> bool:
+def _runs(module: Any, args: Any, kwargs: Any) -> bool:
     """Whether the module takes inputs of these shapes."""
-    from torch._subclasses import FakeTensorMode
-
-    tree: Any = torch.utils
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # it logs what is raised
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-
-            def empty(x: Any) -> Any:
-                return (
-                    torch.empty(x.shape, dtype=x.dtype)
-                    if x.device.type == "meta"
-                    else fake.from_tensor(x)
-                )
-
-            tensors = {
-                name: fake.from_tensor(t)
-                for name, t in [*module.named_parameters(), *module.named_buffers()]
-            }
-            moved = tree._pytree.tree_map_only(torch.Tensor, empty, (args, kwargs))
-            torch.func.functional_call(module, tensors, *moved)
+        call_without_data(module, args, kwargs)
     except Exception:  # a module may raise anything for sizes that it does not take
         return False
     finally:

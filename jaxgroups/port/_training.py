@@ -1,5 +1,6 @@
 """Whether a module computes the same in training mode, dropout and norms apart."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,33 @@ def modes(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Modes:
     return found
 
 
+def call_without_data(
+    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], during: Any = None
+) -> None:
+    """Call a module with tensors that have shapes only.
+
+    Args:
+      module: the module.
+      args, kwargs: its inputs; tensors of the device ``"meta"`` have no data already.
+      during: a context manager around the call.
+    """
+    import torch
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+
+        def empty(x: Any) -> Any:
+            meta = x.device.type == "meta"
+            return torch.empty(x.shape, dtype=x.dtype) if meta else fake.from_tensor(x)
+
+        named = [*module.named_parameters(), *module.named_buffers()]
+        tensors: dict[str, Any] = {name: fake.from_tensor(t) for name, t in named}
+        tree: Any = torch.utils
+        moved = tree._pytree.tree_map_only(torch.Tensor, empty, (args, kwargs))
+        with during or nullcontext():
+            torch.func.functional_call(module, tensors, *moved)
+
+
 def _within(path: str) -> str:
     return f" in {path}" if path else ""
 
@@ -51,7 +79,6 @@ def _functions(
 ) -> list[tuple[str, bool, str]]:
     """The functions that a call runs: name, whether it drops, and the module that calls it."""
     import torch
-    from torch._subclasses import FakeTensorMode
     from torch.overrides import TorchFunctionMode, resolve_name
 
     found: list[tuple[str, bool, str]] = []
@@ -78,15 +105,7 @@ def _functions(
     before = {one: one.training for one in names}
     try:
         module.train(train)
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-            tensors: dict[str, Any] = {
-                name: fake.from_tensor(t)
-                for name, t in [*module.named_parameters(), *module.named_buffers()]
-            }
-            tree: Any = torch.utils
-            moved = tree._pytree.tree_map_only(torch.Tensor, fake.from_tensor, (args, kwargs))
-            with Recorder():
-                torch.func.functional_call(module, tensors, *moved)
+        call_without_data(module, args, kwargs, Recorder())
     finally:
         for one, mode in before.items():
             one.training = mode

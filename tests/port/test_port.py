@@ -1,6 +1,5 @@
 """`port`: the source, the weights, what is refused; torch judges the values."""
 
-import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -13,33 +12,12 @@ from jaxgroups.port import _layers as layers
 torch = pytest.importorskip("torch", reason="torch is NOT installed: there is nothing to port")
 nets = pytest.importorskip("support.small_nets")
 
+from support.ported import assert_equal, made  # noqa: E402
+
 pytestmark = [
     pytest.mark.usefixtures("flax_promotion"),
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
 ]
-
-
-def made(kind):
-    """A module with weights of its own, in float64 and evaluation mode."""
-    torch.manual_seed(3)
-    module = kind().double().eval()
-    with torch.no_grad():
-        for tensor in [*module.parameters(), *module.buffers()]:
-            if tensor.is_floating_point():
-                tensor.add_(torch.rand_like(tensor) / 4)
-    return module
-
-
-def assert_equal(ported, *shapes):
-    """The ported model computes what torch does, for inputs of the shapes."""
-    arrays = [np.random.default_rng(i).standard_normal(s) for i, s in enumerate(shapes)]
-    with torch.no_grad():
-        expected = ported.module.eval()(*map(torch.from_numpy, arrays))
-    moved = [a.transpose(order) for a, order in zip(arrays, ported.inputs, strict=True)]
-    actual = jax.tree.leaves(ported.model()(*moved))
-    wanted = [y.numpy() for y in jax.tree.leaves(expected)]
-    for theirs, ours, order in zip(wanted, actual, ported.outputs, strict=True):
-        np.testing.assert_allclose(ours, theirs.transpose(order), rtol=1e-11, atol=1e-12)
 
 
 SOURCE = '''\

@@ -1,38 +1,15 @@
 """Structures of modules that `port` writes, or refuses; torch judges the values."""
 
-import jax
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is NOT installed: there is nothing to port")
+
+from support.ported import assert_equal, made  # noqa: E402
 
 from jaxgroups.port import PortError, port  # noqa: E402
 
 nn = torch.nn
 pytestmark = pytest.mark.usefixtures("flax_promotion")
-
-
-def made(kind):
-    """A module with weights of its own, in float64 and evaluation mode."""
-    torch.manual_seed(3)
-    module = kind().double().eval()
-    with torch.no_grad():
-        for tensor in [*module.parameters(), *module.buffers()]:
-            if tensor.is_floating_point():
-                tensor.add_(torch.rand_like(tensor) / 4)
-    return module
-
-
-def assert_equal(ported, *shapes):
-    """The ported model computes what torch does, for inputs of the shapes."""
-    arrays = [np.random.default_rng(i).standard_normal(s) for i, s in enumerate(shapes)]
-    with torch.no_grad():
-        expected = ported.module.eval()(*map(torch.from_numpy, arrays))
-    moved = [a.transpose(order) for a, order in zip(arrays, ported.inputs, strict=True)]
-    actual = jax.tree.leaves(ported.model()(*moved))
-    wanted = [y.numpy() for y in jax.tree.leaves(expected)]
-    for theirs, ours, order in zip(wanted, actual, ported.outputs, strict=True):
-        np.testing.assert_allclose(ours, theirs.transpose(order), rtol=1e-11, atol=1e-12)
 
 
 class Paired(nn.Module):
@@ -476,17 +453,13 @@ def test_a_name_that_python_has_not_is_refused(name):
         port(made(Net), (2, 3, 8, 7))
 
 
-class Calls(Conv):
+class Calls(nn.Module):
     def __init__(self):
         super().__init__()
-        del self.scale
+        self.conv = nn.Conv2d(3, 3, 1)
 
-    def forward(self, x):
-        raise AssertionError("never called")
-
-
-Calls.forward = nn.Module.forward
-Calls.__call__ = lambda self, x: self.conv(x) * 2
+    def __call__(self, x):
+        return self.conv(x) * 2
 
 
 class CallsMore(Calls):
